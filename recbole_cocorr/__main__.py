@@ -1,0 +1,40 @@
+"""``python -m recbole_cocorr COMMAND``."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from recbole_cocorr import __version__
+from recbole_cocorr.errors import UserError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status: 0, or 2 after an error that the user can mend."""
+    from recbole_cocorr.data.convert import cli as convert
+    from recbole_cocorr.model import released_cli
+
+    parser = argparse.ArgumentParser(prog="python -m recbole_cocorr", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"recbole_cocorr {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    run = commands.add_parser("run", add_help=False, help="train and evaluate, as run_recbole_cocorr.py does")
+    run.set_defaults(func=None)
+    convert.add_parser(commands)
+    released_cli.add_parser(commands)
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["run"]:
+        from recbole_cocorr.cli import main as run_main
+
+        return run_main(arguments[1:])
+    parsed = parser.parse_args(arguments)
+    try:
+        return parsed.func(parsed)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

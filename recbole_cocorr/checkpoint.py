@@ -1,0 +1,198 @@
+"""Checkpoints without pickle: one safetensors file holds weights, configuration and item vocabulary.
+
+Layout of the file
+------------------
+tensors
+    ``model.<parameter>`` the weights; ``vocabulary.items`` the item tokens, UTF-8, one per line, item 0
+    (padding) first. A training checkpoint also holds ``optimizer.<i>.<name>``, ``best.<parameter>`` (the
+    weights of the best epoch so far) and ``rng.torch``.
+metadata
+    ``format``, ``format_version``, ``kind`` ("model" or "training"), ``package_version``, ``digest``
+    (BLAKE2b of all tensors and of the texts) and ``content``: a JSON object with ``config``,
+    ``num_users``, ``epoch``, ``metrics`` and, for training, the optimizer's groups and the trainer's counters.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from recbole_cocorr import __version__
+from recbole_cocorr.errors import UserError
+from recbole_cocorr.files import atomic_write
+
+FORMAT = "recbole_cocorr.checkpoint"
+FORMAT_VERSION = 1
+
+
+@dataclass
+class Checkpoint:
+    """What a checkpoint file holds.
+
+    Attributes
+    ----------
+    kind : {"model", "training"}
+    config : dict
+        The run's settings, as plain JSON values.
+    items : list of str
+        Item tokens by item id; entry 0 is padding.
+    weights : dict of str to torch.Tensor
+    num_users : int
+        Size of the user vocabulary, padding included. The users themselves are not kept.
+    epoch : int
+        Epoch of the weights, from 0; -1 if never trained.
+    metrics : dict
+        Validation result of that epoch.
+    training : dict
+        Counters and optimizer groups, for a training checkpoint.
+    tensors : dict of str to torch.Tensor
+        Optimizer state, best weights and random state, for a training checkpoint.
+    """
+
+    kind: str
+    config: dict[str, Any]
+    items: list[str]
+    weights: dict[str, torch.Tensor]
+    num_users: int = 0
+    epoch: int = -1
+    metrics: dict[str, float] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    tensors: dict[str, torch.Tensor] = field(default_factory=dict)
+
+
+def plain_config(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that JSON can hold: no devices, enumerations or classes."""
+
+    def plain(value: Any) -> bool:
+        if isinstance(value, (list, tuple)):
+            return all(plain(v) for v in value)
+        if isinstance(value, dict):
+            return all(isinstance(k, str) and plain(v) for k, v in value.items())
+        return value is None or type(value) in (str, int, float, bool)
+
+    return {k: v for k, v in settings.items() if plain(v)}
+
+
+def _digest(tensors: Mapping[str, torch.Tensor], texts: Mapping[str, str]) -> str:
+    hasher = hashlib.blake2b(digest_size=16)
+    for name in sorted(texts):
+        hasher.update(f"{name}={texts[name]}\n".encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous()
+        hasher.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}\n".encode())
+        hasher.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return hasher.hexdigest()
+
+
+def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint: first under a temporary name, then renamed, so no reader sees half of it."""
+    text = "\n".join(checkpoint.items).encode()
+    tensors = {f"model.{k}": v for k, v in checkpoint.weights.items()} | checkpoint.tensors
+    tensors["vocabulary.items"] = torch.frombuffer(bytearray(text or b"\n"), dtype=torch.uint8)
+    # clone: safetensors refuses tensors that share memory, such as tied weights
+    tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+    content = {
+        "config": checkpoint.config,
+        "num_users": checkpoint.num_users,
+        "epoch": checkpoint.epoch,
+        "metrics": checkpoint.metrics,
+        "training": checkpoint.training,
+    }
+    texts = {
+        "format": FORMAT,
+        "format_version": str(FORMAT_VERSION),
+        "kind": checkpoint.kind,
+        "package_version": __version__,
+        "content": json.dumps(content),
+    }
+    texts["digest"] = _digest(tensors, texts)
+    with atomic_write(Path(path), "wb") as file:
+        file.write(save(tensors, metadata=texts))
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, is no checkpoint of this package, is of a newer format, or is damaged;
+        the sentence says which.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; name the .safetensors file in it")
+    if not path.is_file():
+        raise UserError(f"there is no checkpoint {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            texts = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        hint = ""
+        with path.open("rb") as file:
+            if file.read(4)[:2] in (b"PK", b"\x80\x02", b"\x80\x04"):
+                hint = "; it looks like a pickled .pth file of RecBole or torch, which is not read for safety"
+        raise UserError(f"{path} is not a readable safetensors file ({error}){hint}") from None
+    if texts.get("format") != FORMAT:
+        raise UserError(f"{path} is a safetensors file, but no checkpoint of recbole_cocorr")
+    version = texts.get("format_version", "")
+    if version != str(FORMAT_VERSION):
+        raise UserError(
+            f"{path} has checkpoint format {version!r}, written by recbole_cocorr "
+            f"{texts.get('package_version')}; this version reads format {FORMAT_VERSION}"
+        )
+    digest = texts.pop("digest", "")
+    if digest != _digest(tensors, texts):
+        raise UserError(f"{path} is damaged: its contents do not match its checksum")
+    try:
+        content = json.loads(texts["content"])
+        items = bytes(tensors.pop("vocabulary.items").numpy()).decode().split("\n")
+        weights = {k[len("model.") :]: tensors.pop(k) for k in list(tensors) if k.startswith("model.")}
+        return Checkpoint(
+            kind=texts["kind"],
+            config=content["config"],
+            items=items,
+            weights=weights,
+            num_users=content["num_users"],
+            epoch=content["epoch"],
+            metrics=content["metrics"],
+            training=content["training"],
+            tensors=tensors,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} lacks a part that a checkpoint must have: {error}") from None
+
+
+def load_weights(model: torch.nn.Module, weights: Mapping[str, torch.Tensor], source: str) -> None:
+    """Put ``weights`` into ``model``, or say which do not fit.
+
+    A checkpoint trained with the correction network can be loaded into a model without it; weights of
+    the correction are left out then.
+
+    Raises
+    ------
+    UserError
+        For missing, unknown or wrongly shaped weights.
+    """
+    optional = tuple(getattr(model, "optional_weights", ()))
+    own = model.state_dict()
+    given = {k: v for k, v in weights.items() if k in own or not k.startswith(optional or ("\0",))}
+    missing, unknown = sorted(set(own) - set(given)), sorted(set(given) - set(own))
+    if missing:
+        raise UserError(f"{source} lacks the weight {missing[0]!r} ({len(missing)} in all) of {type(model).__name__}")
+    if unknown:
+        raise UserError(f"{source} has the weight {unknown[0]!r}, which {type(model).__name__} does not")
+    for name, tensor in given.items():
+        if tensor.shape != own[name].shape:
+            raise UserError(
+                f"{source}: {name} has shape {tuple(tensor.shape)}, but the configuration makes it "
+                f"{tuple(own[name].shape)}"
+            )
+    model.load_state_dict(given)

@@ -1,0 +1,56 @@
+"""The command that trains and evaluates: RecBole's flags, and errors a person can read."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from recbole_cocorr.errors import UserError
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of RecBole's flags; everything else is --key=value and goes to the configuration."""
+    result = argparse.ArgumentParser(
+        prog="run_recbole_cocorr.py",
+        description="Train and evaluate CoCorrRec, or any RecBole sequential model, under one protocol.",
+        epilog="Any setting of properties/ and of RecBole: --key=value, for example --learning_rate=0.003 "
+        "--use_gcn=False --protocol=full --data_path=FOLDER --resume=FILE.training.safetensors",
+        allow_abbrev=False,
+    )
+    result.add_argument("-m", "--model", help="CoCorrRec, or a RecBole sequential model such as SASRec")
+    result.add_argument("-d", "--dataset", help="a name in dataset_configs/, or of a folder in --data_path")
+    result.add_argument("--config_files", help="yaml files, separated by spaces; a later one wins")
+    result.add_argument("--nproc", type=int, default=1, help="processes on this machine")
+    result.add_argument("--ip", default="localhost", help="address of the first machine")
+    result.add_argument("--port", default="5678", help="port of the first machine")
+    result.add_argument("--world_size", type=int, default=-1, help="processes on all machines")
+    result.add_argument("--group_offset", type=int, default=0, help="processes on the machines before this one")
+    return result
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status: 0, or 2 after an error that the user can mend."""
+    arguments, rest = parser().parse_known_args(argv)
+    try:
+        # Imported late: --help answers at once.
+        from recbole_cocorr.config import parse_overrides
+        from recbole_cocorr.quick_start import run
+
+        overrides = parse_overrides(rest)
+        run(
+            model=arguments.model,
+            dataset=arguments.dataset,
+            config_file_list=arguments.config_files.split() if arguments.config_files else None,
+            nproc=arguments.nproc,
+            world_size=arguments.world_size,
+            ip=arguments.ip,
+            port=arguments.port,
+            group_offset=arguments.group_offset,
+            overrides=overrides,
+        )
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0

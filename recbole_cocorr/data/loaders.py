@@ -1,0 +1,261 @@
+"""Batches in which each sequence stands once, however many candidates stand beside it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from logging import getLogger
+
+import numpy as np
+import torch
+from recbole.data.interaction import Interaction
+from recbole.data.transform import construct_transform
+from recbole.utils import InputType
+
+from recbole_cocorr import distributed
+from recbole_cocorr.data.negatives import NegativeSampler, protocol_generator
+from recbole_cocorr.errors import UserError
+
+# What a random generator is for; part of its seed.
+_TRAIN, _VALID, _TEST = 1, 2, 3
+_PHASES = {"valid": _VALID, "test": _TEST}
+
+# Numbers of a full-ranking score matrix held at once (256 MB of float32).
+_SCORES_AT_ONCE = 1 << 26
+
+# Column of a batch's negatives, [rows, sample_num], 0 where a user has too few items left.
+NEG_ITEMS = "neg_items"
+
+
+@dataclass
+class TrainBatch:
+    """One process's share of a global batch.
+
+    Attributes
+    ----------
+    interaction : Interaction
+        Rows with ``item_id_list`` [B, L], ``item_length`` [B], ``item_id`` [B] and, with negatives,
+        ``neg_items`` [B, sample_num].
+    weight : float
+        Share of this process in the global batch's loss; the weights of all processes add up to 1.
+    """
+
+    interaction: Interaction
+    weight: float
+
+
+class TrainLoader:
+    """Training rows in RecBole's order, with the protocol's negatives.
+
+    Parameters
+    ----------
+    config : Config
+        ``train_batch_size`` counts scored pairs as RecBole does: with N negatives a batch of the BCE
+        loss holds train_batch_size // (1 + N) sequences, of the BPR loss train_batch_size // N.
+    dataset : Dataset
+        The training rows.
+    sampler : NegativeSampler
+        Knows every item a user touched in any split.
+    """
+
+    is_sequential = True
+
+    def __init__(self, config, dataset, sampler: NegativeSampler):
+        self.config = config
+        self._dataset = self.dataset = dataset
+        self.shuffle = bool(config["shuffle"])
+        self.transform = construct_transform(config)
+        arguments = config["train_neg_sample_args"]
+        self.sample_num = 0 if arguments["distribution"] == "none" else int(arguments["sample_num"])
+        self._arguments = arguments
+        self._sampler = sampler
+        pairs = 1
+        if self.sample_num:
+            pairwise = config["MODEL_INPUT_TYPE"] == InputType.PAIRWISE
+            pairs = self.sample_num if pairwise else 1 + self.sample_num
+        self.step = max(1, config["train_batch_size"] // pairs)
+        self._users = dataset.inter_feat[dataset.uid_field].numpy()
+        self._negatives: np.ndarray | None = None
+        self._drawn_for: int | None = None
+        self._generator = torch.Generator()
+        self._orders_drawn = 0
+        self._generator.manual_seed(config["seed"])
+        self.epoch = 0
+        short = int((sampler.allowed[np.unique(self._users)] < self.sample_num).sum())
+        if short:
+            getLogger().warning(
+                f"{short} users never touched fewer than {self.sample_num} items; they train with what there is"
+            )
+
+    def __len__(self) -> int:
+        return -(-len(self._users) // self.step)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order and negatives the next iteration uses."""
+        self.epoch = epoch
+
+    def _order(self) -> torch.Tensor:
+        """The epoch's order of rows: what RecBole's loader draws in the same epoch with the same seed."""
+        if not self.shuffle:
+            return torch.arange(len(self._users))
+        if self._orders_drawn > self.epoch:
+            self._generator.manual_seed(self.config["seed"])
+            self._orders_drawn = 0
+        order = torch.empty(0, dtype=torch.int64)
+        while self._orders_drawn <= self.epoch:
+            # torch's DataLoader takes one number for its workers before its sampler takes the order, and
+            # the sampler takes a second order, of which it uses nothing, when the first is used up.
+            torch.empty((), dtype=torch.int64).random_(generator=self._generator)
+            order = torch.randperm(len(self._users), generator=self._generator)
+            torch.randperm(len(self._users), generator=self._generator)
+            self._orders_drawn += 1
+        return order
+
+    def _negatives_of(self, rows: np.ndarray) -> torch.Tensor:
+        epoch = 0 if self._arguments.get("fixed") else self.epoch
+        if self._drawn_for != epoch:
+            generator = protocol_generator(self.config["dataset"], self.config["seed"], _TRAIN, epoch)
+            self._negatives = self._sampler.sample(
+                self._users,
+                self.sample_num,
+                generator,
+                self._arguments["distribution"],
+                self._arguments.get("alpha", 1.0),
+            )
+            self._drawn_for = epoch
+        return torch.from_numpy(self._negatives[rows].astype(np.int64))
+
+    def batches(self) -> Iterator[TrainBatch]:
+        """Yield this process's share of each global batch of the epoch."""
+        order = self._order()
+        rank, world = distributed.rank(), distributed.world_size()
+        for start in range(0, len(order), self.step):
+            rows = order[start : start + self.step]
+            low, high = len(rows) * rank // world, len(rows) * (rank + 1) // world
+            weight = (high - low) / len(rows)
+            # A process without rows still takes part in the exchange of gradients, with weight 0.
+            mine = rows[low:high] if high > low else rows[:1]
+            yield TrainBatch(self._rows(mine), weight)
+
+    def __iter__(self) -> Iterator[Interaction]:
+        for batch in self.batches():
+            yield batch.interaction
+
+    def _rows(self, rows: torch.Tensor) -> Interaction:
+        interaction = self.transform(self._dataset, self._dataset[rows])
+        if self.sample_num:
+            interaction.update(Interaction({NEG_ITEMS: self._negatives_of(rows.numpy())}))
+        return interaction
+
+
+@dataclass
+class EvalBatch:
+    """Rows to rank.
+
+    Attributes
+    ----------
+    interaction : Interaction
+        The rows; ``item_id`` is the item that was chosen.
+    candidates : torch.Tensor or None
+        Item ids [B, 1 + N], the positive first, 0 where there is no further candidate; None: all items.
+    rows : torch.Tensor
+        The rows' numbers in the loader's dataset.
+    """
+
+    interaction: Interaction
+    candidates: torch.Tensor | None
+    rows: torch.Tensor
+
+
+class EvalLoader:
+    """Validation or test rows with the protocol's candidates.
+
+    The candidates are drawn once, when the loader is made, from a generator that depends on the
+    dataset's name, the seed and the phase alone, in the order of users: the same for every model.
+
+    Parameters
+    ----------
+    config : Config
+    dataset : Dataset
+        The rows to rank.
+    sampler : NegativeSampler
+    phase : {"valid", "test"}
+    """
+
+    is_sequential = True
+    shuffle = False
+
+    def __init__(self, config, dataset, sampler: NegativeSampler, phase: str):
+        self.config = config
+        self._dataset = self.dataset = dataset
+        self.phase = phase
+        self.transform = construct_transform(config)
+        self.step = config["eval_batch_size"]
+        self.users = dataset.inter_feat[dataset.uid_field].numpy()
+        self.candidates: torch.Tensor | None = None
+        self.mask_history = bool(config["eval_mask_history"])
+        self._sampler = sampler
+        arguments = config[f"{phase}_neg_sample_args"]
+        self.full = config["eval_args"]["mode"][phase] == "full"
+        if self.full:
+            self.step = min(self.step, max(1, _SCORES_AT_ONCE // dataset.item_num))
+        else:
+            self.candidates = self._draw(arguments)
+        if self.mask_history and not (self.full and hasattr(dataset, "history_pairs")):
+            raise UserError("eval_mask_history needs full ranking: sampled candidates hold no item of the history")
+
+    def _draw(self, arguments: dict) -> torch.Tensor:
+        num = int(arguments["sample_num"])
+        by_user = np.argsort(self.users, kind="stable")
+        generator = protocol_generator(self.config["dataset"], self.config["seed"], _PHASES[self.phase])
+        drawn = np.empty((len(self.users), num), dtype=np.int32)
+        drawn[by_user] = self._sampler.sample(self.users[by_user], num, generator, arguments["distribution"])
+        found = (drawn > 0).sum(axis=1)
+        if len(found) and found.min() < num:
+            getLogger().warning(
+                f"the {self.phase} candidates: {int((found < num).sum())} of {len(found)} rows have fewer than "
+                f"{num} items that their user never touched (the fewest: {int(found.min())}); "
+                "they are ranked against all there are"
+            )
+        positives = self._dataset.inter_feat[self._dataset.iid_field].numpy()
+        return torch.from_numpy(np.concatenate([positives[:, None], drawn], axis=1).astype(np.int32))
+
+    def __len__(self) -> int:
+        return -(-len(self.users) // self.step)
+
+    def share(self) -> torch.Tensor:
+        """Row numbers that this process ranks: a contiguous part, each row in exactly one process."""
+        rank, world = distributed.rank(), distributed.world_size()
+        total = len(self.users)
+        return torch.arange(total * rank // world, total * (rank + 1) // world)
+
+    def batches(self) -> Iterator[EvalBatch]:
+        """Yield this process's rows."""
+        for rows in self.share().split(self.step):
+            if len(rows) == 0:
+                continue
+            interaction = self.transform(self._dataset, self._dataset[rows])
+            candidates = None if self.candidates is None else self.candidates[rows].long()
+            yield EvalBatch(interaction, candidates, rows)
+
+    def __iter__(self) -> Iterator[EvalBatch]:
+        return self.batches()
+
+
+def data_preparation(config, dataset) -> tuple[TrainLoader, EvalLoader, EvalLoader]:
+    """Split the dataset and make its three loaders; the counterpart of RecBole's function of this name."""
+    sampler = NegativeSampler(
+        dataset.inter_feat[dataset.uid_field].to_numpy(),
+        dataset.inter_feat[dataset.iid_field].to_numpy(),
+        dataset.user_num,
+        dataset.item_num,
+    )
+    train, valid, test = dataset.build()
+    if len(train) == 0:
+        raise UserError(
+            f"dataset {config['dataset']!r} leaves no training row: no user has enough interactions "
+            "(three for a test item, four for a validation item too)"
+        )
+    return (
+        TrainLoader(config, train, sampler),
+        EvalLoader(config, valid, sampler, "valid"),
+        EvalLoader(config, test, sampler, "test"),
+    )

@@ -1,0 +1,160 @@
+"""Data-parallel training and evaluation: who am I, and how do the processes speak to each other.
+
+One global batch is split over the processes row by row; each row's share of the loss is weighted by
+the global batch, so the summed gradient is that of one process, however the batch is split. At
+evaluation the rows are split without padding and the per-user ranks are gathered, so no user counts
+twice and the metrics are those of one process.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from recbole_cocorr.errors import UserError
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where this process stands among the others.
+
+    Attributes
+    ----------
+    rank, world_size : int
+        Number of this process and how many there are, over all machines.
+    local_rank : int
+        Number of this process on its own machine.
+    device : torch.device
+        What it computes on.
+    """
+
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0
+    device: torch.device = torch.device("cpu")
+
+
+def under_torchrun() -> bool:
+    """Whether torchrun (or another launcher that sets its variables) started this process."""
+    return all(name in os.environ for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"))
+
+
+def join(settings: Mapping[str, Any]) -> Place:
+    """Join the process group that the settings or torchrun's environment describe.
+
+    Parameters
+    ----------
+    settings : mapping
+        ``local_rank``, ``world_size``, ``offset``, ``ip``, ``port`` and ``use_gpu``, as RecBole's flags
+        name them. Without ``local_rank``, and not under torchrun, there is one process.
+
+    Returns
+    -------
+    Place
+
+    Raises
+    ------
+    UserError
+        If more processes than GPUs are asked for, or if the processes cannot reach each other.
+    """
+    if under_torchrun():
+        rank, world_size, local_rank = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
+        init_method = "env://"
+    elif settings.get("local_rank") is not None and int(settings.get("world_size") or 1) > 1:
+        local_rank, world_size = int(settings["local_rank"]), int(settings["world_size"])
+        rank = local_rank + int(settings.get("offset") or 0)
+        init_method = f"tcp://{settings.get('ip') or 'localhost'}:{settings.get('port') or 5678}"
+    else:
+        return Place()
+    if world_size == 1:
+        return Place()
+    cuda = bool(settings.get("use_gpu")) and torch.cuda.is_available()
+    if cuda and local_rank >= torch.cuda.device_count():
+        raise UserError(
+            f"{local_rank + 1} processes are asked for on this machine, which has {torch.cuda.device_count()} "
+            "GPUs; give --nproc at most that many, or --use_gpu=False"
+        )
+    device = torch.device("cuda", local_rank) if cuda else torch.device("cpu")
+    if cuda:
+        torch.cuda.set_device(device)
+    if not dist.is_initialized():
+        try:
+            dist.init_process_group(
+                backend="nccl" if cuda else "gloo",
+                init_method=init_method,
+                rank=rank,
+                world_size=world_size,
+                timeout=timedelta(minutes=30),
+            )
+        except (RuntimeError, ValueError) as error:
+            raise UserError(f"process {rank} of {world_size} could not join at {init_method}: {error}") from None
+    return Place(rank, world_size, local_rank, device)
+
+
+def active() -> bool:
+    """Whether this process is one of several."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def rank() -> int:
+    """Number of this process, 0 where there is only one."""
+    return dist.get_rank() if active() else 0
+
+
+def world_size() -> int:
+    """How many processes there are."""
+    return dist.get_world_size() if active() else 1
+
+
+def barrier() -> None:
+    """Wait for every other process."""
+    if active():
+        dist.barrier()
+
+
+def sum_gradients(parameters: list[torch.nn.Parameter]) -> None:
+    """Add up the gradients of all processes in place, as one flat message.
+
+    A parameter without a gradient in this process counts as zero, since another process may have one.
+    """
+    if not active():
+        return
+    gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
+    flat = torch._utils._flatten_dense_tensors(gradients)
+    dist.all_reduce(flat)
+    for parameter, summed in zip(parameters, torch._utils._unflatten_dense_tensors(flat, gradients), strict=True):
+        if parameter.grad is None:
+            parameter.grad = summed.clone()
+        else:
+            parameter.grad.copy_(summed)
+
+
+def sum_scalar(value: float, device: torch.device) -> float:
+    """Sum a number over all processes."""
+    if not active():
+        return value
+    tensor = torch.tensor([value], dtype=torch.float64, device=device)
+    dist.all_reduce(tensor)
+    return tensor.item()
+
+
+def gather_rows(rows: torch.Tensor) -> torch.Tensor:
+    """Put the rows of all processes one after another, in every process, process 0's first.
+
+    The processes may hold different numbers of rows, also none.
+    """
+    if not active():
+        return rows
+    gathered: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(gathered, rows.cpu().numpy())
+    return torch.cat([torch.from_numpy(part) for part in gathered])
+
+
+def leave() -> None:
+    """Leave the process group, if there is one."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()

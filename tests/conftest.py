@@ -1,0 +1,87 @@
+"""Small data sets and configurations for the tests."""
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """RecBole writes logs and checkpoints into the working directory: give every test one of its own."""
+    folder = tmp_path / "cwd"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("sys.argv", ["pytest"])
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+    root = logging.getLogger()
+    for handler in root.handlers[:]:
+        if isinstance(handler, logging.FileHandler):
+            root.removeHandler(handler)
+            handler.close()
+
+
+def write_inter(
+    folder: Path, name: str, rows: list[tuple], header: str = "user_id:token\titem_id:token\ttimestamp:float"
+) -> Path:
+    """Write rows as ``folder/name/name.inter``; returns ``folder``, the data_path."""
+    (folder / name).mkdir(parents=True, exist_ok=True)
+    lines = [header, *("\t".join(str(v) for v in row) for row in rows)]
+    (folder / name / f"{name}.inter").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def random_rows(
+    users: int, items: int, low: int, high: int, seed: int = 0, times: Callable | None = None
+) -> list[tuple]:
+    """Interactions of random users, in shuffled file order; distinct times within a user."""
+    generator = np.random.default_rng(seed)
+    rows = []
+    clock = 0
+    for user in range(1, users + 1):
+        for _ in range(int(generator.integers(low, high + 1))):
+            clock += int(generator.integers(1, 5))
+            rows.append((f"u{user}", f"i{int(generator.integers(1, items + 1))}", clock))
+    generator.shuffle(rows)
+    return rows
+
+
+@pytest.fixture
+def small_data(tmp_path: Path) -> Path:
+    """A data_path with the data set ``small``: 60 users, 200 items, 3 to 30 interactions each."""
+    return write_inter(tmp_path / "data", "small", random_rows(60, 200, 3, 30))
+
+
+@pytest.fixture
+def make_config(small_data: Path):
+    """Make a Config for the data set ``small`` with given settings."""
+    from recbole_cocorr.config import Config
+
+    def make(model: str = "CoCorrRec", dataset: str = "small", **settings):
+        defaults = {
+            "data_path": str(small_data),
+            "show_progress": False,
+            "use_gpu": False,
+            "epochs": 2,
+            "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
+            "save_training_state": True,
+        }
+        return Config(model, dataset, None, {**defaults, **settings}, overrides={})
+
+    return make
+
+
+def shared_folder(name: str) -> Path:
+    """A folder of reference data beside the checkout, or skip the test."""
+    root = Path(os.environ.get("RECBOLE_COCORR_SHARED", CHECKOUT.parent / "shared"))
+    if not (root / name).is_dir():
+        pytest.skip(f"the folder {name} with reference data is not here")
+    return root / name
