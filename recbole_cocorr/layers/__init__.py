@@ -1,0 +1,23 @@
+"""Layers in pure torch; nothing here knows RecBole."""
+
+from recbole_cocorr.layers.global_correction import (
+    Correction,
+    CorrectionFusion,
+    CorrectionNetwork,
+    GlobalCorrectionNetwork,
+    match_moments,
+)
+from recbole_cocorr.layers.rope import apply_rope
+from recbole_cocorr.layers.ttt_linear import TTTLinear
+from recbole_cocorr.layers.ttt_state import TTTState
+
+__all__ = [
+    "Correction",
+    "CorrectionFusion",
+    "CorrectionNetwork",
+    "GlobalCorrectionNetwork",
+    "TTTLinear",
+    "TTTState",
+    "apply_rope",
+    "match_moments",
+]

@@ -1,0 +1,226 @@
+"""A trained model, ready to recommend to a new user from raw item tokens.
+
+Needs the checkpoint alone: neither the training data nor the property files.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from recbole.data.interaction import Interaction
+from torch import nn
+
+from recbole_cocorr.checkpoint import Checkpoint, load_checkpoint, load_weights
+from recbole_cocorr.errors import UserError
+from recbole_cocorr.model import registry
+from recbole_cocorr.model.factory import build_model
+from recbole_cocorr.model.scoring import find_scorer
+
+
+class SavedConfig(dict):
+    """Settings as a checkpoint keeps them; a missing one reads as None, as RecBole's do."""
+
+    def __missing__(self, key: str) -> None:
+        return None
+
+
+class Vocabulary:
+    """What a model asks of a dataset, from the item tokens alone.
+
+    Parameters
+    ----------
+    config : SavedConfig
+    items : list of str
+        Tokens by item id; entry 0 is padding.
+    num_users : int
+        Size of the user vocabulary, padding included.
+    """
+
+    def __init__(self, config: SavedConfig, items: Sequence[str], num_users: int):
+        self.uid_field, self.iid_field = config["USER_ID_FIELD"], config["ITEM_ID_FIELD"]
+        self.items = list(items)
+        self.item_num, self.user_num = len(self.items), num_users
+        self.id_of = {token: i for i, token in enumerate(self.items) if i}
+        self.field2id_token = {self.iid_field: np.array(self.items)}
+
+    def num(self, field_name: str) -> int:
+        """Number of different values of a field, padding included."""
+        sizes = {self.iid_field: self.item_num, self.uid_field: self.user_num}
+        if field_name not in sizes:
+            raise AttributeError(f"the field {field_name!r} of the training data")
+        return sizes[field_name]
+
+
+@dataclass
+class Recommendations:
+    """The items a model puts first.
+
+    Attributes
+    ----------
+    items : list of str
+        Tokens, best first.
+    scores : list of float
+    unknown : list of str
+        Tokens of the history or the candidates that the model never saw; they were left out.
+    """
+
+    items: list[str]
+    scores: list[float]
+    unknown: list[str] = field(default_factory=list)
+
+
+class Recommender:
+    """A model with its vocabulary.
+
+    Attributes
+    ----------
+    model : torch.nn.Module
+        In evaluation mode.
+    config : SavedConfig
+        The settings it was trained with.
+    vocabulary : Vocabulary
+    metrics : dict
+        Validation result of the saved epoch.
+    """
+
+    def __init__(self, model: nn.Module, config: SavedConfig, vocabulary: Vocabulary, metrics: dict[str, float]):
+        self.model, self.config, self.vocabulary, self.metrics = model.eval(), config, vocabulary, metrics
+        self._scorer: Any = None
+
+    def interaction(self, histories: Sequence[Sequence[int]]) -> Interaction:
+        """Item ids as the model reads them: the last L of each history, padding at the end."""
+        length = self.config["MAX_ITEM_LIST_LENGTH"]
+        item_seq = torch.zeros(len(histories), length, dtype=torch.int64)
+        item_seq_len = torch.zeros(len(histories), dtype=torch.int64)
+        for row, history in enumerate(histories):
+            recent = list(history)[-length:]
+            item_seq[row, : len(recent)] = torch.tensor(recent, dtype=torch.int64)
+            item_seq_len[row] = len(recent)
+        model = self.model
+        columns = {
+            model.ITEM_SEQ: item_seq,
+            model.ITEM_SEQ_LEN: item_seq_len,
+            model.USER_ID: torch.zeros(len(histories), dtype=torch.int64),
+        }
+        return Interaction(columns).to(self.config["device"])
+
+    def known(self, tokens: Sequence[str]) -> tuple[list[int], list[str]]:
+        """Ids of the tokens that the model knows, and the tokens that it does not."""
+        ids, unknown = [], []
+        for token in map(str, tokens):
+            number = self.vocabulary.id_of.get(token)
+            if number is None:
+                unknown.append(token)
+            else:
+                ids.append(number)
+        return ids, unknown
+
+    @torch.no_grad()
+    def recommend(
+        self,
+        history: Sequence[str],
+        k: int = 10,
+        candidates: Sequence[str] | None = None,
+        exclude_history: bool = False,
+    ) -> Recommendations:
+        """Rank items for a user of whom nothing is known but the history.
+
+        Parameters
+        ----------
+        history : sequence of str
+            Item tokens as in the training data, oldest first. Only the last ``MAX_ITEM_LIST_LENGTH`` that
+            the model knows are read.
+        k : int
+            How many items to return, at most.
+        candidates : sequence of str, optional
+            Rank these only; repeats count once. All items, if left out.
+        exclude_history : bool
+            Leave out what the user has had.
+
+        Returns
+        -------
+        Recommendations
+
+        Raises
+        ------
+        UserError
+            If ``k`` is below 1, or if no known token is left in the history or the candidates.
+        """
+        if isinstance(history, str) or isinstance(candidates, str):
+            raise UserError("history and candidates are lists of tokens, not one string")
+        if k < 1:
+            raise UserError(f"k is {k}; it must be at least 1")
+        ids, unknown = self.known(history)
+        if not ids:
+            raise UserError(
+                "the history holds no item that the model knows"
+                + (f" (unknown: {', '.join(unknown[:5])})" if unknown else "")
+            )
+        interaction = self.interaction([ids])
+        if self._scorer is None:
+            self._scorer = find_scorer(self.model, interaction)
+        self._scorer.prepare()
+        if candidates is None:
+            items = torch.arange(1, self.vocabulary.item_num)
+            scores = self._scorer.all_items(interaction)[0, 1:].cpu()
+        else:
+            chosen, strange = self.known(candidates)
+            unknown += [token for token in strange if token not in unknown]
+            if not chosen:
+                raise UserError("none of the candidates is an item that the model knows")
+            items = torch.tensor(list(dict.fromkeys(chosen)))
+            scores = self._scorer.candidates(interaction, items[None].to(self.config["device"]))[0].cpu()
+        if exclude_history:
+            keep = ~torch.isin(items, torch.tensor(ids))
+            items, scores = items[keep], scores[keep]
+        if unknown:
+            getLogger().warning(f"{len(unknown)} unknown item tokens were left out: {', '.join(unknown[:5])}")
+        best = scores.sort(descending=True, stable=True).indices[:k]
+        return Recommendations(
+            [self.vocabulary.items[i] for i in items[best].tolist()], scores[best].tolist(), unknown
+        )
+
+
+def load_model(path: str | Path, device: str | torch.device = "cpu", **changed: Any) -> Recommender:
+    """Load a checkpoint for use.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        A ``.safetensors`` file that training wrote.
+    device : str or torch.device
+    **changed
+        Settings to override, for example ``use_gcn=False``: the same weights without the correction.
+
+    Returns
+    -------
+    Recommender
+
+    Raises
+    ------
+    UserError
+        If the file is not usable; the sentence says why.
+    """
+    return recommender_from(load_checkpoint(path), str(path), device, changed)
+
+
+def recommender_from(
+    checkpoint: Checkpoint, source: str, device: str | torch.device, changed: dict[str, Any] | None = None
+) -> Recommender:
+    """Make the model of a checkpoint that is already read; ``source`` names it in errors."""
+    config = SavedConfig({**checkpoint.config, **(changed or {}), "device": torch.device(device)})
+    if registry.find_model(str(config["model"])) is None:
+        raise UserError(f"{source} holds a model {config['model']!r}, which this installation does not have")
+    vocabulary = Vocabulary(config, checkpoint.items, checkpoint.num_users)
+    try:
+        model = build_model(config, vocabulary)
+    except AttributeError as error:
+        raise UserError(
+            f"{config['model']} cannot be loaded without its training data: it asks for {error}"
+        ) from error
+    load_weights(model, checkpoint.weights, source)
+    return Recommender(model, config, vocabulary, checkpoint.metrics)
