@@ -1,0 +1,331 @@
+"""From a raw file to an atomic file, row by row."""
+
+import errno
+import os
+import re
+import tempfile
+import warnings
+from array import array
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import IO
+
+from tqdm import tqdm
+
+from recbole_cocorr.data.convert.filters import DUPLICATES, drop_duplicates, k_core
+from recbole_cocorr.data.convert.formats import FORMATS, Format
+from recbole_cocorr.data.convert.rows import RowError, check_token
+from recbole_cocorr.data.convert.side import SIDE_FILES, SideFile, write_side_file
+from recbole_cocorr.data.convert.source import lines
+from recbole_cocorr.errors import UserError
+from recbole_cocorr.files import atomic_write
+
+HEADER = b"user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
+ENCODINGS = ("utf-8", "latin-1")
+_BUFFER = 2**20
+_ASIN = re.compile(r"B0[0-9A-Z]{8}|\d{9}[\dX]")
+_REVIEWER = re.compile(r"A[0-9A-Z]{9,20}")
+
+
+@dataclass
+class Report:
+    """What a conversion did.
+
+    Attributes
+    ----------
+    read : int
+        Rows of the input, blank lines not counted: the sum of the next four.
+    written, skipped, duplicates, filtered : int
+        Rows written, left out as bad, as repeated, and by the least numbers of interactions.
+    users, items : int
+        Distinct ones in what was written.
+    path : Path
+        The ``.inter`` file.
+    side : list of str
+        One sentence for each further file.
+    first_skipped : str
+        What was wrong with the first bad row.
+    notes : list of str
+        What the user had better look at.
+    """
+
+    path: Path
+    read: int = 0
+    written: int = 0
+    skipped: int = 0
+    duplicates: int = 0
+    filtered: int = 0
+    users: int = 0
+    items: int = 0
+    side: list[str] = field(default_factory=list)
+    first_skipped: str = ""
+    notes: list[str] = field(default_factory=list)
+
+
+def convert(
+    source: Path | str,
+    format: str,
+    dataset: str,
+    out: Path | str = "dataset",
+    *,
+    min_user_inter: int = 0,
+    min_item_inter: int = 0,
+    duplicates: str = "keep",
+    on_error: str = "fail",
+    encoding: str | None = None,
+    overwrite: bool = False,
+    progress: bool | None = None,
+) -> Report:
+    """Turn a raw public file into ``<out>/<dataset>/<dataset>.inter``.
+
+    The text is never held. The distinct ids are (about 150 bytes each), and for the least numbers 17
+    bytes an interaction. With ``duplicates`` other than "keep" it is 8 more, and about 200 bytes for each
+    distinct pair. These options also need room on the disk for the rows twice.
+
+    Parameters
+    ----------
+    source
+        The raw file, gzipped or not.
+    format
+        A key of ``FORMATS``.
+    dataset
+        The name RecBole will know it by.
+    out
+        RecBole's ``data_path``; made where it is missing.
+    min_user_inter, min_item_inter
+        Least number of interactions of each user and item, iterated until it holds for both; 0 is off.
+    duplicates
+        See :func:`recbole_cocorr.data.convert.filters.drop_duplicates`, which runs before the k-core.
+    on_error
+        "fail": the first bad row ends the conversion. "skip": bad rows are counted and left out.
+    encoding
+        "utf-8" or "latin-1"; None is UTF-8, for movies.dat and users.dat UTF-8 or else Latin-1.
+    overwrite
+        Whether files of an earlier conversion may be replaced.
+    progress
+        Whether to show a bar; None shows it on a terminal.
+
+    Returns
+    -------
+    Report
+        Counts and paths. Rows stand in the order of the input.
+
+    Raises
+    ------
+    UserError
+        If anything is wrong that the user can mend. Nothing has been written then.
+    """
+    source, folder = Path(source), Path(out) / _checked_name(dataset)
+    kind = FORMATS.get(format)
+    if kind is None:
+        raise UserError(f"the format {format!r} is unknown; it is one of {', '.join(FORMATS)}")
+    if duplicates not in DUPLICATES:
+        raise UserError(f"duplicates is {duplicates!r}; it is one of {', '.join(DUPLICATES)}")
+    if on_error not in ("fail", "skip"):
+        raise UserError(f"on_error is {on_error!r}; it is fail or skip")
+    if encoding not in (None, *ENCODINGS):
+        raise UserError(f"encoding is {encoding!r}; it is one of {', '.join(ENCODINGS)}")
+    work = _Conversion(
+        source,
+        kind,
+        folder / f"{dataset}.inter",
+        duplicates=duplicates,
+        minima=(min_user_inter, min_item_inter),
+        skip=on_error == "skip",
+        encoding=encoding,
+        progress=progress,
+    )
+    try:
+        work.refuse_existing(overwrite)
+        with _made(folder), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python literals with odd escapes
+            work.run()
+    except OSError as error:
+        remedy = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "make it writable"
+        raise UserError(
+            f"{folder} cannot be written ({error.strerror or error}); {remedy} or choose another folder with --out"
+        ) from None
+    return work.report
+
+
+class _Conversion:
+    def __init__(
+        self,
+        source: Path,
+        format: Format,
+        path: Path,
+        *,
+        duplicates: str,
+        minima: tuple[int, int],
+        skip: bool,
+        encoding: str | None,
+        progress: bool | None,
+    ):
+        self.source, self.format, self.path = source, format, path
+        self.duplicates, (self.min_user, self.min_item) = duplicates, minima
+        self.skip, self.encoding, self.progress = skip, encoding, progress
+        self.report = Report(path)
+        # Token to number, in order of appearance; numbers of each row where rows are filtered.
+        self.users: dict[str, int] = {}
+        self.items: dict[str, int] = {}
+        self.row_user, self.row_item, self.row_time = array("I"), array("I"), array("d")
+
+    @property
+    def filters(self) -> bool:
+        return self.duplicates != "keep" or self.min_user > 1 or self.min_item > 1
+
+    def side_files(self) -> Iterator[tuple[SideFile, Path, Path]]:
+        """What lies beside the source, and what it becomes."""
+        for side in SIDE_FILES if self.format.side_files else ():
+            source = self.source.with_name(side.source)
+            if os.path.isfile(source):
+                yield side, source, self.path.with_suffix(f".{side.suffix}")
+
+    def refuse_existing(self, overwrite: bool) -> None:
+        written = [self.path, *(target for _, _, target in self.side_files())]
+        for target in written:
+            if target.exists() and not overwrite:
+                raise UserError(f"{target} exists already; add --overwrite to replace it, or take another --dataset")
+        for suffix in ("item", "user"):
+            other = self.path.with_suffix(f".{suffix}")
+            if other not in written and other.exists():
+                self.report.notes.append(f"{other} was there before and is left as it was")
+
+    def run(self) -> None:
+        with ExitStack() as stack:
+            # Files appear in the reverse of this order: the interactions last, once all is written.
+            target = stack.enter_context(atomic_write(self.path, "wb", buffering=_BUFFER))
+            target.write(HEADER)
+            if self.filters:
+                with tempfile.TemporaryFile(dir=self.path.parent, buffering=_BUFFER) as spool:
+                    self.read(spool)
+                    self.refuse_nothing()
+                    users, items = self.copy_kept(spool, target, self.choose())
+            else:
+                self.read(target)
+                self.refuse_nothing()
+                users, items = self.users.keys(), self.items.keys()
+                self.report.written = self.report.read - self.report.skipped
+            self.report.users, self.report.items = len(users), len(items)
+            self.note_swapped_columns()
+            target.flush()  # so that a full disk is met before the first file appears
+            for side, source, path in self.side_files():
+                file = stack.enter_context(atomic_write(path, "w", newline=""))
+                known = items if side.suffix == "item" else users
+                written, skipped = write_side_file(side, source, file, known, self.encoding, self.skip)
+                bad = f", {skipped:,} skipped" if skipped else ""
+                self.report.side.append(f"{path} ({written:,} rows from {source.name}{bad})")
+
+    def read(self, target: IO[bytes]) -> None:
+        """Write the good rows of the source, in their order, and number their users and items."""
+        report, users, items, parse = self.report, self.users, self.items, self.format.parse
+        encoding, filters, timed = self.encoding or "utf-8", self.filters, self.duplicates != "keep"
+        size = os.path.getsize(self.source) if os.path.isfile(self.source) else 0
+        off = None if self.progress is None else not self.progress
+        with tqdm(total=size, unit="B", unit_scale=True, desc=self.source.name, disable=off) as bar:
+            for number, line in lines(self.source, bar.update):
+                report.read += 1
+                try:
+                    user, item, rating, time = parse(line.decode(encoding))
+                    if user not in users:
+                        check_token("the user id", user)
+                    if item not in items:
+                        check_token("the item id", item)
+                except (RowError, UnicodeDecodeError) as error:
+                    self.bad_row(number, error)
+                    continue
+                target.write(f"{user}\t{item}\t{rating}\t{time}\n".encode())
+                user_number = users.setdefault(user, len(users))
+                item_number = items.setdefault(item, len(items))
+                if filters:
+                    self.row_user.append(user_number)
+                    self.row_item.append(item_number)
+                if timed:
+                    self.row_time.append(float(time))
+
+    def bad_row(self, number: int, error: ValueError) -> None:
+        if isinstance(error, UnicodeDecodeError):
+            reason = f"byte {error.start + 1} is not {error.encoding.upper()}; save the file as UTF-8"
+            reason += ", or say --encoding latin-1 if that is what it is"
+        else:
+            reason = f"{error}; expected {self.format.shape}"
+        message = f"{self.source}, line {number}: {reason}"
+        if not self.skip:
+            raise UserError(message) from None
+        self.report.skipped += 1
+        self.report.first_skipped = self.report.first_skipped or message
+
+    def refuse_nothing(self) -> None:
+        if self.report.read == 0:
+            raise UserError(f"{self.source} is empty; expected lines of {self.format.shape}")
+        if self.report.read == self.report.skipped:
+            raise UserError(
+                f"{self.source} has no good row among {self.report.read:,}; the first problem: "
+                f"{self.report.first_skipped}"
+            )
+
+    def choose(self) -> bytearray:
+        """One byte a row: whether it stays."""
+        keep = bytearray(b"\1") * len(self.row_user)
+        self.report.duplicates = drop_duplicates(self.row_user, self.row_item, self.row_time, self.duplicates, keep)
+        if self.min_user > 1 or self.min_item > 1:
+            self.report.filtered = k_core(self.row_user, self.row_item, self.min_user, self.min_item, keep)
+        self.report.written = keep.count(1)
+        if not self.report.written:
+            raise UserError(
+                f"{self.source}: no interaction is left with --min_user_inter {self.min_user} and "
+                f"--min_item_inter {self.min_item}; take smaller numbers"
+            )
+        return keep
+
+    def copy_kept(
+        self, spool: IO[bytes], target: IO[bytes], keep: bytearray
+    ) -> tuple[Collection[str], Collection[str]]:
+        """Copy the rows that stay; returns their users and items."""
+        spool.seek(0)
+        users, items = bytearray(len(self.users)), bytearray(len(self.items))
+        for line, live, user, item in zip(spool, keep, self.row_user, self.row_item, strict=True):
+            if live:
+                target.write(line)
+                users[user] = items[item] = 1
+        return (
+            {token for token, number in self.users.items() if users[number]},
+            {token for token, number in self.items.items() if items[number]},
+        )
+
+    def note_swapped_columns(self) -> None:
+        """Amazon's two ratings formats differ in nothing but the order of user and item."""
+        if self.format.name not in ("amazon-ratings", "amazon-ratings-2018"):
+            return
+        users, items = list(islice(self.users, 100)), list(islice(self.items, 100))
+        if all(map(_ASIN.fullmatch, users)) and all(map(_REVIEWER.fullmatch, items)):
+            other = "amazon-ratings" if self.format.name.endswith("2018") else "amazon-ratings-2018"
+            self.report.notes.append(
+                f"the users look like Amazon's items and the items like its users; --format {other} swaps them"
+            )
+
+
+def _checked_name(dataset: str) -> str:
+    if not re.fullmatch(r"[^\W_][\w.+-]*", dataset):
+        raise UserError(
+            f"the dataset name {dataset!r} will not do; take letters, digits, '-', '_', '.' and '+', "
+            "and begin with a letter or digit"
+        )
+    return dataset
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """Make a folder; if the block fails, remove what was made, as far as it is empty."""
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for path in made:
+            with suppress(OSError):
+                path.rmdir()
+        raise
