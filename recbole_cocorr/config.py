@@ -25,10 +25,37 @@ compat.apply()
 
 # Flags of the command and keys that RecBole's code reads though none of its property files names them.
 COMMAND_KEYS = frozenset(
-    ["model", "dataset", "config_files", "protocol", "nproc", "world_size", "ip", "port", "group_offset", "offset", "local_rank", "resume"]
+    [
+        "model",
+        "dataset",
+        "config_files",
+        "protocol",
+        "nproc",
+        "world_size",
+        "ip",
+        "port",
+        "group_offset",
+        "offset",
+        "local_rank",
+        "resume",
+    ]
 )
 UNLISTED_KEYS = frozenset(
-    ["encoding", "reg_weight", "neg_sampling", "training_neg_sample_num", "train_rec_step", "train_kg_step", "discretization", "numerical_features", "additional_feat_suffix", "benchmark_filename", "seq_len", "loss_type", "gpu_id"]
+    [
+        "encoding",
+        "reg_weight",
+        "neg_sampling",
+        "training_neg_sample_num",
+        "train_rec_step",
+        "train_kg_step",
+        "discretization",
+        "numerical_features",
+        "additional_feat_suffix",
+        "benchmark_filename",
+        "seq_len",
+        "loss_type",
+        "gpu_id",
+    ]
 )
 LOSS_TYPES = ("BCE", "BPR", "CE")
 

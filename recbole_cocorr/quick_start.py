@@ -64,9 +64,7 @@ def run(
         raise UserError(f"nproc is {nproc}; it must be at least 1")
     total = nproc if world_size <= 0 else world_size
     if total < nproc + group_offset:
-        raise UserError(
-            f"world_size is {total}, but this machine's processes go up to number {nproc + group_offset}"
-        )
+        raise UserError(f"world_size is {total}, but this machine's processes go up to number {nproc + group_offset}")
     if total == 1 or distributed.under_torchrun():
         return run_recbole(model, dataset, config_file_list, config_dict, saved, overrides)
 

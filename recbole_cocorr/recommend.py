@@ -180,9 +180,7 @@ class Recommender:
         if unknown:
             getLogger().warning(f"{len(unknown)} unknown item tokens were left out: {', '.join(unknown[:5])}")
         best = scores.sort(descending=True, stable=True).indices[:k]
-        return Recommendations(
-            [self.vocabulary.items[i] for i in items[best].tolist()], scores[best].tolist(), unknown
-        )
+        return Recommendations([self.vocabulary.items[i] for i in items[best].tolist()], scores[best].tolist(), unknown)
 
 
 def load_model(path: str | Path, device: str | torch.device = "cpu", **changed: Any) -> Recommender:
@@ -219,8 +217,6 @@ def recommender_from(
     try:
         model = build_model(config, vocabulary)
     except AttributeError as error:
-        raise UserError(
-            f"{config['model']} cannot be loaded without its training data: it asks for {error}"
-        ) from error
+        raise UserError(f"{config['model']} cannot be loaded without its training data: it asks for {error}") from error
     load_weights(model, checkpoint.weights, source)
     return Recommender(model, config, vocabulary, checkpoint.metrics)

@@ -80,9 +80,7 @@ class Trainer(RecBoleTrainer):
         if valid_data is not None and len(valid_data) == 0:
             self.logger.warning("no user has a validation item; training runs all epochs and keeps the last")
             valid_data = None
-        if self._best_weights is not None and (
-            self.start_epoch >= self.epochs or self.cur_step > self.stopping_step
-        ):
+        if self._best_weights is not None and (self.start_epoch >= self.epochs or self.cur_step > self.stopping_step):
             self.logger.info("the resumed training had already ended")
             return self.best_valid_score, self.best_valid_result
         self._save_state_with_best = saved and (not valid_data or self.eval_step <= 0)
@@ -181,9 +179,7 @@ class Trainer(RecBoleTrainer):
     def _progress(self, eval_data: EvalLoader, show_progress: bool):
         if not show_progress:
             return eval_data.batches()
-        return tqdm(
-            eval_data.batches(), total=len(eval_data), ncols=100, desc=set_color("Evaluate   ", "pink")
-        )
+        return tqdm(eval_data.batches(), total=len(eval_data), ncols=100, desc=set_color("Evaluate   ", "pink"))
 
     def _evaluate_ranking(self, eval_data: EvalLoader, show_progress: bool) -> "OrderedDict[str, float]":
         metrics = [m.lower() for m in self.config["metrics"]]

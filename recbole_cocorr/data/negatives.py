@@ -133,9 +133,7 @@ class NegativeSampler:
             items = self.item_of_rank(users[block, None], np.where(real, ranks, 0))
             out[block, : ranks.shape[1]] = np.where(real, items, 0)
 
-    def _fill_popular(
-        self, out: np.ndarray, users: np.ndarray, generator: np.random.Generator, alpha: float
-    ) -> None:
+    def _fill_popular(self, out: np.ndarray, users: np.ndarray, generator: np.random.Generator, alpha: float) -> None:
         weight = np.zeros_like(self._popularity)
         seen = self._popularity > 0
         weight[seen] = self._popularity[seen] ** alpha

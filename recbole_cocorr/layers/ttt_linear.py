@@ -128,9 +128,7 @@ class TTTLinear(nn.Module):
         ``slots`` [L] or [B, L] is each click's place inside its mini-batch.
         """
         heads, width, d = self.num_heads, self.head_width, self.hidden_size
-        weight = torch.cat(
-            [self.q_proj.weight, self.k_proj.weight, self.v_proj.weight, self.inner_lr_weight], dim=0
-        )
+        weight = torch.cat([self.q_proj.weight, self.k_proj.weight, self.v_proj.weight, self.inner_lr_weight], dim=0)
         projected = F.linear(x, weight)
         rows, length = x.shape[:2]
         # float32 at least: the inner model sums and divides small numbers, where half precision loses
@@ -383,14 +381,15 @@ class TTTLinear(nn.Module):
             else:
                 seen = (slot <= position[:, None])[:, None, :]  # [B, 1, K]
                 place = position[:, None, None, None]
-                sent_row = correction.attention.gather(2, place.expand(-1, *correction.attention.shape[1:2], 1, slot.numel()))
-                sent_bias = correction.bias.gather(2, place.expand(-1, *state.b.shape[1:2], 1, state.b.shape[2]))
+                heads, width = self.num_heads, self.head_width
+                sent_row = correction.attention.gather(2, place.expand(-1, heads, 1, self.mini_batch_size))
+                sent_bias = correction.bias.gather(2, place.expand(-1, heads, 1, width))
                 row = torch.einsum("bhf,bhkf->bhk", q, held_keys)
                 row = fusion.fuse_attention(row, sent_row.squeeze(2), seen)
                 read = torch.einsum("bhf,bhfg->bhg", q, state.W)
                 mixed = read - step * torch.einsum("bhk,bhkg->bhg", row, held)
                 mixed = mixed + fusion.fuse_bias(b_t, sent_bias.squeeze(2))
-            output = (q.transpose(0, 1) + self._inner_norm(mixed.transpose(0, 1)))
+            output = q.transpose(0, 1) + self._inner_norm(mixed.transpose(0, 1))
             full = position + 1 == self.mini_batch_size
             whole, flat = full[:, None, None, None], full[:, None, None]
             after = TTTState(
@@ -428,9 +427,7 @@ class TTTLinear(nn.Module):
                 continue
             going = t < lengths
             old, new = state.to_dict(), running.to_dict()
-            state = TTTState(
-                **{n: torch.where(going.view(-1, *[1] * (new[n].dim() - 1)), new[n], old[n]) for n in new}
-            )
+            state = TTTState(**{n: torch.where(going.view(-1, *[1] * (new[n].dim() - 1)), new[n], old[n]) for n in new})
         return (torch.stack(outputs, dim=1) if outputs else x), state
 
     def _check(

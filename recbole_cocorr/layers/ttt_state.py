@@ -70,7 +70,8 @@ class TTTState:
         for name, shape in shapes.items():
             if tuple(tensors[name].shape) != shape:
                 raise ValueError(
-                    f"{name} of a TTT state has shape {tuple(tensors[name].shape)}; beside these keys it must be {shape}"
+                    f"{name} of a TTT state has shape {tuple(tensors[name].shape)}; "
+                    f"beside these keys it must be {shape}"
                 )
         position = tensors["position"]
         if position.dtype != torch.int64 or bool(((position < 0) | (position >= size)).any()):

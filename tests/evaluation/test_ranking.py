@@ -17,8 +17,9 @@ METRICS = ["gauc", "ndcg", "hit", "mrr", "recall", "precision", "map"]
 @given(st.integers(1, 9), st.integers(3, 40), st.integers(0, 1000))
 @settings(max_examples=60, deadline=None)
 def test_equals_recbole_on_the_same_scores(rows, others, seed):
-    scores = torch.from_numpy(np.random.default_rng(seed).permuted(
-        np.tile(np.arange(others + 1, dtype=np.float32), (rows, 1)), axis=1))
+    scores = torch.from_numpy(
+        np.random.default_rng(seed).permuted(np.tile(np.arange(others + 1, dtype=np.float32), (rows, 1)), axis=1)
+    )
     topk = [1, 2, min(5, others), others]
     ours = summarise(rank_positive(scores).numpy(), METRICS, topk)
     theirs = recbole_result(scores, METRICS, topk)
