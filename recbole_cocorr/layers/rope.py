@@ -38,7 +38,7 @@ def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tenso
     x : torch.Tensor, shape [..., f]
     cos, sin : torch.Tensor, broadcastable to [..., f / 2]
     """
-    even, odd = x[..., 0::2], x[..., 1::2]
+    even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)  # unbind: its backward is one stack, a slice's fills zeros
     return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2)
 
 

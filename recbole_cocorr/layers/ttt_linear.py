@@ -13,32 +13,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from recbole_cocorr.layers.global_correction import Correction, CorrectionFusion
+from recbole_cocorr.layers.inner_gradient import NORM_EPS, inner_gradient
 from recbole_cocorr.layers.rope import rope_table, rotate
 from recbole_cocorr.layers.ttt_state import TTTState
-
-NORM_EPS = 1e-6
-
-
-def inner_gradient(
-    keys: torch.Tensor, values: torch.Tensor, prediction: torch.Tensor, gamma: torch.Tensor, beta: torch.Tensor
-) -> torch.Tensor:
-    """Gradient G of the inner loss with respect to Z, in closed form.
-
-    The loss is 1/2 || LN(Z) - (v - k) ||^2 with LN(Z) = gamma * xhat + beta, xhat = (Z - mean) / sigma.
-    With r = (LN(Z) - (v - k)) * gamma:  G = (r - mean(r) - xhat * mean(r * xhat)) / sigma.
-
-    Parameters
-    ----------
-    keys, values, prediction : torch.Tensor, shape [..., f]
-        k, v and Z = k W + b.
-    gamma, beta : torch.Tensor, broadcastable to [..., f]
-    """
-    centred = prediction - prediction.mean(dim=-1, keepdim=True)
-    scale = (centred.square().mean(dim=-1, keepdim=True) + NORM_EPS).rsqrt()
-    xhat = centred * scale
-    residual = (xhat * gamma + (beta + keys - values)) * gamma
-    pull = (residual * xhat).mean(dim=-1, keepdim=True)
-    return (residual - residual.mean(dim=-1, keepdim=True) - xhat * pull) * scale
 
 
 class TTTLinear(nn.Module):
@@ -122,25 +99,37 @@ class TTTLinear(nn.Module):
         """tau_i = max(0, 1/i + p_i) for i = 1 .. K; shape [K], of the type of ``like``."""
         return (self._tables(like)[2] + self.token_scale).clamp_min(0)
 
-    def _project(self, x: torch.Tensor, slots: torch.Tensor):
-        """Queries, keys, values [H, B, L, f] and inner learning rates [H, B, L, 1].
+    def _heads(self, x: torch.Tensor, *projections: nn.Linear) -> torch.Tensor:
+        """Projections of x [B, L, d] by heads: [P, H, B, L, f], float32 at least.
 
-        ``slots`` [L] or [B, L] is each click's place inside its mini-batch.
+        The inner model sums and divides small numbers, where half precision loses them and float16 overflows.
         """
-        heads, width, d = self.num_heads, self.head_width, self.hidden_size
-        weight = torch.cat([self.q_proj.weight, self.k_proj.weight, self.v_proj.weight, self.inner_lr_weight], dim=0)
-        projected = F.linear(x, weight)
-        rows, length = x.shape[:2]
-        # float32 at least: the inner model sums and divides small numbers, where half precision loses
-        # them and float16 overflows.
-        if projected.dtype in (torch.float16, torch.bfloat16):
-            projected = projected.float()
-        qkv = projected[..., : 3 * d].reshape(rows, length, 3, heads, width).permute(2, 3, 0, 1, 4)
-        cos, sin = self._tables(projected)[:2]
-        queries, keys = rotate(qkv[:2], cos[slots], sin[slots]).unbind(0)
-        gate = torch.sigmoid(projected[..., 3 * d :] + self.inner_lr_bias.to(projected.dtype))
-        rates = (gate * (self.inner_lr / width)).permute(2, 0, 1).unsqueeze(-1)
-        return queries, keys, qkv[2], rates
+        weight = projections[0].weight if len(projections) == 1 else torch.cat([p.weight for p in projections])
+        return (
+            self._whole(F.linear(x, weight))
+            .unflatten(-1, (len(projections), self.num_heads, -1))
+            .permute(2, 3, 0, 1, 4)
+        )
+
+    def _rates(self, x: torch.Tensor) -> torch.Tensor:
+        """Inner learning rates lr_t of x [B, L, d]: [H, B, L, 1]."""
+        gate = self._whole(F.linear(x, self.inner_lr_weight))
+        gate = torch.sigmoid(gate + self.inner_lr_bias.to(gate.dtype))
+        return (gate * (self.inner_lr / self.head_width)).permute(2, 0, 1).unsqueeze(-1)
+
+    @staticmethod
+    def _whole(x: torch.Tensor) -> torch.Tensor:
+        return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+    def _rotate(self, x: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
+        """RoPE of [..., B, L, f] at ``slots`` [L] or [B, L], each click's place inside its mini-batch."""
+        cos, sin = self._tables(x)[:2]
+        return rotate(x, cos[slots], sin[slots])
+
+    def _project(self, x: torch.Tensor, slots: torch.Tensor):
+        """Queries, keys, values [H, B, L, f] and inner learning rates [H, B, L, 1]."""
+        queries, keys = self._rotate(self._heads(x, self.q_proj, self.k_proj), slots).unbind(0)
+        return queries, keys, self._heads(x, self.v_proj).squeeze(0), self._rates(x)
 
     def _inner_norm(self, x: torch.Tensor) -> torch.Tensor:
         """LN_h of [H, ..., f]."""
@@ -224,7 +213,6 @@ class TTTLinear(nn.Module):
         slots = torch.arange(length, device=x.device) % size
         queries, keys, values, rates = self._project(x, slots)
         steps = self.token_steps(queries)[:, None]
-        heads, rows, width = self.num_heads, x.shape[0], self.head_width
         W = self.W0.to(queries.dtype)
         b = self.b0.to(queries.dtype)[:, None, None, :]
         outputs = []
@@ -232,12 +220,8 @@ class TTTLinear(nn.Module):
             for start in range(0, length, size):
                 part = slice(start, start + size)
                 q, k, v = queries[:, :, part], keys[:, :, part], values[:, :, part]
-                if start == 0:  # all rows share W0: one product per head
-                    flat = torch.cat([q, k], dim=2).reshape(heads, -1, width)
-                    read, predicted = (flat @ W).view(heads, rows, -1, width).split(q.shape[2], dim=2)
-                else:
-                    read, predicted = q @ W, k @ W
-                scaled = rates[:, :, part] * self._gradient(k, v, predicted + b)
+                read = self._product(q, W)
+                scaled = rates[:, :, part] * self._gradient(k, v, self._product(k, W) + b)
                 mixed = self._mix(q, k, scaled, read, b, steps[: q.shape[2]], correction, fusion)
                 outputs.append(q + self._inner_norm(mixed))
                 if start + size < length:
@@ -246,6 +230,79 @@ class TTTLinear(nn.Module):
                     b = b - last * scaled.sum(dim=2, keepdim=True)
         joined = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=2) if outputs else queries
         return self._output(joined, x)
+
+    def forward_last(
+        self,
+        x: torch.Tensor,
+        lengths: torch.Tensor,
+        correction: Correction | None = None,
+        fusion: CorrectionFusion | None = None,
+    ) -> torch.Tensor:
+        """What :meth:`forward` gives at each row's last real position, and nothing else.
+
+        Every click is learned from, but only one query a row is asked: no [K, K] matrix, and
+        the projections, norms and products behind the queries are those of one position.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape [B, L, d]
+            X, padding at the end; L at least 1.
+        lengths : torch.Tensor of int64, shape [B]
+            Real clicks per row; a row without any gives its first, padded position.
+        correction, fusion
+            As for :meth:`forward`.
+
+        Returns
+        -------
+        torch.Tensor, shape [B, d]
+        """
+        self._check(x, None, correction, fusion)
+        if x.shape[1] == 0:
+            raise ValueError("x has no position; forward_last needs at least one")
+        size, rows = self.mini_batch_size, x.shape[0]
+        last = (lengths - 1).clamp_min(0)
+        if not x.is_cuda and rows:  # on a GPU, reading a number stops the queue
+            x = x[:, : int(last.max()) + 1]
+        slot, chunk_of = last % size, last // size
+        at_last = x.gather(1, last.view(-1, 1, 1).expand(-1, 1, x.shape[2]))
+        q = self._rotate(self._heads(at_last, self.q_proj).squeeze(0), slot[:, None])  # [H, B, 1, f]
+        slots = torch.arange(x.shape[1], device=x.device) % size
+        keys = self._rotate(self._heads(x, self.k_proj).squeeze(0), slots)
+        values, rates = self._heads(x, self.v_proj).squeeze(0), self._rates(x)
+        steps = self.token_steps(q)
+        step = steps[slot].view(-1, 1, 1)
+        W, b = self.W0.to(q.dtype), self.b0.to(q.dtype)[:, None, None, :]
+        mixed = None
+        with torch.autocast(x.device.type, enabled=False):
+            for chunk, start in enumerate(range(0, x.shape[1], size)):
+                part = slice(start, start + size)
+                k, v = keys[:, :, part], values[:, :, part]
+                read = self._product(q, W)
+                scaled = rates[:, :, part] * self._gradient(k, v, self._product(k, W) + b)
+                seen = (slots[part] <= slot[:, None]).unsqueeze(1)  # [B, 1, R]
+                here = self._mix_last(q, k, scaled, read, b, step, seen, slot, correction, fusion)
+                mixed = here if mixed is None else torch.where((chunk_of == chunk).view(-1, 1, 1), here, mixed)
+                if start + size < x.shape[1]:
+                    W = (W if start else W[:, None]) - steps[-1] * (k.transpose(-1, -2) @ scaled)
+                    b = b - steps[-1] * scaled.sum(dim=2, keepdim=True)
+        return self._output((q + self._inner_norm(mixed)).squeeze(2), x)
+
+    @staticmethod
+    def _product(x: torch.Tensor, W: torch.Tensor) -> torch.Tensor:
+        """x [H, B, R, f] times W [H, B, f, f], or [H, f, f] where all rows share it: one product per head then."""
+        return x @ W if W.dim() == 4 else (x.flatten(1, 2) @ W).view(x.shape)
+
+    @staticmethod
+    def _mix_last(q, k, scaled, read, start, step, seen, slot, correction, fusion):
+        """:meth:`_mix` for one query a row, which stands at ``slot`` [B] and may read what is ``seen`` [B, 1, R]."""
+        attention = q @ k.transpose(-1, -2)
+        if correction is None:
+            return read + start - step * (((attention + 1) * seen) @ scaled)
+        size, place = k.shape[2], slot.view(-1, 1, 1, 1)
+        sent, sent_bias = (c.gather(2, place.expand(-1, c.shape[1], 1, c.shape[3])).transpose(0, 1) for c in correction)
+        bias = start - step * (seen.to(scaled.dtype) @ scaled)
+        attention = fusion.fuse_attention(attention, sent[..., :size], seen)
+        return read - step * (attention @ scaled) + fusion.fuse_bias(bias, sent_bias)
 
     def _dual_from(
         self,

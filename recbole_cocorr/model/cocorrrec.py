@@ -147,6 +147,23 @@ class CoCorrRec(SequentialRecommender):
             x = layer.ttt(layer.input_norm(x))
         return self.final_norm(x)
 
+    def user_vectors(
+        self, hidden_states: torch.Tensor, item_seq_len: torch.Tensor, correction: Correction | None = None
+    ) -> torch.Tensor:
+        """:meth:`device_outputs` at each row's last real click alone: u, [B, d].
+
+        A row without any gets the vector of its first, padded position.
+        """
+        x, fusion = hidden_states, self.fusion if correction is not None else None
+        for number, layer in enumerate(self.layers):
+            if number:  # the correction is the first layer's, whose norm made X
+                x, correction, fusion = layer.input_norm(x), None, None
+            if number + 1 < len(self.layers):
+                x = layer.ttt(x, correction=correction, fusion=fusion)
+            else:
+                x = layer.ttt.forward_last(x, item_seq_len, correction, fusion)
+        return self.final_norm(x)
+
     # -- RecBole's interface ---------------------------------------------------------------------
 
     def forward(self, item_seq: torch.Tensor, item_seq_len: torch.Tensor) -> torch.Tensor:
@@ -164,8 +181,7 @@ class CoCorrRec(SequentialRecommender):
         """
         hidden_states = self.hidden_states(item_seq)
         correction = self.correction(hidden_states, item_seq_len) if self.use_gcn else None
-        outputs = self.device_outputs(hidden_states, correction)
-        return self.gather_indexes(outputs, (item_seq_len - 1).clamp_min(0))
+        return self.user_vectors(hidden_states, item_seq_len, correction)
 
     def encode(self, interaction) -> torch.Tensor:
         """User vectors [B, d] of an interaction's sequences."""
