@@ -64,6 +64,8 @@ def match_moments(source: torch.Tensor, target: torch.Tensor, mask: torch.Tensor
     -------
     torch.Tensor, shape [..., n]
     """
+    if source.dtype in (torch.float16, torch.bfloat16):  # squares of small numbers vanish in half precision
+        source = source.float()
     source_mean, source_deviation = _moments(source, mask)
     target_mean, target_deviation = _moments(target, mask)
     matched = (source - source_mean) / (source_deviation + MOMENT_EPS) * target_deviation + target_mean

@@ -89,10 +89,13 @@ class TTTLinear(nn.Module):
         key = (like.dtype, like.device)
         if key not in self._constants:
             size = self.mini_batch_size
-            cos, sin = rope_table(size, self.head_width, self.rope_base)
-            share = 1.0 / torch.arange(1, size + 1, dtype=torch.float64)
-            lower = torch.ones(size, size, dtype=torch.bool, device=like.device).tril()
-            self._constants[key] = (*(t.to(like) for t in (cos, sin, share)), lower)
+            # Also where the first use is inference: what that mode makes cannot be trained with later.
+            with torch.inference_mode(False), torch.no_grad():
+                cos, sin = rope_table(size, self.head_width, self.rope_base)
+                share = 1.0 / torch.arange(1, size + 1, dtype=torch.float64)
+                lower = torch.ones(size, size, dtype=torch.bool, device=like.device).tril()
+                made = [t.to(dtype=like.dtype, device=like.device) for t in (cos, sin, share)]
+            self._constants[key] = (*made, lower)
         return self._constants[key]
 
     def token_steps(self, like: torch.Tensor) -> torch.Tensor:

@@ -38,8 +38,8 @@ class TTTState:
     scaled_grads: torch.Tensor
 
     def to_dict(self) -> dict[str, torch.Tensor]:
-        """The state as named tensors, for saving."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        """The state as named tensors, contiguous, for saving."""
+        return {f.name: getattr(self, f.name).contiguous() for f in fields(self)}
 
     @classmethod
     def from_dict(cls, tensors: dict[str, torch.Tensor]) -> "TTTState":

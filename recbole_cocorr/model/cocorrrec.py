@@ -114,7 +114,10 @@ class CoCorrRec(SequentialRecommender):
         -------
         torch.Tensor, shape [B, L, d]
         """
-        return self.layers[0].input_norm(self.dropout(self.item_embedding(item_seq)))
+        return self._hidden_states(self.item_embedding(item_seq))
+
+    def _hidden_states(self, embedded: torch.Tensor) -> torch.Tensor:
+        return self.layers[0].input_norm(self.dropout(embedded))
 
     def correction(self, hidden_states: torch.Tensor, item_seq_len: torch.Tensor) -> Correction:
         """What the cloud sends back (eq. 13).
@@ -179,7 +182,10 @@ class CoCorrRec(SequentialRecommender):
         -------
         torch.Tensor, shape [B, d]
         """
-        hidden_states = self.hidden_states(item_seq)
+        return self._encode(self.item_embedding(item_seq), item_seq_len)
+
+    def _encode(self, embedded: torch.Tensor, item_seq_len: torch.Tensor) -> torch.Tensor:
+        hidden_states = self._hidden_states(embedded)
         correction = self.correction(hidden_states, item_seq_len) if self.use_gcn else None
         return self.user_vectors(hidden_states, item_seq_len, correction)
 
@@ -198,20 +204,24 @@ class CoCorrRec(SequentialRecommender):
         Negatives are read from ``neg_items`` [B, N], or from RecBole's ``neg_item_id`` [B] (BPR); under
         BCE without either, rows carry RecBole's label.
         """
-        users = self.encode(interaction)
-        positive = interaction[self.POS_ITEM_ID]
+        item_seq, item_seq_len = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
+        items = interaction[self.POS_ITEM_ID][:, None]
         if self.loss_type == "CE":
-            return nn.functional.cross_entropy(users @ self.item_vectors().T, positive)
+            users = self.forward(item_seq, item_seq_len)
+            return nn.functional.cross_entropy(users @ self.item_vectors().T, items[:, 0])
         if NEG_ITEMS in interaction:
-            negative = interaction[NEG_ITEMS]
+            items = torch.cat([items, interaction[NEG_ITEMS]], dim=1)
         elif self.NEG_ITEM_ID in interaction:
-            negative = interaction[self.NEG_ITEM_ID][:, None]
-        else:
-            scores = (users * self.item_vectors(positive)).sum(dim=-1)
-            return nn.functional.binary_cross_entropy_with_logits(scores, interaction[self.LABEL_FIELD])
-        items = torch.cat([positive[:, None], negative], dim=1)
-        scores = torch.einsum("bcd,bd->bc", self.item_vectors(items), users)
-        return SAMPLED_LOSSES[self.loss_type](scores, items > 0)
+            items = torch.cat([items, interaction[self.NEG_ITEM_ID][:, None]], dim=1)
+        # One look-up for both: each has a gradient of the size of the table.
+        clicks, targets = self.item_embedding(torch.cat([item_seq, items], dim=1)).split(
+            [item_seq.shape[1], items.shape[1]], dim=1
+        )
+        users = self._encode(clicks, item_seq_len)
+        scores = torch.einsum("bcd,bd->bc", self.target_transform(targets), users)
+        if items.shape[1] > 1:
+            return SAMPLED_LOSSES[self.loss_type](scores, items > 0)
+        return nn.functional.binary_cross_entropy_with_logits(scores[:, 0], interaction[self.LABEL_FIELD])
 
     def predict(self, interaction) -> torch.Tensor:
         """Scores [B] of the interaction's items."""

@@ -1,0 +1,150 @@
+"""One training epoch and one evaluation, this package against stock RecBole, side by side in one process.
+
+    python benchmarks/against_stock_recbole.py --dataset=amazon-beauty --data_path=FOLDER --models GRU4Rec SASRec
+
+Both sides have the same model class, the same initial weights, width, length, batch size and number of
+negatives, and the same evaluation mode. Stock is RecBole's own dataset, data loaders and trainer. Only the
+negatives differ: stock excludes the row's own positive alone, this package all items of the user.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import warnings
+
+import torch
+from side_by_side import Comparison, in_turn, machine, table
+
+warnings.filterwarnings("ignore")
+
+# The package's name for a protocol, and the same settings in RecBole's words.
+LENGTH = {"paper": 10, "full": 50}
+MODE = {"paper": "uni100", "full": "full"}
+
+
+def settings(arguments: argparse.Namespace, model: str, protocol: str) -> dict:
+    """What both sides are told. BPR on 1:4 negatives under ``paper``, full softmax under ``full``."""
+    pairs = protocol == "paper" and model != "BERT4Rec"
+    negatives = {"distribution": "uniform", "sample_num": 4} if pairs else None
+    return {
+        "data_path": arguments.data_path,
+        "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
+        "user_inter_num_interval": "[5,inf)",
+        "item_inter_num_interval": "[5,inf)",
+        "loss_type": "BPR" if pairs else "CE",
+        "train_neg_sample_args": negatives,
+        "MAX_ITEM_LIST_LENGTH": LENGTH[protocol],
+        "eval_args": {
+            "split": {"LS": "valid_and_test"},
+            "order": "TO",
+            "group_by": "user",
+            "mode": MODE[protocol],
+        },
+        "metrics": ["NDCG", "Hit"],
+        "topk": [5, 10, 20],
+        "valid_metric": "NDCG@10",
+        "train_batch_size": arguments.train_batch_size,
+        "eval_batch_size": 4096,
+        "hidden_size": 64,
+        "embedding_size": 64,
+        "use_gpu": False,
+        "show_progress": False,
+        "state": "error",
+        "save_training_state": False,
+    }
+
+
+def ours(arguments: argparse.Namespace, model: str, protocol: str):
+    """Trainer, training loader and validation loader of this package."""
+    from recbole_cocorr.config import Config
+    from recbole_cocorr.data.dataset import create_dataset
+    from recbole_cocorr.data.loaders import data_preparation
+    from recbole_cocorr.model.factory import build_model
+    from recbole_cocorr.trainer import Trainer
+
+    told = {
+        k: v for k, v in settings(arguments, model, protocol).items() if k != "embedding_size" or model == "GRU4Rec"
+    }
+    if told["train_neg_sample_args"] is None:
+        del told["train_neg_sample_args"]
+    config = Config(model, arguments.dataset, None, {**told, "protocol": protocol}, overrides={})
+    train, valid, _ = data_preparation(config, create_dataset(config))
+    torch.manual_seed(0)
+    trainer = Trainer(config, build_model(config, train.dataset))
+    trainer._prepare(train)
+    return trainer, train, valid
+
+
+def stock(arguments: argparse.Namespace, model: str, protocol: str):
+    """The same of RecBole."""
+    from recbole.config import Config
+    from recbole.data import create_dataset, data_preparation
+    from recbole.trainer import Trainer
+    from recbole.utils import get_model
+
+    config = Config(model, arguments.dataset, config_dict=settings(arguments, model, protocol))
+    train, valid, _ = data_preparation(config, create_dataset(config))
+    torch.manual_seed(0)
+    return Trainer(config, get_model(model)(config, train.dataset)), train, valid
+
+
+def compare(arguments: argparse.Namespace, model: str, protocol: str) -> list[Comparison]:
+    """An epoch and an evaluation of one model under one protocol."""
+    (trainer, train, valid), (other, other_train, other_valid) = (
+        side(arguments, model, protocol) for side in (ours, stock)
+    )
+    torch.autograd.set_detect_anomaly(False)  # RecBole's SINE switches it on for the whole process
+    epoch = iter(range(10**6))
+    what = f"{model}, {protocol}"
+    return [
+        in_turn(
+            f"{what}: training epoch",
+            lambda: trainer._train_epoch(train, next(epoch)),
+            lambda: other._train_epoch(other_train, 0),
+            arguments.repeats,
+        ),
+        in_turn(
+            f"{what}: {MODE[protocol]} evaluation",
+            lambda: trainer.evaluate(valid, load_best_model=False),
+            lambda: other.evaluate(other_valid, load_best_model=False),
+            arguments.repeats,
+        ),
+    ]
+
+
+def main() -> int:
+    """Run what the command line asks for and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", default="ml-100k", help="ml-100k ships inside the recbole package")
+    parser.add_argument("--data_path", help="folder of the dataset's folder")
+    parser.add_argument("--models", nargs="+", default=["GRU4Rec"])
+    parser.add_argument("--protocols", nargs="+", choices=("paper", "full"), default=["paper"])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--train_batch_size", type=int, default=1024, help="scored pairs, as RecBole counts")
+    arguments = parser.parse_args()
+    sys.argv = sys.argv[:1]  # RecBole's Config reads it
+    torch.set_num_threads(arguments.threads)
+    if arguments.data_path is None:
+        import recbole
+
+        arguments.data_path = os.path.join(os.path.dirname(recbole.__file__), "dataset_example")
+    else:
+        arguments.data_path = os.path.abspath(arguments.data_path)
+    with tempfile.TemporaryDirectory() as folder:  # logs and checkpoints of both
+        os.chdir(folder)
+        rows = [
+            row
+            for protocol in arguments.protocols
+            for model in arguments.models
+            for row in compare(arguments, model, protocol)
+        ]
+    print(f"{arguments.dataset}, {arguments.repeats} repeats, batch {arguments.train_batch_size}\n")
+    print(table(rows, "recbole_cocorr", "stock RecBole"))
+    print(f"\n{machine()}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
