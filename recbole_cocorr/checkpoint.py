@@ -3,9 +3,10 @@
 Layout of the file
 ------------------
 tensors
-    ``model.<parameter>`` the weights; ``vocabulary.items`` the item tokens, UTF-8, one per line, item 0
-    (padding) first. A training checkpoint also holds ``optimizer.<i>.<name>``, ``best.<parameter>`` (the
-    weights of the best epoch so far) and ``rng.torch``.
+    ``model.<parameter>`` the weights; ``vocabulary.items`` the item tokens by id, padding first, as the UTF-8
+    of a JSON list (a token may hold any character). A training checkpoint also holds
+    ``optimizer.<i>.<name>``, ``best.<parameter>`` (the weights of the best epoch so far) and
+    ``rng.<generator>``, a row of random state per process.
 metadata
     ``format``, ``format_version``, ``kind`` ("model" or "training"), ``package_version``, ``digest``
     (BLAKE2b of all tensors and of the texts) and ``content``: a JSON object with ``config``,
@@ -15,6 +16,7 @@ metadata
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,9 +94,9 @@ def _digest(tensors: Mapping[str, torch.Tensor], texts: Mapping[str, str]) -> st
 
 def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint: first under a temporary name, then renamed, so no reader sees half of it."""
-    text = "\n".join(checkpoint.items).encode()
+    text = bytearray(json.dumps(checkpoint.items), "utf-8")
     tensors = {f"model.{k}": v for k, v in checkpoint.weights.items()} | checkpoint.tensors
-    tensors["vocabulary.items"] = torch.frombuffer(bytearray(text or b"\n"), dtype=torch.uint8)
+    tensors["vocabulary.items"] = torch.frombuffer(text, dtype=torch.uint8)
     # clone: safetensors refuses tensors that share memory, such as tied weights
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
     content = {
@@ -136,8 +138,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         hint = ""
-        with path.open("rb") as file:
-            if file.read(4)[:2] in (b"PK", b"\x80\x02", b"\x80\x04"):
+        with suppress(OSError), path.open("rb") as file:
+            if file.read(2) in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05"):
                 hint = "; it looks like a pickled .pth file of RecBole or torch, which is not read for safety"
         raise UserError(f"{path} is not a readable safetensors file ({error}){hint}") from None
     if texts.get("format") != FORMAT:
@@ -153,7 +155,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         raise UserError(f"{path} is damaged: its contents do not match its checksum")
     try:
         content = json.loads(texts["content"])
-        items = bytes(tensors.pop("vocabulary.items").numpy()).decode().split("\n")
+        items = json.loads(tensors.pop("vocabulary.items").numpy().tobytes())
         weights = {k[len("model.") :]: tensors.pop(k) for k in list(tensors) if k.startswith("model.")}
         return Checkpoint(
             kind=texts["kind"],

@@ -119,18 +119,21 @@ def barrier() -> None:
 def sum_gradients(parameters: list[torch.nn.Parameter]) -> None:
     """Add up the gradients of all processes in place, as one flat message.
 
-    A parameter without a gradient in this process counts as zero, since another process may have one.
+    A parameter without a gradient in this process counts as zero, since another process may have one;
+    without one in any process it stays without, and the optimizer passes it over.
     """
     if not active():
         return
     gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
-    flat = torch._utils._flatten_dense_tensors(gradients)
+    present = gradients[0].new_tensor([float(p.grad is not None) for p in parameters])
+    flat = torch._utils._flatten_dense_tensors([*gradients, present])
     dist.all_reduce(flat)
-    for parameter, summed in zip(parameters, torch._utils._unflatten_dense_tensors(flat, gradients), strict=True):
-        if parameter.grad is None:
-            parameter.grad = summed.clone()
-        else:
-            parameter.grad.copy_(summed)
+    *summed, present = torch._utils._unflatten_dense_tensors(flat, [*gradients, present])
+    for place, parameter in enumerate(parameters):
+        if parameter.grad is not None:
+            parameter.grad.copy_(summed[place])
+        elif present[place] > 0:
+            parameter.grad = summed[place].clone()
 
 
 def sum_scalar(value: float, device: torch.device) -> float:

@@ -148,12 +148,12 @@ class Recommender:
         Raises
         ------
         UserError
-            If ``k`` is below 1, or if no known token is left in the history or the candidates.
+            If ``k`` is no whole number of at least 1, or no known token is left in the history or the candidates.
         """
         if isinstance(history, str) or isinstance(candidates, str):
             raise UserError("history and candidates are lists of tokens, not one string")
-        if k < 1:
-            raise UserError(f"k is {k}; it must be at least 1")
+        if not isinstance(k, (int, np.integer)) or isinstance(k, bool) or k < 1:
+            raise UserError(f"k is {k!r}; it must be a whole number of at least 1")
         ids, unknown = self.known(history)
         if not ids:
             raise UserError(
@@ -169,7 +169,7 @@ class Recommender:
             scores = self._scorer.all_items(interaction)[0, 1:].cpu()
         else:
             chosen, strange = self.known(candidates)
-            unknown += [token for token in strange if token not in unknown]
+            unknown += strange
             if not chosen:
                 raise UserError("none of the candidates is an item that the model knows")
             items = torch.tensor(list(dict.fromkeys(chosen)))
@@ -177,6 +177,7 @@ class Recommender:
         if exclude_history:
             keep = ~torch.isin(items, torch.tensor(ids))
             items, scores = items[keep], scores[keep]
+        unknown = list(dict.fromkeys(unknown))
         if unknown:
             getLogger().warning(f"{len(unknown)} unknown item tokens were left out: {', '.join(unknown[:5])}")
         best = scores.sort(descending=True, stable=True).indices[:k]
@@ -210,7 +211,13 @@ def recommender_from(
     checkpoint: Checkpoint, source: str, device: str | torch.device, changed: dict[str, Any] | None = None
 ) -> Recommender:
     """Make the model of a checkpoint that is already read; ``source`` names it in errors."""
-    config = SavedConfig({**checkpoint.config, **(changed or {}), "device": torch.device(device)})
+    unread = sorted(set(changed or {}) - set(checkpoint.config))
+    if unread:
+        raise UserError(f"{source} has no setting {unread[0]!r} that could be changed")
+    try:
+        config = SavedConfig({**checkpoint.config, **(changed or {}), "device": torch.device(device)})
+    except RuntimeError as error:
+        raise UserError(f"there is no device {str(device)!r}: {error}") from None
     if registry.find_model(str(config["model"])) is None:
         raise UserError(f"{source} holds a model {config['model']!r}, which this installation does not have")
     vocabulary = Vocabulary(config, checkpoint.items, checkpoint.num_users)

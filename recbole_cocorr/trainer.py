@@ -1,6 +1,7 @@
 """RecBole's Trainer on this package's loaders, ranking and checkpoints."""
 
 import os
+import random
 from collections import OrderedDict
 from collections.abc import Callable
 
@@ -27,6 +28,25 @@ from recbole_cocorr.evaluation.ranking import RANK_METRICS, rank_positive, summa
 from recbole_cocorr.model.objective import Objective
 from recbole_cocorr.model.scoring import find_scorer
 
+# Rows, shortest histories first, on which a model's scorer is found out.
+_PROBE_ROWS = 8
+
+# RecBole's, but for sparse_adam: no sequential model has sparse gradients.
+_LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop")
+
+# A resumed run that differed in one of these would go on to other numbers, or silently keep the old value.
+_SAME_ON_RESUME = (
+    "model",
+    "dataset",
+    "seed",
+    "learner",
+    "learning_rate",
+    "weight_decay",
+    "loss_type",
+    "train_batch_size",
+    "MAX_ITEM_LIST_LENGTH",
+)
+
 
 class Trainer(RecBoleTrainer):
     """Trains and evaluates any sequential model, each sequence encoded once.
@@ -43,6 +63,7 @@ class Trainer(RecBoleTrainer):
     """
 
     def __init__(self, config, model):
+        os.makedirs(config["checkpoint_dir"], exist_ok=True)  # RecBole's way fails where two processes do it at once
         super().__init__(config, model)
         if config["rank"]:
             self.tensorboard.close()
@@ -55,10 +76,13 @@ class Trainer(RecBoleTrainer):
         self._valid_metrics: dict[str, float] = {}
         self._best_weights: dict[str, torch.Tensor] | None = None
         self._save_state_with_best = False
+        self._random_state: dict[str, torch.Tensor] = {}
         self.ranks: dict[str, np.ndarray] = {}
 
     def _build_optimizer(self, **kwargs):
         """RecBole's optimizers; Adam and AdamW in torch's fused form, one pass over each parameter."""
+        if self.learner.lower() not in _LEARNERS:
+            raise UserError(f"learner is {self.learner!r}; it must be one of {', '.join(_LEARNERS)}")
         fused = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}.get(self.learner.lower())
         if fused is None or kwargs:
             return super()._build_optimizer(**kwargs)
@@ -86,6 +110,9 @@ class Trainer(RecBoleTrainer):
         self._save_state_with_best = saved and (not valid_data or self.eval_step <= 0)
         self._remember_vocabulary(train_data.dataset)
         self._prepare(train_data)
+        # After preparing, which may have drawn numbers; once, for the first epoch after the break.
+        _set_random_state(self._random_state, self.device)
+        self._random_state = {}
         show_progress = show_progress and not self.config["rank"]
 
         def after_epoch(epoch: int, valid_score: float) -> None:
@@ -97,13 +124,18 @@ class Trainer(RecBoleTrainer):
         return super().fit(train_data, valid_data, verbose, saved, show_progress, after_epoch)
 
     def _remember_vocabulary(self, dataset) -> None:
-        self._items = [str(t) for t in dataset.field2id_token[dataset.iid_field]]
-        self._num_users = dataset.user_num
+        items = [str(t) for t in dataset.field2id_token[dataset.iid_field]]
+        if self._items and self._items != items:
+            raise UserError("the data hold other items, or number them otherwise, than those the model was trained on")
+        self._items, self._num_users = items, dataset.user_num
 
     def _prepare(self, data: TrainLoader | EvalLoader) -> None:
         if self._scorer is None:
-            rows = data.dataset[torch.arange(min(4, len(data.dataset)))]
-            self._scorer = find_scorer(self.model, data.transform(data.dataset, rows).to(self.device))
+            dataset = data.dataset
+            # A row of each length: on full histories alone, ways to read padding look alike.
+            _, rows = np.unique(dataset.inter_feat[dataset.item_list_length_field].numpy(), return_index=True)
+            probe = dataset[torch.from_numpy(rows[:_PROBE_ROWS])]
+            self._scorer = find_scorer(self.model, data.transform(dataset, probe).to(self.device))
             self._objective = Objective(self.model, self._scorer, self.config["loss_type"])
 
     def _train_epoch(self, train_data: TrainLoader, epoch_idx: int, loss_func=None, show_progress: bool = False):
@@ -137,7 +169,7 @@ class Trainer(RecBoleTrainer):
                 clip_grad_norm_(self._parameters, **self.clip_grad_norm)
             scaler.step(self.optimizer)
             scaler.update()
-            total += loss.detach()
+            total += loss.detach().sum()  # some of RecBole's losses have the shape [1]
             if self.gpu_available and show_progress:
                 progress.set_postfix_str(set_color("GPU RAM: " + get_gpu_usage(self.device), "yellow"))
         value = distributed.sum_scalar(total.item(), self.device)
@@ -163,16 +195,19 @@ class Trainer(RecBoleTrainer):
         """
         if not eval_data:
             return None
+        self._remember_vocabulary(eval_data.dataset)
         if load_best_model:
             self._load_best(model_file)
-        self._remember_vocabulary(eval_data.dataset)
         self._prepare(eval_data)
         self.model.eval()
         show_progress = show_progress and not self.config["rank"]
-        if self.config["eval_type"] == EvaluatorType.VALUE:
-            result = self._evaluate_values(eval_data)
-        else:
-            result = self._evaluate_ranking(eval_data, show_progress)
+        try:
+            if self.config["eval_type"] == EvaluatorType.VALUE:
+                result = self._evaluate_values(eval_data)
+            else:
+                result = self._evaluate_ranking(eval_data, show_progress)
+        except ValueError as error:
+            raise UserError(f"the {eval_data.phase} rows cannot be evaluated: {error}") from error
         self.wandblogger.log_eval_metrics(result, head="eval")
         return result
 
@@ -184,7 +219,8 @@ class Trainer(RecBoleTrainer):
     def _evaluate_ranking(self, eval_data: EvalLoader, show_progress: bool) -> "OrderedDict[str, float]":
         metrics = [m.lower() for m in self.config["metrics"]]
         item_lists = [m for m in metrics if m not in RANK_METRICS]
-        ranks, recommended = [torch.empty(0, 3, dtype=torch.int64)], []
+        # Begun with nothing, which is what a process without rows contributes.
+        ranks, recommended = [torch.empty(0, 3, dtype=torch.int64)], [torch.empty(0, dtype=torch.int64)]
         self._scorer.prepare()
         for batch in self._progress(eval_data, show_progress):
             interaction = batch.interaction.to(self.device)
@@ -200,7 +236,8 @@ class Trainer(RecBoleTrainer):
             else:
                 found, top = self._rank_all(interaction, batch.rows, eval_data, bool(item_lists))
                 ranks.append(found)
-                recommended.append(top)
+                if item_lists:
+                    recommended.append(top)
         table = distributed.gather_rows(torch.cat(ranks)).numpy()
         self.ranks[eval_data.phase] = table
         places = self.config["metric_decimal_place"]
@@ -222,17 +259,24 @@ class Trainer(RecBoleTrainer):
         top = None
         if want_items:
             visible = others.scatter(1, positive[:, None], True)
-            top = scores.masked_fill(~visible, -torch.inf).topk(max(self.config["topk"]), dim=1).indices.cpu()
+            shown = scores.masked_fill(~visible, -torch.inf)
+            top = shown.topk(min(max(self.config["topk"]), scores.shape[1]), dim=1).indices.cpu()
         ranks = rank_positive(torch.cat([chosen, scores], dim=1), others)
         return ranks.cpu(), top
 
     def _item_list_metrics(self, metrics: list[str], recommended: torch.Tensor) -> "OrderedDict[str, float]":
         """RecBole's metrics of the recommended lists (coverage, popularity, ...)."""
-        self.eval_collector.data_struct.set("rec.items", distributed.gather_rows(recommended))
-        struct = self.eval_collector.get_data_struct()
+        struct = self.eval_collector.data_struct
+        struct.set("rec.items", distributed.gather_rows(recommended))
         result: OrderedDict[str, float] = OrderedDict()
         for metric in metrics:
-            result.update(metrics_dict[metric](self.config).calculate_metric(struct))
+            try:
+                result.update(metrics_dict[metric](self.config).calculate_metric(struct))
+            except IndexError:  # RecBole's word for what nobody has collected
+                raise UserError(
+                    f"the metric {metric} counts the training rows, and this trainer has not seen them; call "
+                    "trainer.eval_collector.data_collect(train_data) first"
+                ) from None
         return result
 
     def _evaluate_values(self, eval_data: EvalLoader) -> "OrderedDict[str, float]":
@@ -279,16 +323,16 @@ class Trainer(RecBoleTrainer):
 
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs) -> None:
         self._best_weights = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
-        if self.config["rank"]:
-            return
-        path = kwargs.pop("saved_model_file", self.saved_model_file)
-        save_checkpoint(path, self._checkpoint("model", epoch))
-        if verbose:
-            self.logger.info(set_color("Saving current", "blue") + f": {path}")
+        if not self.config["rank"]:
+            path = kwargs.pop("saved_model_file", self.saved_model_file)
+            save_checkpoint(path, self._checkpoint("model", epoch))
+            if verbose:
+                self.logger.info(set_color("Saving current", "blue") + f": {path}")
         if self._save_state_with_best and epoch >= 0 and self.config["save_training_state"]:
             self._save_training_state(epoch)  # without validation RecBole makes no call after an epoch
 
     def _save_training_state(self, epoch: int) -> None:
+        random_state = {f"rng.{k}": distributed.gather_rows(v[None]) for k, v in _random_state(self.device).items()}
         if self.config["rank"]:
             return
         checkpoint = self._checkpoint("training", epoch)
@@ -302,7 +346,7 @@ class Trainer(RecBoleTrainer):
                     numbers.setdefault(str(index), {})[name] = value
         for name, value in (self._best_weights or {}).items():
             checkpoint.tensors[f"best.{name}"] = value
-        checkpoint.tensors["rng.torch"] = torch.get_rng_state()
+        checkpoint.tensors.update(random_state)
         checkpoint.training = {
             "param_groups": state["param_groups"],
             "optimizer_numbers": numbers,
@@ -327,7 +371,7 @@ class Trainer(RecBoleTrainer):
                 f"{resume_file} holds a model, not a training state; resume from the file that ends in "
                 ".training.safetensors"
             )
-        for key in ("model", "dataset", "seed", "learner", "loss_type", "MAX_ITEM_LIST_LENGTH"):
+        for key in _SAME_ON_RESUME:
             if checkpoint.config.get(key) != self.config[key]:
                 raise UserError(
                     f"{resume_file} was trained with {key}={checkpoint.config.get(key)!r}, this run has "
@@ -344,6 +388,8 @@ class Trainer(RecBoleTrainer):
                 state.setdefault(int(index), {})[entry] = tensor
             elif part == "best":
                 best[rest] = tensor
+            elif part == "rng":  # a row per process
+                self._random_state[rest] = tensor[distributed.rank() % len(tensor)].clone()  # torch wants no view
         self.optimizer.load_state_dict({"state": state, "param_groups": saved["param_groups"]})
         self._best_weights = best or None
         self.start_epoch = checkpoint.epoch + 1
@@ -352,7 +398,7 @@ class Trainer(RecBoleTrainer):
         self.best_valid_result = OrderedDict(saved["best_valid_result"])
         folder = os.path.dirname(os.fspath(resume_file))
         self.saved_model_file = os.path.join(folder, os.path.basename(saved["saved_model_file"]))
-        torch.set_rng_state(checkpoint.tensors["rng.torch"])
+        self._items = checkpoint.items
         self.logger.info(f"Training resumes from epoch {self.start_epoch} of {resume_file}")
 
     def _load_best(self, model_file: str | None) -> None:
@@ -361,5 +407,26 @@ class Trainer(RecBoleTrainer):
             self.logger.info(f"Weights of the best epoch, as saved in {self.saved_model_file}")
             return
         path = model_file or self.saved_model_file
-        load_weights(self.model, load_checkpoint(path).weights, str(path))
+        checkpoint = load_checkpoint(path)
+        if checkpoint.items != self._items:
+            raise UserError(f"{path} was trained on other items than the data hold, or on the same numbered otherwise")
+        load_weights(self.model, checkpoint.weights, str(path))
         self.logger.info(f"Weights loaded from {path}")
+
+
+def _random_state(device: torch.device) -> dict[str, torch.Tensor]:
+    """What the generators that training draws from stand at: dropout, and RecBole's masks for BERT4Rec."""
+    state = {"torch": torch.get_rng_state(), "python": torch.tensor(random.getstate()[1])}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def _set_random_state(state: dict[str, torch.Tensor], device: torch.device) -> None:
+    if "torch" in state:
+        torch.set_rng_state(state["torch"])
+    if "python" in state:
+        version, _, _ = random.getstate()
+        random.setstate((version, tuple(state["python"].tolist()), None))
+    if "cuda" in state and device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"], device)

@@ -50,6 +50,53 @@ def rank_positive(scores: torch.Tensor, others: torch.Tensor | None = None) -> t
     return torch.stack([higher, tied, others.sum(dim=1)], dim=1)
 
 
+def rank_among_all(
+    scores: torch.Tensor, positive: torch.Tensor, hidden: tuple[torch.Tensor, torch.Tensor] | None = None
+) -> torch.Tensor:
+    """Rank one item of each row among the whole catalogue, without a mask of the catalogue's size.
+
+    Parameters
+    ----------
+    scores : torch.Tensor, shape [B, n_items]
+        Column 0 is padding and no candidate.
+    positive : torch.Tensor of int64, shape [B]
+        The item to rank.
+    hidden : tuple of torch.Tensor of int64, optional
+        Rows and items, pair by pair, that are no candidates; repeats count once, the positive stays.
+
+    Returns
+    -------
+    torch.Tensor of int64, shape [B, 3]
+        As of :func:`rank_positive`.
+
+    Raises
+    ------
+    ValueError
+        If a score is not a number.
+    """
+    rows, total = scores.shape
+    chosen = scores.gather(1, positive[:, None])
+    higher, tied = (scores > chosen).sum(dim=1), (scores == chosen).sum(dim=1)
+    # A NaN compares false with everything, so it is looked for in the sums, which it turns into NaN.
+    if torch.isnan(scores.sum(dim=1)).any() and torch.isnan(scores[:, 1:]).any():
+        raise ValueError("a score is NaN, so the items have no order; the model has diverged")
+    # What was counted though it is no other candidate: the positive itself, padding, and the hidden ones.
+    owner = torch.arange(rows, device=scores.device)
+    out_rows, out_items = [owner, owner], [positive, torch.zeros_like(positive)]
+    if hidden is not None:
+        key = torch.unique(hidden[0].to(scores.device) * total + hidden[1].to(scores.device))
+        row, item = key // total, key % total
+        keep = (item != positive[row]) & (item != 0)
+        out_rows.append(row[keep])
+        out_items.append(item[keep])
+    row, item = torch.cat(out_rows), torch.cat(out_items)
+    values, reference = scores[row, item], chosen[row, 0]
+    higher.index_add_(0, row, -(values > reference).long())
+    tied.index_add_(0, row, -(values == reference).long())
+    others = torch.full_like(higher, total).index_add_(0, row, -torch.ones_like(row))
+    return torch.stack([higher, tied, others], dim=1)
+
+
 def expected_up_to(gains: np.ndarray, ranks: np.ndarray, k: int) -> np.ndarray:
     """Expected gain of a positive whose place is uniform among its tied items, cut off at k.
 

@@ -8,10 +8,11 @@ cloze), are the model's ``calculate_loss``; a model that scores pairs only (DIN)
 import torch
 import torch.nn.functional as F
 from recbole.data.interaction import Interaction
+from recbole.utils import InputType
 from torch import nn
 
 from recbole_cocorr.data.loaders import NEG_ITEMS
-from recbole_cocorr.model.scoring import DotProductScorer, Scorer, repeat_for
+from recbole_cocorr.model.scoring import DotProductScorer, PredictScorer, Scorer, repeat_for
 
 
 def bce_loss(scores: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
@@ -63,10 +64,16 @@ class Objective:
     scorer : Scorer
         What :func:`~recbole_cocorr.model.scoring.find_scorer` found for it.
     loss_type : {"BCE", "BPR", "CE"} or None
-        None for a model that has only one loss (DIN).
+        None for a model that has only one loss. A model that leaves no choice (DIN, RepeatNet, TransRec) keeps
+        its own, whatever is given.
     """
 
     def __init__(self, model: nn.Module, scorer: Scorer, loss_type: str | None):
+        input_type = getattr(model, "input_type", None)  # of RecBole's models that leave no choice
+        if input_type == InputType.POINTWISE:
+            loss_type = None
+        elif input_type == InputType.PAIRWISE and not hasattr(model, "loss_type") and loss_type != "BCE":
+            loss_type = "BPR"
         self.model, self.scorer, self.loss_type = model, scorer, loss_type
 
     def __call__(self, interaction: Interaction) -> torch.Tensor:
@@ -76,20 +83,28 @@ class Objective:
         positive, negative = interaction[model.ITEM_ID], interaction[NEG_ITEMS]
         items = torch.cat([positive[:, None], negative], dim=1)
         real = items > 0
-        if isinstance(self.scorer, DotProductScorer) and self.loss_type in SAMPLED_LOSSES:
+        if isinstance(self.scorer, PredictScorer):
+            return model.calculate_loss(self._labelled(interaction, items))
+        if self.loss_type not in SAMPLED_LOSSES:
+            return model.calculate_loss(interaction)
+        if isinstance(self.scorer, DotProductScorer):
             vectors = self.model.item_embedding(items)
             scores = torch.einsum("bcd,bd->bc", vectors, self.scorer.encode(interaction))
             if self.scorer.item_bias is not None:
                 scores = scores + self.scorer.item_bias()[items]
-            return SAMPLED_LOSSES[self.loss_type](scores, real)
-        if self.loss_type == "BPR":
+        elif self.loss_type == "BCE":
+            scores = model.predict(repeat_for(interaction, items, model.ITEM_ID)).view(items.shape)
+        else:
             return model.calculate_loss(self._pairs(interaction, negative))
-        rows = repeat_for(interaction, items, model.ITEM_ID)
+        return SAMPLED_LOSSES[self.loss_type](scores, real)
+
+    def _labelled(self, interaction: Interaction, items: torch.Tensor) -> Interaction:
+        """RecBole's pointwise rows: one per (sequence, candidate), with a label."""
+        rows = repeat_for(interaction, items, self.model.ITEM_ID)
         labels = torch.zeros_like(items, dtype=torch.float32)
         labels[:, 0] = 1.0
-        rows.update(Interaction({model.LABEL_FIELD: labels.reshape(-1)}))
-        keep = real.reshape(-1)
-        return model.calculate_loss(rows if bool(keep.all()) else rows[keep])
+        rows.update(Interaction({self.model.LABEL_FIELD: labels.reshape(-1)}))
+        return rows[items.reshape(-1) > 0]
 
     def _pairs(self, interaction: Interaction, negative: torch.Tensor) -> Interaction:
         """RecBole's pairwise rows: one per (sequence, negative)."""

@@ -10,12 +10,12 @@ from recbole_cocorr import compat
 # name -> module of this package
 OWN_MODELS = {"CoCorrRec": "recbole_cocorr.model.cocorrrec"}
 
+# Not exlib_recommender: to look into it imports xgboost and lightgbm, which few have.
 _RECBOLE_FOLDERS = (
     "sequential_recommender",
     "general_recommender",
     "context_aware_recommender",
     "knowledge_aware_recommender",
-    "exlib_recommender",
 )
 
 
@@ -27,7 +27,8 @@ def find_model(name: str) -> type | None:
         module_name = f"recbole.model.{folder}.{name.lower()}"
         with compat.anomaly_mode_kept():
             if name.isidentifier() and importlib.util.find_spec(module_name):
-                return getattr(importlib.import_module(module_name), name, None)
+                found = getattr(importlib.import_module(module_name), name, None)
+                return found if isinstance(found, type) else None
     return None
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from safetensors.torch import load_file
 
 from recbole_cocorr.checkpoint import Checkpoint, save_checkpoint
 from recbole_cocorr.errors import UserError
@@ -52,7 +52,10 @@ def read_state_dict(path: Path) -> dict[str, np.ndarray]:
     for name, value in state.items():
         if not isinstance(value, (np.ndarray, torch.Tensor)):
             raise UserError(f"{path}: the entry {name!r} is no tensor but a {type(value).__name__}")
-        arrays[str(name)] = value.detach().cpu().float().numpy() if torch.is_tensor(value) else value
+        try:
+            arrays[str(name)] = value.detach().cpu().float().numpy() if torch.is_tensor(value) else value
+        except (TypeError, RuntimeError) as error:  # a sparse or quantized tensor
+            raise UserError(f"{path}: the tensor {name!r} cannot be read as an array: {error}") from None
     parameters = {k[len("param/") :]: v for k, v in arrays.items() if k.startswith("param/")}
     return parameters or {k.removeprefix("module."): v for k, v in arrays.items()}
 
@@ -79,11 +82,11 @@ def import_released(state: dict[str, np.ndarray], source: str, items: list[str],
 
     try:
         weights = {k: torch.as_tensor(np.asarray(v, dtype=np.float32)) for k, v in released_to_ours(state).items()}
-    except ValueError as error:
+        num_items, hidden_size = weights[_EMBEDDING].shape
+        num_heads = len(weights["layers.0.ttt.W0"])
+        mini_batch_size = len(weights["layers.0.ttt.token_scale"])
+    except (ValueError, TypeError, KeyError, IndexError) as error:  # the latter: an array of too few dimensions
         raise UserError(f"{source} is no state dict of the released model: {error}") from None
-    num_items, hidden_size = weights[_EMBEDDING].shape
-    num_heads = weights["layers.0.ttt.W0"].shape[0]
-    mini_batch_size = weights["layers.0.ttt.token_scale"].shape[0]
     if items and len(items) != num_items:
         raise UserError(f"{len(items) - 1} item tokens are given, but {source} holds {num_items - 1} items")
     config = {
@@ -125,15 +128,26 @@ def add_parser(commands: Any) -> None:
     parser.set_defaults(func=run)
 
 
+def _read_items(path: Path) -> list[str]:
+    if not path.is_file():
+        raise UserError(f"there is no file {path}")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the item tokens of {path}: {error}") from None
+    tokens = text.removesuffix("\n").split("\n")  # splitlines would also cut inside a token, at U+2028 for one
+    if len(set(tokens)) < len(tokens):
+        raise UserError(f"{path} holds the token {next(t for t in tokens if tokens.count(t) > 1)!r} more than once")
+    return tokens
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Carry the command out."""
     from recbole_cocorr.recommend import recommender_from
 
     items: list[str] = []
     if arguments.items:
-        if not arguments.items.is_file():
-            raise UserError(f"there is no file {arguments.items}")
-        items = ["[PAD]", *arguments.items.read_text(encoding="utf-8").splitlines()]
+        items = ["[PAD]", *_read_items(arguments.items)]
     if arguments.length is not None and arguments.length < 1:
         raise UserError(f"--length is {arguments.length}; it must be at least 1")
     checkpoint = import_released(read_state_dict(arguments.file), str(arguments.file), items, arguments.length)

@@ -3,11 +3,13 @@
 A model whose score is a dot product of a user vector and an item vector is encoded once per sequence.
 That holds for this package's models, which say so, and for most of RecBole's, where it is found out:
 a recipe for the user vector is tried on a few rows and used only if it gives the scores of the
-model's own ``full_sort_predict``. Other models are ranked by ``full_sort_predict``, also once per
-sequence, and those without it (DIN) by ``predict``, once per candidate.
+model's own ``full_sort_predict`` and ``predict``. Other models are ranked by ``full_sort_predict``, also
+once per sequence, and those without it (DIN) by ``predict``, once per candidate.
 """
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
 import torch
@@ -82,26 +84,38 @@ class FullScoreScorer:
         return self.all_items(interaction).gather(1, items)
 
 
+class TwoWayScorer(FullScoreScorer):
+    """For a model whose ``predict`` and ``full_sort_predict`` disagree (RecBole's SHAN, CORE): each for its task."""
+
+    def candidates(self, interaction: Interaction, items: torch.Tensor) -> torch.Tensor:
+        return _predict(self.model, interaction, items)
+
+
 class PredictScorer:
     """Scores by the model's ``predict``: a sequence is read once per candidate."""
 
-    def __init__(self, model: nn.Module, n_items: int, item_field: str, rows: int = 1 << 14):
-        self.model, self.n_items, self.item_field, self.rows = model, n_items, item_field, rows
+    def __init__(self, model: nn.Module, n_items: int):
+        self.model, self.n_items = model, n_items
 
     def prepare(self) -> None:
         pass
 
     def candidates(self, interaction: Interaction, items: torch.Tensor) -> torch.Tensor:
-        step = max(1, self.rows // items.shape[1])
-        scores = []
-        for start in range(0, len(items), step):
-            part = items[start : start + step]
-            scores.append(self.model.predict(repeat_for(interaction[start : start + step], part, self.item_field)))
-        return torch.cat([s.reshape(-1) for s in scores]).view(items.shape)
+        return _predict(self.model, interaction, items)
 
     def all_items(self, interaction: Interaction) -> torch.Tensor:
         every = torch.arange(self.n_items, device=next(iter(interaction.interaction.values())).device)
         return self.candidates(interaction, every.expand(len(interaction), -1))
+
+
+def _predict(model: nn.Module, interaction: Interaction, items: torch.Tensor, rows: int = 1 << 14) -> torch.Tensor:
+    """The model's ``predict`` of the items [B, C], about ``rows`` pairs at once."""
+    step = max(1, rows // items.shape[1])
+    scores = []
+    for start in range(0, len(items), step):
+        part = items[start : start + step]
+        scores.append(model.predict(repeat_for(interaction[start : start + step], part, model.ITEM_ID)))
+    return torch.cat([s.reshape(-1) for s in scores]).view(items.shape)
 
 
 def repeat_for(interaction: Interaction, items: torch.Tensor, item_field: str) -> Interaction:
@@ -112,24 +126,48 @@ def repeat_for(interaction: Interaction, items: torch.Tensor, item_field: str) -
     return rows
 
 
+# What RecBole's models call the arguments of ``forward``, and the attribute that names the field to pass.
+_FORWARD_ARGUMENTS = {
+    "item_seq": "ITEM_SEQ",
+    "seq_item": "ITEM_SEQ",
+    "item_seq_len": "ITEM_SEQ_LEN",
+    "seq_item_len": "ITEM_SEQ_LEN",
+    "user": "USER_ID",
+}
+
+
 def _recipes(model: nn.Module) -> list[tuple[Callable, Callable, Callable | None]]:
     """Ways in which RecBole's models make their user and item vectors."""
-    sequence, length, user = model.ITEM_SEQ, model.ITEM_SEQ_LEN, model.USER_ID
+    sequence, length = model.ITEM_SEQ, model.ITEM_SEQ_LEN
+    arguments = [_FORWARD_ARGUMENTS.get(name) for name in inspect.signature(model.forward).parameters]
 
     def table() -> torch.Tensor:
         return model.item_embedding.weight[: model.n_items]
+
+    def plain(inter: Interaction) -> torch.Tensor:
+        return model.forward(*(inter[getattr(model, name)] for name in arguments))
 
     def bert(inter: Interaction) -> torch.Tensor:
         read = model.reconstruct_test_data(inter[sequence], inter[length])
         return model.gather_indexes(model.forward(read), inter[length] - 1)
 
     bias = (lambda: model.output_bias) if hasattr(model, "output_bias") else None
-    return [
-        (lambda i: model.forward(i[sequence], i[length]), table, None),
-        (lambda i: model.forward(i[sequence]), table, None),
-        (lambda i: model.forward(i[user], i[sequence]), table, None),
-        (bert, table, bias),
-    ]
+    # Arguments are matched by name: in a wrong order they may fit by chance, or index past the end of a table.
+    return ([(plain, table, None)] if None not in arguments else []) + [(bert, table, bias)]
+
+
+@contextmanager
+def _disturbed(model: nn.Module) -> Iterator[None]:
+    """Noise on every parameter inside, so that a term that starts at zero (a bias) shows."""
+    kept = [p.detach().clone() for p in model.parameters()]
+    generator = torch.Generator().manual_seed(0)
+    try:
+        for p in model.parameters():
+            p.add_(torch.randn(p.shape, generator=generator).to(p) * 0.1)
+        yield
+    finally:
+        for p, before in zip(model.parameters(), kept, strict=True):
+            p.copy_(before)
 
 
 @torch.no_grad()
@@ -148,11 +186,24 @@ def find_scorer(model: nn.Module, probe: Interaction) -> Scorer:
     training = model.training
     model.eval()
     try:
-        truth = model.full_sort_predict(probe).view(len(probe), -1)
+        with _disturbed(model):
+            return _matching_scorer(model, probe)
     except NotImplementedError:
+        return PredictScorer(model, model.n_items)
+    finally:
         model.train(training)
-        return PredictScorer(model, model.n_items, model.ITEM_ID)
-    scorer: Scorer = FullScoreScorer(model, truth.shape[1])
+
+
+def _matching_scorer(model: nn.Module, probe: Interaction) -> Scorer:
+    truth = model.full_sort_predict(probe).view(len(probe), -1)
+
+    def alike(scores: torch.Tensor, wanted: torch.Tensor) -> bool:
+        return scores.shape == wanted.shape and bool((scores - wanted).abs().max() <= 1e-4 * truth.abs().max())
+
+    some = torch.arange(1, min(9, truth.shape[1]), device=truth.device).expand(len(probe), -1)
+    with suppress(KeyError):  # a column that the probe lacks
+        if not alike(_predict(model, probe, some), truth.gather(1, some)):
+            return TwoWayScorer(model, truth.shape[1])
     for encode, vectors, bias in _recipes(model):
         attempt = DotProductScorer(encode, vectors, bias)
         try:
@@ -160,8 +211,6 @@ def find_scorer(model: nn.Module, probe: Interaction) -> Scorer:
             scores = attempt.all_items(probe)
         except (AttributeError, TypeError, RuntimeError, IndexError, KeyError):
             continue  # this model is made in another way
-        if scores.shape == truth.shape and torch.allclose(scores, truth, rtol=1e-4, atol=1e-5):
-            scorer = attempt
-            break
-    model.train(training)
-    return scorer
+        if alike(scores, truth):
+            return attempt
+    return FullScoreScorer(model, truth.shape[1])

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recbole_cocorr.evaluation.ranking import per_row, rank_positive, summarise
+from recbole_cocorr.evaluation.ranking import per_row, rank_among_all, rank_positive, summarise
 from tests.reference.recbole_metrics import recbole_result
 
 METRICS = ["gauc", "ndcg", "hit", "mrr", "recall", "precision", "map"]
@@ -71,3 +71,31 @@ def test_infinite_scores_are_ordered_and_nan_is_refused():
 def test_a_row_without_other_candidates_is_left_out_of_uauc():
     ranks = np.array([[0, 0, 0], [1, 0, 4]])
     assert summarise(ranks, ["gauc"], [5])["gauc"] == 0.75
+
+
+@given(st.integers(1, 6), st.integers(2, 12), st.integers(0, 1000))
+@settings(max_examples=150, deadline=None)
+def test_ranks_among_all_items_are_those_of_a_list_of_candidates(rows, items, seed):
+    generator = np.random.default_rng(seed)
+    scores = torch.from_numpy(generator.integers(0, 4, (rows, items)).astype(np.float32))  # many ties
+    positive = torch.from_numpy(generator.integers(1, items, rows))
+    hidden = torch.from_numpy(generator.integers(0, [rows, items], (8, 2))).T
+    for pairs in (None, (hidden[0], hidden[1])):
+        others = torch.ones(rows, items, dtype=torch.bool)
+        if pairs is not None:
+            others[pairs] = False
+        others[:, 0] = False
+        others.scatter_(1, positive[:, None], False)
+        expected = rank_positive(torch.cat([scores.gather(1, positive[:, None]), scores], dim=1), others)
+        assert torch.equal(rank_among_all(scores, positive, pairs), expected)
+
+
+def test_among_all_items_nan_is_refused_but_not_in_padding():
+    scores = torch.zeros(2, 4)
+    scores[0, 0] = torch.nan
+    assert rank_among_all(scores, torch.tensor([1, 2])).tolist() == [[0, 2, 2], [0, 2, 2]]
+    scores[1, 3] = torch.nan
+    with pytest.raises(ValueError, match="NaN"):
+        rank_among_all(scores, torch.tensor([1, 2]))
+    infinite = torch.tensor([[0.0, torch.inf, -torch.inf, 1.0]])
+    assert rank_among_all(infinite, torch.tensor([3])).tolist() == [[1, 0, 2]]
