@@ -24,7 +24,7 @@ from recbole_cocorr.checkpoint import (
 )
 from recbole_cocorr.data.loaders import EvalLoader, TrainLoader
 from recbole_cocorr.errors import UserError
-from recbole_cocorr.evaluation.ranking import RANK_METRICS, rank_positive, summarise
+from recbole_cocorr.evaluation.ranking import RANK_METRICS, rank_among_all, rank_positive, summarise
 from recbole_cocorr.model.objective import Objective
 from recbole_cocorr.model.scoring import find_scorer
 
@@ -247,22 +247,21 @@ class Trainer(RecBoleTrainer):
         return OrderedDict((k, values[k]) for m in metrics for k in values if k.split("@")[0] == m)
 
     def _rank_all(self, interaction, rows: torch.Tensor, eval_data: EvalLoader, want_items: bool):
-        scores = self._scorer.all_items(interaction)
-        positive = interaction[eval_data.dataset.iid_field]
-        others = torch.ones_like(scores, dtype=torch.bool)
-        others[:, 0] = False  # padding
-        if eval_data.mask_history:
-            owner, item = eval_data.dataset.history_pairs(rows)
-            others[owner, item] = False
-        others.scatter_(1, positive[:, None], False)
-        chosen = scores.gather(1, positive[:, None])
-        top = None
-        if want_items:
-            visible = others.scatter(1, positive[:, None], True)
-            shown = scores.masked_fill(~visible, -torch.inf)
-            top = shown.topk(min(max(self.config["topk"]), scores.shape[1]), dim=1).indices.cpu()
-        ranks = rank_positive(torch.cat([chosen, scores], dim=1), others)
-        return ranks.cpu(), top
+        """Ranks among all items and, if wanted, the items that come first; some rows at a time."""
+        dataset = eval_data.dataset
+        positive = interaction[dataset.iid_field]
+        ranks, tops = [], []
+        for part, scores in self._scorer.in_blocks(interaction):
+            hidden = dataset.history_pairs(rows[part]) if eval_data.mask_history else None
+            ranks.append(rank_among_all(scores, positive[part], hidden).cpu())
+            if want_items:
+                chosen = scores.gather(1, positive[part, None])
+                if hidden is not None:
+                    scores[hidden] = -torch.inf
+                scores[:, 0] = -torch.inf
+                scores.scatter_(1, positive[part, None], chosen)
+                tops.append(scores.topk(min(max(self.config["topk"]), scores.shape[1]), dim=1).indices.cpu())
+        return torch.cat(ranks), torch.cat(tops) if want_items else None
 
     def _item_list_metrics(self, metrics: list[str], recommended: torch.Tensor) -> "OrderedDict[str, float]":
         """RecBole's metrics of the recommended lists (coverage, popularity, ...)."""

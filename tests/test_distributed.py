@@ -104,11 +104,13 @@ def test_the_gradient_of_a_global_batch_does_not_depend_on_its_split(make_config
             assert torch.equal(torch.cat(real), part.interaction["item_id"]), "no row twice, none left out"
 
 
-@pytest.mark.xfail(strict=True, reason="TrainLoader weighs a share by its rows; the loss is a mean over real pairs")
-def test_missing_negatives_do_not_tilt_the_split(make_config, as_process, tmp_path):
+@pytest.mark.parametrize("loss_type", ["BCE", "BPR"])
+def test_missing_negatives_do_not_tilt_the_split(make_config, as_process, tmp_path, loss_type):
     """In a small catalogue some users have fewer than four items left."""
     data = write_inter(tmp_path / "tiny", "tiny", random_rows(12, 9, 3, 8))
-    trainer, (train, _, _) = prepare(make_config(dataset="tiny", data_path=str(data), dropout_prob=0.0))
+    trainer, (train, _, _) = prepare(
+        make_config(dataset="tiny", data_path=str(data), dropout_prob=0.0, loss_type=loss_type)
+    )
     trainer._prepare(train)
 
     def loss(rank: int, world_size: int) -> float:

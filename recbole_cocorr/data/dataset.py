@@ -7,6 +7,7 @@ their contents are RecBole's.
 """
 
 import os
+import warnings
 import zipfile
 from pathlib import Path
 from urllib.error import URLError
@@ -16,6 +17,7 @@ import torch
 from recbole.data.dataset import Dataset, SequentialDataset
 from recbole.data.interaction import Interaction
 
+from recbole_cocorr.config import closest, known_names, read_yaml, recbole_properties
 from recbole_cocorr.errors import UserError
 
 # Column of `inter_feat` that holds where a row's history ends in the sorted interactions.
@@ -164,8 +166,10 @@ class SequenceDataset(SequentialDataset):
         try:
             url = self._get_download_url("url")
         except ValueError:
+            similar = closest(self.dataset_name, _known_datasets(folder.parent), cutoff=0.7)
+            hint = f"did you mean {similar!r}? Otherwise " if similar else ""
             raise UserError(
-                f"there is no folder {folder} and RecBole knows no download for {self.dataset_name!r}; {by_hand}"
+                f"there is no folder {folder} and RecBole knows no download for {self.dataset_name!r}; {hint}{by_hand}"
             ) from None
         try:
             super()._download()
@@ -177,6 +181,13 @@ class SequenceDataset(SequentialDataset):
             raise UserError(f"the download of {self.dataset_name!r} from {url} failed ({error}); {by_hand}") from None
         except SystemExit:
             raise UserError(f"the download of {self.dataset_name!r} was declined; {by_hand}") from None
+
+
+def _known_datasets(data_path: Path) -> set[str]:
+    """Names that ``--dataset`` may have: folders of the data path, RecBole's downloads, and our yaml files."""
+    downloads = read_yaml(recbole_properties() / "dataset" / "url.yaml")
+    folders = [p.name for p in data_path.iterdir() if p.is_dir()] if data_path.is_dir() else []
+    return {*folders, *downloads, *known_names("dataset")}
 
 
 def create_dataset(config) -> Dataset:
@@ -206,11 +217,19 @@ def create_dataset(config) -> Dataset:
             )
         _check_file(config, path)
     try:
-        dataset = dataset_class(config)
+        with warnings.catch_warnings():
+            # RecBole fills missing values in a way that pandas 3 ends; setup.cfg keeps to pandas 2.
+            warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.")
+            dataset = dataset_class(config)
     except ValueError as error:
         if "Some feat is empty" in str(error):
             raise UserError(_nothing_left(config)) from None
         raise UserError(f"dataset {config['dataset']!r}: {error}") from None
+    except (AttributeError, KeyError, TypeError, NotImplementedError) as error:
+        # RecBole's words for a column that is not there, or a setting of another kind.
+        raise UserError(
+            f"dataset {config['dataset']!r} cannot be read with these settings ({type(error).__name__}: {error})"
+        ) from error
     if len(dataset.inter_feat) == 0:
         raise UserError(_nothing_left(config))
     return dataset
@@ -231,7 +250,7 @@ def _check_file(config, path: Path) -> None:
         return
     check_inter_file(
         path,
-        required=[config["USER_ID_FIELD"], config["ITEM_ID_FIELD"], config["TIME_FIELD"]],
+        required=[config["USER_ID_FIELD"], config["ITEM_ID_FIELD"], f"{config['TIME_FIELD']}:float"],
         separator=config["field_separator"],
         encoding=config["encoding"],
     )

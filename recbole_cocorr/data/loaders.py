@@ -18,9 +18,6 @@ from recbole_cocorr.errors import UserError
 _TRAIN, _VALID, _TEST = 1, 2, 3
 _PHASES = {"valid": _VALID, "test": _TEST}
 
-# Numbers of a full-ranking score matrix held at once (256 MB of float32).
-_SCORES_AT_ONCE = 1 << 26
-
 # Column of a batch's negatives, [rows, sample_num], 0 where a user has too few items left.
 NEG_ITEMS = "neg_items"
 
@@ -67,11 +64,9 @@ class TrainLoader:
         self.sample_num = 0 if arguments["distribution"] == "none" else int(arguments["sample_num"])
         self._arguments = arguments
         self._sampler = sampler
-        pairs = 1
-        if self.sample_num:
-            pairwise = config["MODEL_INPUT_TYPE"] == InputType.PAIRWISE
-            pairs = self.sample_num if pairwise else 1 + self.sample_num
-        self.step = max(1, config["train_batch_size"] // pairs)
+        # Scored pairs of a row besides its negatives: BPR scores none without one.
+        self._own_pairs = 0 if self.sample_num and config["MODEL_INPUT_TYPE"] == InputType.PAIRWISE else 1
+        self.step = max(1, config["train_batch_size"] // (self._own_pairs + self.sample_num))
         self._users = dataset.inter_feat[dataset.uid_field].numpy()
         self._negatives: np.ndarray | None = None
         self._drawn_for: int | None = None
@@ -109,7 +104,7 @@ class TrainLoader:
             self._orders_drawn += 1
         return order
 
-    def _negatives_of(self, rows: np.ndarray) -> torch.Tensor:
+    def _negatives_of(self, rows: np.ndarray) -> np.ndarray:
         epoch = 0 if self._arguments.get("fixed") else self.epoch
         if self._drawn_for != epoch:
             generator = protocol_generator(self.config["dataset"], self.config["seed"], _TRAIN, epoch)
@@ -121,7 +116,14 @@ class TrainLoader:
                 self._arguments.get("alpha", 1.0),
             )
             self._drawn_for = epoch
-        return torch.from_numpy(self._negatives[rows].astype(np.int64))
+        return self._negatives[rows].astype(np.int64)
+
+    def _weight(self, rows: np.ndarray, low: int, high: int) -> float:
+        """Share of ``rows[low:high]`` in the loss, a mean over scored pairs: a row short of negatives has fewer."""
+        if not self.sample_num or high - low == len(rows):
+            return (high - low) / len(rows)
+        pairs = self._own_pairs + (self._negatives_of(rows) > 0).sum(axis=1)
+        return float(pairs[low:high].sum() / max(1, pairs.sum()))
 
     def batches(self) -> Iterator[TrainBatch]:
         """Yield this process's share of each global batch of the epoch."""
@@ -130,7 +132,7 @@ class TrainLoader:
         for start in range(0, len(order), self.step):
             rows = order[start : start + self.step]
             low, high = len(rows) * rank // world, len(rows) * (rank + 1) // world
-            weight = (high - low) / len(rows)
+            weight = self._weight(rows.numpy(), low, high)
             # A process without rows still takes part in the exchange of gradients, with weight 0.
             mine = rows[low:high] if high > low else rows[:1]
             yield TrainBatch(self._rows(mine), weight)
@@ -142,7 +144,7 @@ class TrainLoader:
     def _rows(self, rows: torch.Tensor) -> Interaction:
         interaction = self.transform(self._dataset, self._dataset[rows])
         if self.sample_num:
-            interaction.update(Interaction({NEG_ITEMS: self._negatives_of(rows.numpy())}))
+            interaction.update(Interaction({NEG_ITEMS: torch.from_numpy(self._negatives_of(rows.numpy()))}))
         return interaction
 
 
@@ -195,9 +197,7 @@ class EvalLoader:
         self._sampler = sampler
         arguments = config[f"{phase}_neg_sample_args"]
         self.full = config["eval_args"]["mode"][phase] == "full"
-        if self.full:
-            self.step = min(self.step, max(1, _SCORES_AT_ONCE // dataset.item_num))
-        else:
+        if not self.full:
             self.candidates = self._draw(arguments)
         if self.mask_history and not (self.full and hasattr(dataset, "history_pairs")):
             raise UserError("eval_mask_history needs full ranking: sampled candidates hold no item of the history")

@@ -10,6 +10,7 @@ from torch import nn
 
 from recbole_cocorr.data.loaders import NEG_ITEMS
 from recbole_cocorr.layers import Correction, CorrectionFusion, GlobalCorrectionNetwork, TTTLinear
+from recbole_cocorr.layers.softmax_loss import catalogue_cross_entropy
 from recbole_cocorr.model.objective import SAMPLED_LOSSES
 
 RMS_EPS = 1e-6
@@ -208,7 +209,8 @@ class CoCorrRec(SequentialRecommender):
         items = interaction[self.POS_ITEM_ID][:, None]
         if self.loss_type == "CE":
             users = self.forward(item_seq, item_seq_len)
-            return nn.functional.cross_entropy(users @ self.item_vectors().T, items[:, 0])
+            # Without padding, whose vector stays zero that way.
+            return catalogue_cross_entropy(users, self.item_vectors()[1:], items[:, 0] - 1)
         if NEG_ITEMS in interaction:
             items = torch.cat([items, interaction[NEG_ITEMS]], dim=1)
         elif self.NEG_ITEM_ID in interaction:

@@ -28,8 +28,22 @@ class Scorer(Protocol):
     def all_items(self, interaction: Interaction) -> torch.Tensor:
         """Scores [B, n_items] of every item."""
 
+    def in_blocks(self, interaction: Interaction) -> Iterator[tuple[slice, torch.Tensor]]:
+        """Scores of every item for some rows at a time, and which rows: bounded memory, whatever the catalogue."""
+
     def prepare(self) -> None:
         """Called before an evaluation, when the parameters have changed."""
+
+
+# Numbers of a [rows, items] score matrix, and of gathered candidates' vectors, held at once. The latter stay in
+# a processor's cache.
+_SCORES_AT_ONCE = 1 << 24
+_VECTORS_AT_ONCE = 1 << 19
+
+
+def _row_blocks(rows: int, width: int, at_once: int) -> Iterator[slice]:
+    step = max(1, at_once // max(1, width))
+    return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
 
 
 class DotProductScorer:
@@ -59,16 +73,36 @@ class DotProductScorer:
 
     def candidates(self, interaction: Interaction, items: torch.Tensor) -> torch.Tensor:
         users = self.encode(interaction)
-        # Element-wise product and sum: equal item vectors get equal scores to the last bit.
-        scores = torch.einsum("bcd,bd->bc", self._vectors[items], users)
+        scores = users.new_empty(items.shape)
+        for rows in _row_blocks(len(items), items.shape[1] * users.shape[1], _VECTORS_AT_ONCE):
+            # One product per pair, no matrix product: equal item vectors get equal scores to the last bit.
+            scores[rows] = torch.einsum("bcd,bd->bc", self._vectors[items[rows]], users[rows])
         return scores + self.item_bias()[items] if self.item_bias else scores
 
     def all_items(self, interaction: Interaction) -> torch.Tensor:
-        scores = self.encode(interaction) @ self._vectors.T
+        return self._all(self.encode(interaction))
+
+    def _all(self, users: torch.Tensor) -> torch.Tensor:
+        scores = users @ self._vectors.T
         return scores + self.item_bias() if self.item_bias else scores
 
+    def in_blocks(self, interaction: Interaction) -> Iterator[tuple[slice, torch.Tensor]]:
+        users = self.encode(interaction)
+        for rows in _row_blocks(len(users), len(self._vectors), _SCORES_AT_ONCE):
+            yield rows, self._all(users[rows])
 
-class FullScoreScorer:
+
+class _InteractionBlocks:
+    """``in_blocks`` for a scorer that has no user vectors: some of the interaction's rows at a time."""
+
+    n_items: int
+
+    def in_blocks(self, interaction: Interaction) -> Iterator[tuple[slice, torch.Tensor]]:
+        for rows in _row_blocks(len(interaction), self.n_items, _SCORES_AT_ONCE):
+            yield rows, self.all_items(interaction[rows])
+
+
+class FullScoreScorer(_InteractionBlocks):
     """Scores of all items by the model's own ``full_sort_predict``."""
 
     def __init__(self, model: nn.Module, n_items: int):
@@ -91,7 +125,7 @@ class TwoWayScorer(FullScoreScorer):
         return _predict(self.model, interaction, items)
 
 
-class PredictScorer:
+class PredictScorer(_InteractionBlocks):
     """Scores by the model's ``predict``: a sequence is read once per candidate."""
 
     def __init__(self, model: nn.Module, n_items: int):

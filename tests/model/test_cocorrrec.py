@@ -246,10 +246,13 @@ def test_bpr_is_the_mean_over_the_pairs():
     torch.testing.assert_close(model.calculate_loss(rows), sum(pairs) / len(pairs))
 
 
-def test_ce_is_over_the_whole_catalogue():
+def test_ce_is_over_the_whole_catalogue_but_padding():
     model, rows = trained(loss_type="CE"), some_batch()
-    expected = nn.CrossEntropyLoss()(model.full_sort_predict(rows), rows["item_id"])
-    torch.testing.assert_close(model.calculate_loss(rows), expected)
+    expected = nn.CrossEntropyLoss()(model.full_sort_predict(rows)[:, 1:], rows["item_id"] - 1)
+    loss = model.calculate_loss(rows)
+    torch.testing.assert_close(loss, expected)
+    loss.backward()
+    assert (model.item_embedding.weight.grad[0] == 0).all(), "padding is not trained"
 
 
 def gradients(model, loss) -> dict[str, torch.Tensor]:
