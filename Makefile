@@ -1,4 +1,4 @@
-# make run    set up and train CoCorrRec on ml-100k, which ships inside the recbole package
+# make run    set up and train CoCorrRec for 8 epochs on ml-100k, which ships inside the recbole package
 # make test   set up and run the tests
 # make lint   ruff
 # make bench  timings side by side with stock RecBole (minutes)
@@ -11,7 +11,7 @@ STAMP  := $(VENV)/.installed
 .PHONY: run test lint bench setup clean
 
 run: $(STAMP)
-	$(BIN)/python run_recbole_cocorr.py --model=CoCorrRec --dataset=ml-100k
+	$(BIN)/python run_recbole_cocorr.py --model=CoCorrRec --dataset=ml-100k --epochs=8
 
 test: $(STAMP)
 	$(BIN)/python -m pytest

@@ -5,7 +5,8 @@ import sys
 from collections.abc import Sequence
 
 from recbole_cocorr import __version__
-from recbole_cocorr.errors import UserError
+from recbole_cocorr.cli import main as run_main
+from recbole_cocorr.cli import report_errors
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,18 +23,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     released_cli.add_parser(commands)
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["run"]:
-        from recbole_cocorr.cli import main as run_main
-
         return run_main(arguments[1:])
     parsed = parser.parse_args(arguments)
-    try:
-        return parsed.func(parsed)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    return report_errors(lambda: parsed.func(parsed))
 
 
 if __name__ == "__main__":

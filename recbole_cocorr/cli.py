@@ -2,14 +2,22 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from recbole_cocorr.errors import UserError
 
 
+class _Parser(argparse.ArgumentParser):
+    """Reports a bad flag in the words of any other error."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(message)
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser of RecBole's flags; everything else is --key=value and goes to the configuration."""
-    result = argparse.ArgumentParser(
+    result = _Parser(
         prog="run_recbole_cocorr.py",
         description="Train and evaluate CoCorrRec, or any RecBole sequential model, under one protocol.",
         epilog="Any setting of properties/ and of RecBole: --key=value, for example --learning_rate=0.003 "
@@ -27,30 +35,41 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status: 0, or 2 after an error that the user can mend."""
-    arguments, rest = parser().parse_known_args(argv)
+def report_errors(command: Callable[[], int]) -> int:
+    """Run a command; what the user can mend becomes one line on stderr and the exit status 2."""
     try:
-        # Imported late: --help answers at once.
-        from recbole_cocorr.config import parse_overrides
-        from recbole_cocorr.quick_start import run
-
-        overrides = parse_overrides(rest)
-        run(
-            model=arguments.model,
-            dataset=arguments.dataset,
-            config_file_list=arguments.config_files.split() if arguments.config_files else None,
-            nproc=arguments.nproc,
-            world_size=arguments.world_size,
-            ip=arguments.ip,
-            port=arguments.port,
-            group_offset=arguments.group_offset,
-            overrides=overrides,
-        )
+        return command()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        text = str(error)
+    except OSError as error:  # a full disk, a folder that may not be written
+        text = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    print("error: " + " ".join(line.strip() for line in text.splitlines()), file=sys.stderr)
+    return 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status: 0, or 2 after an error that the user can mend."""
+    return report_errors(lambda: _run(argv))
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    arguments, rest = parser().parse_known_args(argv)
+    # Imported late: --help answers at once.
+    from recbole_cocorr.config import parse_overrides
+    from recbole_cocorr.quick_start import run
+
+    run(
+        model=arguments.model,
+        dataset=arguments.dataset,
+        config_file_list=arguments.config_files.split() if arguments.config_files else None,
+        nproc=arguments.nproc,
+        world_size=arguments.world_size,
+        ip=arguments.ip,
+        port=arguments.port,
+        group_offset=arguments.group_offset,
+        overrides=parse_overrides(rest),
+    )
     return 0

@@ -1,5 +1,6 @@
 """Train and evaluate in one call, in one process or several; the objective for hyper-parameter search."""
 
+import os
 import sys
 from logging import getLogger
 from typing import Any
@@ -60,8 +61,9 @@ def run(
     UserError
         For anything the user can mend.
     """
-    if nproc < 1:
-        raise UserError(f"nproc is {nproc}; it must be at least 1")
+    for name, number, least in (("nproc", nproc, 1), ("group_offset", group_offset, 0)):
+        if number < least:
+            raise UserError(f"{name} is {number}; it must be at least {least}")
     total = nproc if world_size <= 0 else world_size
     if total < nproc + group_offset:
         raise UserError(f"world_size is {total}, but this machine's processes go up to number {nproc + group_offset}")
@@ -71,8 +73,14 @@ def run(
     import torch.multiprocessing as multiprocessing
 
     place = {"world_size": total, "ip": ip, "port": port, "nproc": nproc, "offset": group_offset}
-    # Checked here first: one sentence for the user instead of one from every process.
+    # Checked here first: one sentence for the user instead of one from every process. RecBole's Config
+    # leaves one GPU visible, and the processes would inherit that.
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     Config(model, dataset, config_file_list, config_dict, overrides)
+    if visible is None:
+        os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+    else:
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible
     queue = multiprocessing.get_context("spawn").SimpleQueue()
     arguments = (model, dataset, config_file_list, {**(config_dict or {}), **place}, saved, overrides, queue)
     try:
