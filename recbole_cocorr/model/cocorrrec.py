@@ -68,7 +68,8 @@ class CoCorrRec(SequentialRecommender):
         super().__init__(config, dataset)
         self.LABEL_FIELD = config["LABEL_FIELD"]
         self.hidden_size = config["hidden_size"]
-        self.mini_batch_size = config["mini_batch_size"] or self.max_seq_length
+        size = config["mini_batch_size"]
+        self.mini_batch_size = self.max_seq_length if size is None else size
         self.loss_type = config["loss_type"]
         self.use_gcn = config["use_gcn"]
         _check_settings(config, self.mini_batch_size)

@@ -45,7 +45,8 @@ def build_model(config: Any, dataset: Any) -> nn.Module:
         return model_class(settings, dataset).to(config["device"])
     except KeyError as error:
         raise UserError(f"{name} cannot be built with these settings: it asks for {error}") from error
-    except (ValueError, NotImplementedError, TypeError, AssertionError) as error:
-        raise UserError(f"{name} cannot be built with these settings: {error}") from error
+    except (ValueError, NotImplementedError, TypeError, AssertionError, RuntimeError, MemoryError) as error:
+        reason = str(error).partition("\n")[0]  # torch adds a stack
+        raise UserError(f"{name} cannot be built with these settings: {reason}") from error
     except SystemExit:  # the softmax-cpr models print their reason and quit
         raise UserError(f"{name} cannot be built with these settings: it quit, for the reason above") from None
