@@ -14,10 +14,11 @@ from recbole.model.sequential_recommender import GRU4Rec
 from recbole.utils import InputType
 
 from recbole_cocorr import config as config_module
-from recbole_cocorr import distributed
-from recbole_cocorr.config import Config, known_names, nearest, parse_overrides, parse_value, property_file
+from recbole_cocorr import distributed, property_files
+from recbole_cocorr.config import Config, parse_overrides, parse_value
 from recbole_cocorr.errors import UserError
 from recbole_cocorr.model import registry
+from recbole_cocorr.property_files import known_names, nearest, property_file
 from tests.conftest import CHECKOUT
 
 NO_NEGATIVES = "none"
@@ -389,7 +390,7 @@ def test_an_empty_file_and_a_byte_order_mark_are_harmless():
 
 
 def test_a_bad_property_file_is_named_also_where_it_is_only_searched_for_keys(monkeypatch):
-    monkeypatch.setattr(config_module, "_keys_of", config_module._keys_of.__wrapped__)
+    monkeypatch.setattr(config_module, "keys_of", property_files.keys_of.__wrapped__)
     put("properties/model/Another.yaml", "a: [\n")
     with pytest.raises(UserError, match=r"Another.yaml, line 2 is not valid yaml"):
         make(n_heads=2)

@@ -1,0 +1,103 @@
+"""Where property files lie, how they are read, and which known name a misspelt one means."""
+
+import difflib
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from recbole_cocorr.errors import UserError
+
+
+def property_file(kind: str, name: str) -> Path | None:
+    """Find ``properties/<kind>/<name>.yaml``: the working directory's first, then the packaged one.
+
+    Parameters
+    ----------
+    kind : {"", "model", "protocol", "dataset"}
+        ``""`` for ``properties/overall.yaml``; ``"dataset"`` looks in ``dataset_configs/``.
+    name : str
+        The file's name without ``.yaml``.
+
+    Returns
+    -------
+    pathlib.Path or None
+        None if there is no such file.
+    """
+    if Path(name).name != name:
+        return None  # a path, not a name
+    relative = Path("dataset_configs") if kind == "dataset" else Path("properties") / kind
+    package = Path(__file__).resolve().parent
+    # In a wheel the two folders lie inside the package, in a checkout beside it.
+    for root in (Path.cwd(), package, package.parent):
+        candidate = root / relative / f"{name}.yaml"
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def recbole_properties() -> Path:
+    """Folder of RecBole's own property files."""
+    import recbole.config
+
+    return Path(recbole.config.__file__).resolve().parent.parent / "properties"
+
+
+def read_yaml(path: Path, loader: type = yaml.FullLoader) -> dict[str, Any]:
+    """Read a property file.
+
+    Raises
+    ------
+    UserError
+        If it is missing or unreadable, is no yaml (with the line), or holds anything but ``key: value``.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            content = yaml.load(file, Loader=loader)
+    except FileNotFoundError:
+        raise UserError(f"the configuration file {path} does not exist") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the configuration file {path}: {error}") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2025-13-01
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise UserError(f"{path}{where} is not valid yaml: {getattr(error, 'problem', None) or error}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UserError(f"{path} must hold 'key: value' lines, not a {type(content).__name__}")
+    for key in content:
+        if not isinstance(key, str):
+            raise UserError(f"{path}: the key {key!r} is no name; put it in quotes if it is meant to be one")
+    return content
+
+
+@cache
+def keys_of(path: Path) -> frozenset[str]:
+    """The keys that a property file sets."""
+    return frozenset(read_yaml(path))
+
+
+def known_names(kind: str) -> list[str]:
+    """Names of the protocols or datasets for which there is a property file."""
+    package = Path(__file__).resolve().parent
+    relative = Path("dataset_configs") if kind == "dataset" else Path("properties") / kind
+    return sorted({p.stem for root in (Path.cwd(), package, package.parent) for p in (root / relative).glob("*.yaml")})
+
+
+def closest(name: str, known: Iterable[str], cutoff: float = 0.5) -> str | None:
+    """The known name that looks most like ``name``, capitals aside; None if none looks like it."""
+    by_lower = {k.lower(): k for k in sorted(known)}
+    match = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=cutoff)
+    return by_lower[match[0]] if match else None
+
+
+def nearest(name: Any, known: Iterable[str]) -> str:
+    """A half sentence that names the known name closest to ``name``, or lists a few."""
+    known = sorted(set(known))
+    match = closest(str(name), known)
+    if match is not None:
+        return f"did you mean {match!r}?"
+    return "known are " + ", ".join(known[:12]) + (" ..." if len(known) > 12 else "")
