@@ -17,6 +17,9 @@ from recbole_cocorr.layers.inner_gradient import NORM_EPS, inner_gradient
 from recbole_cocorr.layers.rope import rope_table, rotate
 from recbole_cocorr.layers.ttt_state import TTTState
 
+# Clicks of all rows whose keys, values and queries are made at once where the sequence is longer than a mini-batch.
+_CLICKS_AT_ONCE = 2560
+
 
 class TTTLinear(nn.Module):
     """The TTT-Linear layer.
@@ -211,28 +214,53 @@ class TTTLinear(nn.Module):
         output, after = self._dual_from(x, lengths, state, correction, fusion)
         return (output, after) if return_state else output
 
+    def _mini_batches(self, x: torch.Tensor, with_queries: bool):
+        """Yield queries (or None), keys, values [H, B, R, f] and rates [H, B, R, 1] of one mini-batch after another.
+
+        Some mini-batches are projected together: enough that the products are large, few enough that what is made
+        of them is still in the cache when it is used.
+        """
+        size = self.mini_batch_size
+        for segment in x.split(size * max(1, _CLICKS_AT_ONCE // max(1, x.shape[0] * size)), dim=1):
+            slots = torch.arange(segment.shape[1], device=x.device) % size
+            queries = None
+            if with_queries:
+                queries, *others = self._project(segment, slots)
+            else:
+                keys = self._rotate(self._heads(segment, self.k_proj).squeeze(0), slots)
+                others = keys, self._heads(segment, self.v_proj).squeeze(0), self._rates(segment)
+            # split, not slices: the backward of a slice fills zeros of the whole
+            others = [t.split(size, dim=2) for t in others]
+            yield from zip(
+                queries.split(size, dim=2) if with_queries else [None] * len(others[0]), *others, strict=True
+            )
+
+    def _start(self, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """W0 [H, f, f] and b0 [H, 1, 1, f] of the type of ``like``, shared by all rows."""
+        return self.W0.to(like.dtype), self.b0.to(like.dtype)[:, None, None, :]
+
+    @staticmethod
+    def _learn(W: torch.Tensor, b: torch.Tensor, k: torch.Tensor, scaled: torch.Tensor, step: torch.Tensor):
+        """W' and b' of a whole mini-batch, with the step tau_K of its last click; scaled is lr * G."""
+        W = W if W.dim() == 4 else W[:, None]
+        return W - step * (k.transpose(-1, -2) @ scaled), b - step * scaled.sum(dim=2, keepdim=True)
+
     def _dual(self, x: torch.Tensor, correction: Correction | None, fusion: CorrectionFusion | None) -> torch.Tensor:
-        length, size = x.shape[1], self.mini_batch_size
-        slots = torch.arange(length, device=x.device) % size
-        queries, keys, values, rates = self._project(x, slots)
-        steps = self.token_steps(queries)[:, None]
-        W = self.W0.to(queries.dtype)
-        b = self.b0.to(queries.dtype)[:, None, None, :]
-        outputs = []
-        with torch.autocast(x.device.type, enabled=False):
-            for start in range(0, length, size):
-                part = slice(start, start + size)
-                q, k, v = queries[:, :, part], keys[:, :, part], values[:, :, part]
-                read = self._product(q, W)
-                scaled = rates[:, :, part] * self._gradient(k, v, self._product(k, W) + b)
-                mixed = self._mix(q, k, scaled, read, b, steps[: q.shape[2]], correction, fusion)
+        if x.shape[1] == 0:
+            return self._output(self._heads(x, self.q_proj).squeeze(0), x)
+        W, outputs, left = None, [], x.shape[1]
+        for q, k, v, rates in self._mini_batches(x, with_queries=True):
+            with torch.autocast(x.device.type, enabled=False):
+                if W is None:
+                    steps = self.token_steps(k)[:, None]
+                    W, b = self._start(k)
+                scaled = rates * self._gradient(k, v, self._product(k, W) + b)
+                mixed = self._mix(q, k, scaled, self._product(q, W), b, steps[: q.shape[2]], correction, fusion)
                 outputs.append(q + self._inner_norm(mixed))
-                if start + size < length:
-                    last = steps[-1]
-                    W = (W if start else W[:, None]) - last * (k.transpose(-1, -2) @ scaled)
-                    b = b - last * scaled.sum(dim=2, keepdim=True)
-        joined = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=2) if outputs else queries
-        return self._output(joined, x)
+                left -= q.shape[2]
+                if left:
+                    W, b = self._learn(W, b, k, scaled, steps[-1])
+        return self._output(outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=2), x)
 
     def forward_last(
         self,
@@ -269,26 +297,25 @@ class TTTLinear(nn.Module):
         slot, chunk_of = last % size, last // size
         at_last = x.gather(1, last.view(-1, 1, 1).expand(-1, 1, x.shape[2]))
         q = self._rotate(self._heads(at_last, self.q_proj).squeeze(0), slot[:, None])  # [H, B, 1, f]
-        slots = torch.arange(x.shape[1], device=x.device) % size
-        keys = self._rotate(self._heads(x, self.k_proj).squeeze(0), slots)
-        values, rates = self._heads(x, self.v_proj).squeeze(0), self._rates(x)
         steps = self.token_steps(q)
         step = steps[slot].view(-1, 1, 1)
-        W, b = self.W0.to(q.dtype), self.b0.to(q.dtype)[:, None, None, :]
-        mixed = None
+        W, b = self._start(q)
+        ends = None if x.is_cuda else set(chunk_of.tolist())
+        place = torch.arange(size, device=x.device)
+        mixed, left = None, x.shape[1]
+        for chunk, (_, k, v, rates) in enumerate(self._mini_batches(x, with_queries=False)):
+            with torch.autocast(x.device.type, enabled=False):
+                scaled = rates * self._gradient(k, v, self._product(k, W) + b)
+                if ends is None or chunk in ends:
+                    seen = (place[: k.shape[2]] <= slot[:, None]).unsqueeze(1)  # [B, 1, R]
+                    here = self._mix_last(q, k, scaled, self._product(q, W), b, step, seen, slot, correction, fusion)
+                    mixed = here if mixed is None else torch.where((chunk_of == chunk).view(-1, 1, 1), here, mixed)
+                left -= k.shape[2]
+                if left:
+                    W, b = self._learn(W, b, k, scaled, steps[-1])
         with torch.autocast(x.device.type, enabled=False):
-            for chunk, start in enumerate(range(0, x.shape[1], size)):
-                part = slice(start, start + size)
-                k, v = keys[:, :, part], values[:, :, part]
-                read = self._product(q, W)
-                scaled = rates[:, :, part] * self._gradient(k, v, self._product(k, W) + b)
-                seen = (slots[part] <= slot[:, None]).unsqueeze(1)  # [B, 1, R]
-                here = self._mix_last(q, k, scaled, read, b, step, seen, slot, correction, fusion)
-                mixed = here if mixed is None else torch.where((chunk_of == chunk).view(-1, 1, 1), here, mixed)
-                if start + size < x.shape[1]:
-                    W = (W if start else W[:, None]) - steps[-1] * (k.transpose(-1, -2) @ scaled)
-                    b = b - steps[-1] * scaled.sum(dim=2, keepdim=True)
-        return self._output((q + self._inner_norm(mixed)).squeeze(2), x)
+            answer = (q + self._inner_norm(q if mixed is None else mixed)).squeeze(2)
+        return self._output(answer, x)
 
     @staticmethod
     def _product(x: torch.Tensor, W: torch.Tensor) -> torch.Tensor:
@@ -345,10 +372,9 @@ class TTTLinear(nn.Module):
         b = b.unsqueeze(2)
         position, outputs = offset, []
         with torch.autocast(device.type, enabled=False):
-            for chunk in range(chunks):
-                part = slice(chunk * size, (chunk + 1) * size)
-                q, k, v = queries[:, :, part], keys[:, :, part], values[:, :, part]
-                scaled = rates[:, :, part] * self._gradient(k, v, k @ W + b)
+            parts = (t.split(size, dim=2) for t in (queries, keys, values, rates))
+            for chunk, (q, k, v, rate) in enumerate(zip(*parts, strict=True)):
+                scaled = rate * self._gradient(k, v, k @ W + b)
                 if chunk == 0:  # what the state holds stands before the new clicks
                     k, scaled = k + held_keys, scaled + held
                 mixed = self._mix(q, k, scaled, q @ W, b, steps, correction, fusion)
