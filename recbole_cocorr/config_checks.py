@@ -24,7 +24,7 @@ WHOLE_NUMBERS: dict[str, tuple[float, float]] = {  # least and most
     "loss_decimal_place": (0, 17),
     "metric_decimal_place": (0, 17),
 }
-NUMBERS = ("learning_rate", "weight_decay")
+NUMBERS = ("learning_rate", "weight_decay", "softmax_sample_alpha")
 SWITCHES = (
     "use_gpu",
     "reproducibility",
@@ -37,6 +37,7 @@ SWITCHES = (
     "repeatable",
     "enable_amp",
     "enable_scaler",
+    "torch_compile",
     "eval_mask_history",
     "filter_inter_by_user_or_item",
 )
@@ -113,6 +114,7 @@ def check_kinds(final: dict[str, Any]) -> None:
     for key, (least, most) in WHOLE_NUMBERS.items():
         limits = "" if least < 0 else f" of at least {least}" if most == float("inf") else f" from {least} to {most}"
         check([key], lambda v, a=least, b=most: _is_whole(v, a, b), "a whole number" + limits)
+    check(["softmax_sample_num"], lambda v: v is None or _is_whole(v), "a whole number of at least 1, or None")
     check(NUMBERS, _is_number, "a number of at least 0")
     check(SWITCHES, lambda v: isinstance(v, bool), "True or False")
     check(TEXTS, lambda v: isinstance(v, str) and v != "", "text")

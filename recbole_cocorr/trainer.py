@@ -25,6 +25,7 @@ from recbole_cocorr.checkpoint import (
 from recbole_cocorr.data.loaders import EvalLoader, TrainLoader
 from recbole_cocorr.errors import UserError
 from recbole_cocorr.evaluation.ranking import RANK_METRICS, rank_among_all, rank_positive, summarise
+from recbole_cocorr.model.compiling import compile_encoder
 from recbole_cocorr.model.objective import Objective
 from recbole_cocorr.model.scoring import find_scorer
 
@@ -68,6 +69,8 @@ class Trainer(RecBoleTrainer):
         if config["rank"]:
             self.tensorboard.close()
         self.saved_model_file = os.path.splitext(self.saved_model_file)[0] + ".safetensors"
+        if config["torch_compile"]:
+            compile_encoder(model)
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         self._scorer = None
         self._objective = None
@@ -133,10 +136,12 @@ class Trainer(RecBoleTrainer):
         if self._scorer is None:
             dataset = data.dataset
             # A row of each length: on full histories alone, ways to read padding look alike.
-            _, rows = np.unique(dataset.inter_feat[dataset.item_list_length_field].numpy(), return_index=True)
-            probe = dataset[torch.from_numpy(rows[:_PROBE_ROWS])]
-            self._scorer = find_scorer(self.model, data.transform(dataset, probe).to(self.device))
-            self._objective = Objective(self.model, self._scorer, self.config["loss_type"])
+            _, first = np.unique(dataset.inter_feat[dataset.item_list_length_field].numpy(), return_index=True)
+            probe = dataset[torch.from_numpy(first[:_PROBE_ROWS])]
+            rows = data.transform(dataset, probe).to(self.device)
+            self._scorer = find_scorer(self.model, rows)
+            training_rows = rows if isinstance(data, TrainLoader) else None
+            self._objective = Objective(self.model, self._scorer, self.config["loss_type"], training_rows)
 
     def _train_epoch(self, train_data: TrainLoader, epoch_idx: int, loss_func=None, show_progress: bool = False):
         """One pass over the training rows; returns the mean loss times the number of batches."""
@@ -160,7 +165,7 @@ class Trainer(RecBoleTrainer):
             interaction = batch.interaction.to(self.device)
             self.optimizer.zero_grad()
             with torch.autocast(device_type=self.device.type, enabled=self.enable_amp):
-                losses = objective(interaction)
+                losses = objective(interaction, *([batch.sample.to(self.device)] if batch.sample else []))
                 loss = (sum(losses) if isinstance(losses, tuple) else losses) * batch.weight
             scaler.scale(loss).backward()
             distributed.sum_gradients(self._parameters)

@@ -15,11 +15,31 @@ from recbole_cocorr.data.negatives import NegativeSampler, protocol_generator
 from recbole_cocorr.errors import UserError
 
 # What a random generator is for; part of its seed.
-_TRAIN, _VALID, _TEST = 1, 2, 3
+_TRAIN, _VALID, _TEST, _SOFTMAX = 1, 2, 3, 4
 _PHASES = {"valid": _VALID, "test": _TEST}
 
 # Column of a batch's negatives, [rows, sample_num], 0 where a user has too few items left.
 NEG_ITEMS = "neg_items"
+
+
+@dataclass
+class SharedSample:
+    """Items that stand beside every row of a batch, for the sampled softmax.
+
+    Attributes
+    ----------
+    items : torch.Tensor of int64, shape [N]
+        Drawn with replacement.
+    log_expected : torch.Tensor of float32, shape [N]
+        log(N q_i), q_i the probability of a draw.
+    """
+
+    items: torch.Tensor
+    log_expected: torch.Tensor
+
+    def to(self, device: torch.device) -> "SharedSample":
+        """The sample on another device."""
+        return SharedSample(self.items.to(device), self.log_expected.to(device))
 
 
 @dataclass
@@ -33,10 +53,13 @@ class TrainBatch:
         ``neg_items`` [B, sample_num].
     weight : float
         Share of this process in the global batch's loss; the weights of all processes add up to 1.
+    sample : SharedSample or None
+        Of the global batch, the same in all processes; None unless ``softmax_sample_num`` is set.
     """
 
     interaction: Interaction
     weight: float
+    sample: SharedSample | None = None
 
 
 class TrainLoader:
@@ -74,6 +97,13 @@ class TrainLoader:
         self._orders_drawn = 0
         self._generator.manual_seed(config["seed"])
         self.epoch = 0
+        self._softmax_num = config["softmax_sample_num"] if config["loss_type"] == "CE" else None
+        if self._softmax_num:
+            items = dataset.inter_feat[dataset.iid_field].numpy()
+            weight = (1.0 + np.bincount(items, minlength=dataset.item_num)) ** config["softmax_sample_alpha"]
+            weight[0] = 0.0
+            self._softmax_chance = weight / weight.sum()
+            self._softmax_upto = np.cumsum(self._softmax_chance)
         short = int((sampler.allowed[np.unique(self._users)] < self.sample_num).sum())
         if short:
             getLogger().warning(
@@ -125,17 +155,26 @@ class TrainLoader:
         pairs = self._own_pairs + (self._negatives_of(rows) > 0).sum(axis=1)
         return float(pairs[low:high].sum() / max(1, pairs.sum()))
 
+    def _shared_sample(self, batch: int) -> SharedSample | None:
+        if not self._softmax_num:
+            return None
+        generator = protocol_generator(self.config["dataset"], self.config["seed"], _SOFTMAX, self.epoch, batch)
+        point = generator.random(self._softmax_num) * self._softmax_upto[-1]
+        items = np.searchsorted(self._softmax_upto, point, side="right")  # never an item of chance 0
+        log_expected = np.log(self._softmax_num * self._softmax_chance[items])
+        return SharedSample(torch.from_numpy(items), torch.from_numpy(log_expected.astype(np.float32)))
+
     def batches(self) -> Iterator[TrainBatch]:
         """Yield this process's share of each global batch of the epoch."""
         order = self._order()
         rank, world = distributed.rank(), distributed.world_size()
-        for start in range(0, len(order), self.step):
+        for batch, start in enumerate(range(0, len(order), self.step)):
             rows = order[start : start + self.step]
             low, high = len(rows) * rank // world, len(rows) * (rank + 1) // world
             weight = self._weight(rows.numpy(), low, high)
             # A process without rows still takes part in the exchange of gradients, with weight 0.
             mine = rows[low:high] if high > low else rows[:1]
-            yield TrainBatch(self._rows(mine), weight)
+            yield TrainBatch(self._rows(mine), weight, self._shared_sample(batch))
 
     def __iter__(self) -> Iterator[Interaction]:
         for batch in self.batches():

@@ -136,7 +136,7 @@ def real_steps(x: torch.Tensor, lengths: torch.Tensor) -> PackedSequence | None:
 
     On a GPU always None: cuDNN's cost is the number of steps, and the lengths would have to leave the device.
     """
-    if x.is_cuda or x.shape[0] == 0:
+    if x.is_cuda or x.shape[0] == 0 or torch.compiler.is_compiling():
         return None
     lengths = lengths.clamp_min(1).cpu()
     if int(lengths.sum()) > _PACK_BELOW * x.shape[0] * x.shape[1]:

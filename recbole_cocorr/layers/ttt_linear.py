@@ -292,7 +292,9 @@ class TTTLinear(nn.Module):
             raise ValueError("x has no position; forward_last needs at least one")
         size, rows = self.mini_batch_size, x.shape[0]
         last = (lengths - 1).clamp_min(0)
-        if not x.is_cuda and rows:  # on a GPU, reading a number stops the queue
+        # Reading a number stops a GPU's queue, and breaks a compiled graph.
+        look = rows > 0 and not x.is_cuda and not torch.compiler.is_compiling()
+        if look:
             x = x[:, : int(last.max()) + 1]
         slot, chunk_of = last % size, last // size
         at_last = x.gather(1, last.view(-1, 1, 1).expand(-1, 1, x.shape[2]))
@@ -300,7 +302,7 @@ class TTTLinear(nn.Module):
         steps = self.token_steps(q)
         step = steps[slot].view(-1, 1, 1)
         W, b = self._start(q)
-        ends = None if x.is_cuda else set(chunk_of.tolist())
+        ends = set(chunk_of.tolist()) if look else None
         place = torch.arange(size, device=x.device)
         mixed, left = None, x.shape[1]
         for chunk, (_, k, v, rates) in enumerate(self._mini_batches(x, with_queries=False)):
@@ -314,7 +316,7 @@ class TTTLinear(nn.Module):
                 if left:
                     W, b = self._learn(W, b, k, scaled, steps[-1])
         with torch.autocast(x.device.type, enabled=False):
-            answer = (q + self._inner_norm(q if mixed is None else mixed)).squeeze(2)
+            answer = (q + self._inner_norm(mixed)).squeeze(2)
         return self._output(answer, x)
 
     @staticmethod

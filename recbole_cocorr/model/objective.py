@@ -1,8 +1,8 @@
 """The training loss of any sequential model, each sequence encoded once.
 
-BCE and BPR on sampled negatives are computed here for every model whose score is a dot product,
-RecBole's own included, from its user vector; full-softmax CE, and losses of a model's own (BERT4Rec's
-cloze), are the model's ``calculate_loss``; a model that scores pairs only (DIN) gets rows repeated.
+BCE and BPR on sampled negatives, and CE, are computed here for every model whose score is a dot product,
+RecBole's own included, from its user vector; losses of a model's own (BERT4Rec's cloze) are the model's
+``calculate_loss``; a model that scores pairs only (DIN) gets rows repeated.
 """
 
 import torch
@@ -11,7 +11,9 @@ from recbole.data.interaction import Interaction
 from recbole.utils import InputType
 from torch import nn
 
-from recbole_cocorr.data.loaders import NEG_ITEMS
+from recbole_cocorr.data.loaders import NEG_ITEMS, SharedSample
+from recbole_cocorr.errors import UserError
+from recbole_cocorr.layers.softmax_loss import catalogue_cross_entropy, sampled_cross_entropy
 from recbole_cocorr.model.scoring import DotProductScorer, PredictScorer, Scorer, repeat_for
 
 
@@ -66,18 +68,27 @@ class Objective:
     loss_type : {"BCE", "BPR", "CE"} or None
         None for a model that has only one loss. A model that leaves no choice (DIN, RepeatNet, TransRec) keeps
         its own, whatever is given.
+    probe : Interaction, optional
+        A few training rows. A stock model's CE is computed in blocks only if that gives the model's own loss on
+        them; without a probe it is the model's own.
     """
 
-    def __init__(self, model: nn.Module, scorer: Scorer, loss_type: str | None):
+    def __init__(self, model: nn.Module, scorer: Scorer, loss_type: str | None, probe: Interaction | None = None):
         input_type = getattr(model, "input_type", None)  # of RecBole's models that leave no choice
         if input_type == InputType.POINTWISE:
             loss_type = None
         elif input_type == InputType.PAIRWISE and not hasattr(model, "loss_type") and loss_type != "BCE":
             loss_type = "BPR"
         self.model, self.scorer, self.loss_type = model, scorer, loss_type
+        self._in_blocks = probe is not None and loss_type == "CE" and self._equals_own_loss(probe)
 
-    def __call__(self, interaction: Interaction) -> torch.Tensor:
+    def __call__(self, interaction: Interaction, sample: SharedSample | None = None) -> torch.Tensor:
+        """Loss of the rows; with ``sample``, softmax over the positive and the sample (logQ-corrected)."""
         model = self.model
+        if sample is not None:
+            return self._sampled_softmax(interaction, sample)
+        if self._in_blocks:
+            return self._catalogue(interaction)
         if NEG_ITEMS not in interaction or getattr(model, "reads_neg_items", False):
             return model.calculate_loss(interaction)
         positive, negative = interaction[model.ITEM_ID], interaction[NEG_ITEMS]
@@ -88,8 +99,7 @@ class Objective:
         if self.loss_type not in SAMPLED_LOSSES:
             return model.calculate_loss(interaction)
         if isinstance(self.scorer, DotProductScorer):
-            vectors = self.model.item_embedding(items)
-            scores = torch.einsum("bcd,bd->bc", vectors, self.scorer.encode(interaction))
+            scores = torch.einsum("bcd,bd->bc", self._vectors(items), self.scorer.encode(interaction))
             if self.scorer.item_bias is not None:
                 scores = scores + self.scorer.item_bias()[items]
         elif self.loss_type == "BCE":
@@ -97,6 +107,47 @@ class Objective:
         else:
             return model.calculate_loss(self._pairs(interaction, negative))
         return SAMPLED_LOSSES[self.loss_type](scores, real)
+
+    def _vectors(self, items: torch.Tensor) -> torch.Tensor:
+        if hasattr(self.model, "item_vectors"):
+            return self.model.item_vectors(items)
+        return self.model.item_embedding(items)
+
+    def _catalogue(self, interaction: Interaction) -> torch.Tensor:
+        """Softmax over RecBole's catalogue, which counts padding as an item."""
+        scorer = self.scorer
+        bias = scorer.item_bias() if scorer.item_bias else None
+        target = interaction[self.model.POS_ITEM_ID]
+        return catalogue_cross_entropy(scorer.encode(interaction), scorer.item_vectors(), target, bias)
+
+    @torch.no_grad()
+    def _equals_own_loss(self, probe: Interaction) -> bool:
+        model = self.model
+        if getattr(model, "reads_neg_items", False) or not isinstance(self.scorer, DotProductScorer):
+            return False
+        training = model.training
+        model.eval()
+        try:
+            own = model.calculate_loss(probe)
+            return bool(torch.is_tensor(own) and torch.allclose(self._catalogue(probe), own, rtol=1e-5))
+        finally:
+            model.train(training)
+
+    def _sampled_softmax(self, interaction: Interaction, sample: SharedSample) -> torch.Tensor:
+        scorer, target = self.scorer, interaction[self.model.POS_ITEM_ID]
+        if not (self._in_blocks or getattr(self.model, "reads_neg_items", False)):
+            raise UserError(
+                f"softmax_sample_num needs a model whose CE loss is a softmax of dot products, and "
+                f"{type(self.model).__name__}'s is another; leave it out"
+            )
+        vectors = self._vectors(torch.cat([target, sample.items]))
+        users = scorer.encode(interaction)
+        if scorer.item_bias is not None:  # one more column of width 1
+            bias = scorer.item_bias()[torch.cat([target, sample.items])]
+            vectors = torch.cat([vectors, bias[:, None]], dim=1)
+            users = torch.cat([users, users.new_ones(len(users), 1)], dim=1)
+        positive, sampled = vectors.split([len(target), len(sample.items)])
+        return sampled_cross_entropy(users, positive, sampled, target, sample.items, sample.log_expected)
 
     def _labelled(self, interaction: Interaction, items: torch.Tensor) -> Interaction:
         """RecBole's pointwise rows: one per (sequence, candidate), with a label."""

@@ -22,7 +22,7 @@ def prepared(config):
     model = build_model(config, train.dataset)
     disturb(model)
     rows = next(iter(train))[torch.arange(30)]
-    objective = Objective(model, find_scorer(model, rows), config["loss_type"])
+    objective = Objective(model, find_scorer(model, rows), config["loss_type"], rows)
     return model.double().eval(), objective, rows
 
 
@@ -176,3 +176,65 @@ def test_a_refusal_is_a_sentence(make_config, name, sentence):
     train = data_preparation(config, create_dataset(config))[0]
     with pytest.raises(UserError, match=sentence):
         build_model(config, train.dataset)
+
+
+@pytest.mark.parametrize("name", ["GRU4Rec", "SASRec"])
+def test_a_stock_models_cross_entropy_is_taken_in_blocks_with_its_own_gradient(make_config, name):
+    model, objective, rows = prepared(make_config(name, loss_type="CE"))
+    assert objective._in_blocks
+    fast, slow = objective(rows), model.calculate_loss(rows)
+    torch.testing.assert_close(fast, slow)
+    ours, theirs = gradients(model, fast), gradients(model, slow)
+    for parameter, gradient in theirs.items():
+        torch.testing.assert_close(ours[parameter], gradient, rtol=1e-7, atol=1e-9, msg=parameter)
+
+
+def test_a_loss_that_is_another_stays_the_models_own(make_config):
+    model, objective, rows = prepared(make_config("CORE", loss_type="CE"))  # CORE divides by a temperature
+    assert not objective._in_blocks
+    torch.testing.assert_close(objective(rows), model.calculate_loss(rows))
+
+
+@pytest.mark.parametrize("name", ["GRU4Rec", "CoCorrRec"])
+def test_sampled_softmax_is_the_softmax_of_the_sample(make_config, name):
+    config = make_config(name, loss_type="CE", softmax_sample_num=50, softmax_sample_alpha=0.7)
+    train, _, _ = data_preparation(config, create_dataset(config))
+    torch.manual_seed(0)
+    model = build_model(config, train.dataset).double().eval()
+    batch = next(train.batches())
+    rows, sample = batch.interaction, batch.sample
+    assert sample.items.shape == (50,) and (sample.items > 0).all()
+    count = torch.bincount(train.dataset.inter_feat["item_id"], minlength=train.dataset.item_num)
+    chance = (1.0 + count) ** 0.7
+    chance[0] = 0
+    chance /= chance.sum()
+    torch.testing.assert_close(sample.log_expected, (50 * chance[sample.items]).log().float())
+    scores, target = model.full_sort_predict(rows), rows["item_id"]
+    slow = []
+    for row in range(len(rows)):  # row by row
+        kept = sample.items != target[row]
+        logits = torch.cat([scores[row, target[row]][None], (scores[row, sample.items] - sample.log_expected)[kept]])
+        slow.append(-torch.log_softmax(logits, 0)[0])
+    fast = Objective(model, find_scorer(model, rows), "CE", rows)(rows, sample)
+    torch.testing.assert_close(fast.double(), torch.stack(slow).mean(), rtol=1e-5, atol=0)
+
+
+def test_the_shared_sample_is_that_of_epoch_and_batch_alone(make_config):
+    config = make_config(loss_type="CE", softmax_sample_num=20, train_batch_size=64)
+    train, _, _ = data_preparation(config, create_dataset(config))
+    first = [b.sample.items.tolist() for b in train.batches()]
+    assert first == [b.sample.items.tolist() for b in train.batches()]
+    train.set_epoch(1)
+    others = [b.sample.items.tolist() for b in train.batches()]
+    assert len({tuple(s) for s in first + others}) == len(first + others) > 4
+
+
+@pytest.mark.parametrize("name", ["CORE", "BERT4Rec"])  # a temperature, and the cloze task
+def test_sampled_softmax_takes_the_place_of_no_other_loss(make_config, name):
+    config = make_config(name, loss_type="CE", softmax_sample_num=20)
+    train, _, _ = data_preparation(config, create_dataset(config))
+    model = build_model(config, train.dataset)
+    batch = next(train.batches())
+    objective = Objective(model, find_scorer(model, batch.interaction), "CE", batch.interaction)
+    with pytest.raises(UserError, match=f"softmax_sample_num needs a model whose CE loss is a softmax.*{name}"):
+        objective(batch.interaction, batch.sample)
