@@ -24,6 +24,11 @@ from recbole_cocorr.property_files import closest, known_names, read_yaml, recbo
 HISTORY_END = "history_end"
 
 
+def take_rows(interaction: Interaction, rows: torch.Tensor) -> Interaction:
+    """Some rows of an interaction; RecBole's own indexing makes a Python list of the numbers first."""
+    return Interaction({k: v[rows] for k, v in interaction.interaction.items()})
+
+
 class SequenceDataset(SequentialDataset):
     """Interactions sorted by user and time, and the rows (history, next item) made from them.
 
@@ -46,7 +51,7 @@ class SequenceDataset(SequentialDataset):
         start = np.repeat(first, np.diff(np.r_[first, len(users)]))
         place = np.arange(len(users)) - start
         target = np.flatnonzero(place > 0)
-        self.inter_feat = self._sequences[torch.from_numpy(target)]
+        self.inter_feat = take_rows(self._sequences, torch.from_numpy(target))
         lengths = np.minimum(place[target], self.max_item_list_len)
         self.inter_feat.update(
             Interaction(
@@ -84,7 +89,7 @@ class SequenceDataset(SequentialDataset):
             return super().build()
         self._change_feat_format()
         self._drop_unused_col()
-        return [self.copy(self.inter_feat[torch.from_numpy(rows)]) for rows in self._leave_two_out()]
+        return [self.copy(take_rows(self.inter_feat, torch.from_numpy(rows))) for rows in self._leave_two_out()]
 
     def _leave_two_out(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Row numbers of RecBole's leave-one-out (valid_and_test), in RecBole's order.
@@ -112,7 +117,8 @@ class SequenceDataset(SequentialDataset):
         """Rows as RecBole gives them: target columns, histories padded at the end, item features."""
         if self.inter_feat is None or HISTORY_END not in self.inter_feat:
             return super().__getitem__(index, join)  # not built yet
-        rows = self.with_histories(self.inter_feat[index])
+        rows = take_rows(self.inter_feat, index) if torch.is_tensor(index) else self.inter_feat[index]
+        rows = self.with_histories(rows)
         return self.join(rows) if join else rows
 
     def with_histories(self, rows: Interaction) -> Interaction:
