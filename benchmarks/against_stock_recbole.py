@@ -134,12 +134,12 @@ def main() -> int:
         arguments.data_path = os.path.abspath(arguments.data_path)
     with tempfile.TemporaryDirectory() as folder:  # logs and checkpoints of both
         os.chdir(folder)
-        rows = [
-            row
-            for protocol in arguments.protocols
-            for model in arguments.models
-            for row in compare(arguments, model, protocol)
-        ]
+        rows = []
+        for protocol in arguments.protocols:
+            for model in arguments.models:
+                rows += compare(arguments, model, protocol)
+                for row in rows[-2:]:
+                    print(f"{row.what}: {row.ratio:.1f}x", file=sys.stderr, flush=True)
     print(f"{arguments.dataset}, {arguments.repeats} repeats, batch {arguments.train_batch_size}\n")
     print(table(rows, "recbole_cocorr", "stock RecBole"))
     print(f"\n{machine()}")

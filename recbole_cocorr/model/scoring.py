@@ -17,6 +17,7 @@ from recbole.data.interaction import Interaction
 from torch import nn
 
 from recbole_cocorr.data.loaders import NEG_ITEMS
+from recbole_cocorr.model.length_groups import ByLength, padding_is_idle
 
 
 class Scorer(Protocol):
@@ -246,5 +247,7 @@ def _matching_scorer(model: nn.Module, probe: Interaction) -> Scorer:
         except (AttributeError, TypeError, RuntimeError, IndexError, KeyError):
             continue  # this model is made in another way
         if alike(scores, truth):
+            if padding_is_idle(encode, model, probe):
+                attempt.encode = ByLength(encode, model)
             return attempt
     return FullScoreScorer(model, truth.shape[1])

@@ -1,0 +1,88 @@
+"""Sequences of similar length encoded together, so that the short ones are not padded to the longest."""
+
+from collections.abc import Callable
+
+import torch
+from recbole.data.interaction import Interaction
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+# A group has at least so many rows (smaller products waste a processor), and a batch at most so many groups.
+_LEAST_ROWS = 128
+_MOST_GROUPS = 4
+# Share of the padded positions that must remain for grouping to be worth its copies.
+_WORTH_BELOW = 0.8
+
+
+def length_groups(lengths: torch.Tensor, width: int) -> list[tuple[torch.Tensor, int]] | None:
+    """Rows of similar length, and the greatest length of each group.
+
+    Parameters
+    ----------
+    lengths : torch.Tensor of int64, shape [B]
+    width : int
+        Padded length L.
+
+    Returns
+    -------
+    list of (torch.Tensor of int64, int), or None
+        Every row in exactly one group; None where grouping saves too little.
+    """
+    rows = len(lengths)
+    count = min(_MOST_GROUPS, rows // _LEAST_ROWS)
+    if rows == 0 or lengths.is_cuda:  # on a GPU, reading the lengths stops the queue
+        return None
+    order = torch.argsort(lengths, stable=True)
+    parts = order.chunk(max(1, count))
+    groups = [(part, min(width, max(1, int(lengths[part[-1]])))) for part in parts]
+    if sum(len(part) * longest for part, longest in groups) > _WORTH_BELOW * rows * width:
+        return None
+    return groups
+
+
+class ByLength:
+    """An encoder that reads its rows in groups of similar length; the same vectors, less padding.
+
+    Parameters
+    ----------
+    encode : callable
+        Interaction -> user vectors [B, d], from the model's sequence, length and user columns alone, and
+        whatever the padding at the end.
+    model : SequentialRecommender
+    """
+
+    def __init__(self, encode: Callable[[Interaction], torch.Tensor], model: nn.Module):
+        self.encode = encode
+        self._sequence, self._length, self._user = model.ITEM_SEQ, model.ITEM_SEQ_LEN, model.USER_ID
+
+    def __call__(self, interaction: Interaction) -> torch.Tensor:
+        groups = length_groups(interaction[self._length], interaction[self._sequence].shape[1])
+        if groups is None:
+            return self.encode(interaction)
+        vectors = torch.cat([self.encode(self.cut(interaction, rows, longest)) for rows, longest in groups])
+        return vectors.index_select(0, torch.argsort(torch.cat([rows for rows, _ in groups])))
+
+    def cut(self, interaction: Interaction, rows: torch.Tensor, longest: int) -> Interaction:
+        """Some rows, their sequences no longer than ``longest``."""
+        columns = {name: interaction[name][rows] for name in (self._length, self._user) if name in interaction}
+        return Interaction({**columns, self._sequence: interaction[self._sequence][rows, :longest]})
+
+
+def padding_is_idle(encode: Callable[[Interaction], torch.Tensor], model: nn.Module, probe: Interaction) -> bool:
+    """Whether each row of the probe alone, without its padding, gives the vector it gives among the others.
+
+    A batch norm mixes the rows of a batch, which shows in training only: such a model is never split.
+    """
+    if any(isinstance(module, _BatchNorm) for module in model.modules()):
+        return False
+    whole, by_length = encode(probe), ByLength(encode, model)
+    for row, length in enumerate(probe[model.ITEM_SEQ_LEN].tolist()):
+        try:
+            alone = encode(by_length.cut(probe, torch.tensor([row], device=whole.device), max(1, length)))
+        except (RuntimeError, IndexError, ValueError, TypeError, AssertionError):
+            return False  # made for one length
+        if alone.shape != whole[row : row + 1].shape or not torch.allclose(
+            alone, whole[row : row + 1], rtol=1e-4, atol=1e-5
+        ):
+            return False
+    return True
