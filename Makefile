@@ -1,7 +1,8 @@
 # make run    set up and train CoCorrRec for 8 epochs on ml-100k, which ships inside the recbole package
 # make test   set up and run the tests
 # make lint   ruff
-# make bench  timings side by side with stock RecBole (minutes)
+# make bench  timings side by side with stock RecBole and torch's layers (a quarter of an hour);
+#             DATASET=amazon-beauty DATA_PATH=DIR for other data than ml-100k
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -21,7 +22,10 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 
 bench: $(STAMP)
-	$(BIN)/python benchmarks/against_stock_recbole.py
+	$(BIN)/python benchmarks/against_stock_recbole.py --dataset=$(or $(DATASET),ml-100k) \
+		$(if $(DATA_PATH),--data_path=$(DATA_PATH)) --models GRU4Rec SASRec
+	$(BIN)/python benchmarks/layers.py
+	$(BIN)/python benchmarks/data_side.py
 
 setup: $(STAMP)
 
