@@ -18,6 +18,7 @@ from recbole_cocorr.checkpoint import load_checkpoint
 from recbole_cocorr.data.dataset import create_dataset
 from recbole_cocorr.data.loaders import EvalLoader, data_preparation
 from recbole_cocorr.errors import UserError
+from recbole_cocorr.model import scoring
 from recbole_cocorr.model.factory import build_model
 from recbole_cocorr.model.scoring import TwoWayScorer
 from recbole_cocorr.quick_start import run_recbole
@@ -100,8 +101,10 @@ def test_full_ranking_is_that_of_recboles_own_trainer(make_config, name):
             assert result[metric] == pytest.approx(value, abs=1.01e-4), metric
 
 
+@pytest.mark.parametrize("at_once", [1, 1000, 1 << 24])  # a row, some rows, all rows at a time
 @pytest.mark.parametrize("mask", [False, True], ids=["all", "without-history"])
-def test_full_ranking_row_by_row(make_config, mask):
+def test_full_ranking_row_by_row(make_config, monkeypatch, mask, at_once):
+    monkeypatch.setattr(scoring, "_SCORES_AT_ONCE", at_once)
     config = make_config("GRU4Rec", protocol="full", eval_mask_history=mask, MAX_ITEM_LIST_LENGTH=3)
     trainer, (_, _, test) = prepare(config)
     disturb(trainer.model)
@@ -116,6 +119,22 @@ def test_full_ranking_row_by_row(make_config, mask):
             others -= set(everything["item_id"][everything["user_id"] == user].tolist())
         higher = sum(bool(scores[row, other] > scores[row, item]) for other in others)
         assert trainer.ranks["test"][row].tolist() == [higher, 0, len(others)]
+
+
+@pytest.mark.parametrize("name", ["CoCorrRec", "Caser"])  # by user vectors, by the model's full scores
+def test_blocks_of_rows_change_no_rank(make_config, monkeypatch, name):
+    for mode, metrics in (("uni100", ["NDCG"]), ("full", ["NDCG", "ItemCoverage"])):
+        trainer, (train, _, test) = prepare(make_config(name, eval_args={**FULL, "mode": mode}, metrics=metrics))
+        trainer.eval_collector.data_collect(train)
+        disturb(trainer.model)
+        results, ranks = [], []
+        for at_once in (1 << 24, 3000, 1):
+            monkeypatch.setattr(scoring, "_SCORES_AT_ONCE", at_once)
+            monkeypatch.setattr(scoring, "_VECTORS_AT_ONCE", at_once)
+            results.append(trainer.evaluate(test, load_best_model=False))
+            ranks.append(trainer.ranks["test"])
+        assert results[0] == results[1] == results[2]
+        assert (ranks[0] == ranks[1]).all() and (ranks[0] == ranks[2]).all()
 
 
 def test_ranks_are_kept_in_the_loaders_row_order(make_config):
@@ -582,3 +601,21 @@ def test_models_of_recbole_train_and_come_back(make_config, name):
     again, (_, _, test) = prepare(make_config(name, epochs=1, MAX_ITEM_LIST_LENGTH=5, **loss))
     assert dict(again.evaluate(test, model_file=trainer.saved_model_file)) == dict(result)
     load_model(trainer.saved_model_file)
+
+
+def test_training_hands_the_batchs_sample_to_the_loss(make_config):
+    trainer, (train, _, _) = prepare(make_config("GRU4Rec", loss_type="CE", softmax_sample_num=30))
+    seen = []
+
+    def spy(interaction, sample):
+        seen.append(sample.items.tolist())
+        return trainer._objective(interaction, sample)
+
+    trainer._prepare(train)
+    trainer._train_epoch(train, 0, loss_func=spy)
+    assert seen == [batch.sample.items.tolist() for batch in train.batches()] and len(seen[0]) == 30
+    with torch.no_grad():
+        sampled, full = (
+            trainer._objective(batch.interaction, s) for batch in [next(train.batches())] for s in (batch.sample, None)
+        )
+    assert sampled != full

@@ -9,7 +9,7 @@ import torch
 class TTTState:
     """State of the inner model of a batch of sequences, after any number of clicks.
 
-    Constant in size: with d = 64, H = 4, K = 10 (f = 16) about 13 KB per sequence in float32.
+    Constant in size: with d = 64, H = 4, K = 10 (f = 16) under 14 KB per sequence in float32.
 
     Attributes
     ----------

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from recbole_cocorr.layers import CorrectionFusion, GlobalCorrectionNetwork, TTTLinear
+from recbole_cocorr.layers import CorrectionFusion, GlobalCorrectionNetwork, TTTLinear, ttt_linear
 from recbole_cocorr.layers.global_correction import real_steps
 from recbole_cocorr.layers.inner_gradient import NORM_EPS, inner_gradient
 
@@ -76,6 +76,21 @@ def test_the_last_position_alone_is_that_of_all_positions(length, size, correcte
     torch.testing.assert_close(fast, slow, rtol=1e-9, atol=1e-12)
     parameters = [x, *layer.parameters(), *fusion.parameters(), *gcn.parameters()]
     assert_same(gradients(fast, *parameters), gradients(slow, *parameters))
+
+
+@pytest.mark.parametrize("at_once", [1, 30, 100])
+def test_projecting_a_few_mini_batches_at_a_time_changes_nothing(monkeypatch, at_once):
+    layer = shaken(TTTLinear(12, 3, 4).double())
+    generator = torch.Generator().manual_seed(5)
+    lengths = torch.tensor([23, 1, 8, 9, 0])
+    x = torch.randn(5, 23, 12, generator=generator, dtype=torch.float64, requires_grad=True)
+    parameters = [x, *layer.parameters()]
+    whole = layer(x), layer.forward_last(x, lengths)
+    monkeypatch.setattr(ttt_linear, "_CLICKS_AT_ONCE", at_once)
+    parts = layer(x), layer.forward_last(x, lengths)
+    for a, b in zip(parts, whole, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+        assert_same(gradients(a, *parameters), gradients(b, *parameters))
 
 
 def test_the_last_position_needs_a_position():
