@@ -26,6 +26,7 @@ from recbole_cocorr.data.loaders import EvalLoader, TrainLoader
 from recbole_cocorr.errors import UserError
 from recbole_cocorr.evaluation.ranking import RANK_METRICS, rank_among_all, rank_positive, summarise
 from recbole_cocorr.model.compiling import compile_encoder
+from recbole_cocorr.model.fast_layers import use_fast_layers
 from recbole_cocorr.model.objective import Objective
 from recbole_cocorr.model.scoring import find_scorer
 
@@ -71,6 +72,8 @@ class Trainer(RecBoleTrainer):
         self.saved_model_file = os.path.splitext(self.saved_model_file)[0] + ".safetensors"
         if config["torch_compile"]:
             compile_encoder(model)
+        else:
+            use_fast_layers(model)
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         self._scorer = None
         self._objective = None

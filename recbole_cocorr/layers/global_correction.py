@@ -5,14 +5,13 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
+
+from recbole_cocorr.layers.gru import Steps, is_fast, recurrence
 
 # Added to the divisor of eq. 14.
 MOMENT_EPS = 1e-6
 # Width of the correction networks' hidden layers.
 CORRECTION_WIDTH = 64
-# Share of real steps below which laying them out anew costs less than the padded ones.
-_PACK_BELOW = 0.8
 
 
 class Correction(NamedTuple):
@@ -114,34 +113,19 @@ class CorrectionNetwork(nn.Module):
         for layer in (self.fc1, self.fc2, self.fc3):
             nn.init.normal_(layer.weight, std=initializer_range)
 
-    def forward(self, x: torch.Tensor, lengths: torch.Tensor, packed: PackedSequence | None = None) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Map X [B, L, d] with its real lengths [B] to [B, output_size].
 
-        ``packed`` is X without its padding, where that is at hand (:func:`real_steps`). Padding stands at the
-        end and the GRU reads forward, so with it or without, the last real step has seen nothing else. A row
-        without a real step gives what its first, padded step gives.
+        A row without a real step gives what its first, padded step gives.
         """
-        if packed is not None:
-            last = self.gru(packed)[1].squeeze(0)
-        else:
-            steps, _ = self.gru(x)
-            place = (lengths - 1).clamp_min(0).view(-1, 1, 1).expand(-1, 1, steps.shape[-1])
-            last = steps.gather(1, place).squeeze(1)
+        steps, _ = self.gru(x)
+        place = (lengths - 1).clamp_min(0).view(-1, 1, 1).expand(-1, 1, steps.shape[-1])
+        return self.read(steps.gather(1, place).squeeze(1))
+
+    def read(self, last: torch.Tensor) -> torch.Tensor:
+        """Map the GRU's hidden state after the last real step [B, d] to [B, output_size]."""
         hidden = F.leaky_relu(self.fc1(last), 0.01)
         return self.fc3(F.leaky_relu(self.fc2(hidden), 0.01))
-
-
-def real_steps(x: torch.Tensor, lengths: torch.Tensor) -> PackedSequence | None:
-    """X without its padding; None where there is too little of it to be worth the copy.
-
-    On a GPU always None: cuDNN's cost is the number of steps, and the lengths would have to leave the device.
-    """
-    if x.is_cuda or x.shape[0] == 0 or torch.compiler.is_compiling():
-        return None
-    lengths = lengths.clamp_min(1).cpu()
-    if int(lengths.sum()) > _PACK_BELOW * x.shape[0] * x.shape[1]:
-        return None
-    return pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
 
 
 class GlobalCorrectionNetwork(nn.Module):
@@ -162,6 +146,7 @@ class GlobalCorrectionNetwork(nn.Module):
         self.attention_net = CorrectionNetwork(hidden_size, num_heads * mini_batch_size**2, initializer_range)
         self.bias_net = CorrectionNetwork(hidden_size, num_heads * mini_batch_size * width, initializer_range)
 
+    @torch.compiler.disable  # torch compiles no GRU
     def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> Correction:
         """Compute the correction of X.
 
@@ -175,8 +160,13 @@ class GlobalCorrectionNetwork(nn.Module):
         -------
         Correction
         """
-        packed = real_steps(x, lengths)
-        return Correction(
-            self.attention_net(x, lengths, packed).view(-1, *self.attention_shape),
-            self.bias_net(x, lengths, packed).view(-1, *self.bias_shape),
-        )
+        if is_fast(self.attention_net.gru, x):  # on real steps alone, which are packed once
+            steps = Steps.of(lengths, x.shape[1])
+            packed = steps.pack(x)
+            attention, bias = (
+                net.read(recurrence(packed, steps, net.gru).index_select(0, steps.last).to(x.dtype))
+                for net in (self.attention_net, self.bias_net)
+            )
+        else:
+            attention, bias = self.attention_net(x, lengths), self.bias_net(x, lengths)
+        return Correction(attention.view(-1, *self.attention_shape), bias.view(-1, *self.bias_shape))

@@ -31,7 +31,10 @@ def inner_gradient(
     """
     if torch.compiler.is_compiling():  # also torch.export: the compiler fuses, and knows these operations
         return _composed(keys, values, prediction, gamma, beta)
-    return _InnerGradient.apply(keys, values, prediction, gamma.to(prediction.dtype), beta.to(prediction.dtype))
+    gamma, beta = gamma.to(prediction.dtype), beta.to(prediction.dtype)
+    if not torch.is_grad_enabled():
+        return _parts(keys, values, prediction.contiguous(), gamma, beta)[-1]
+    return _InnerGradient.apply(keys, values, prediction, gamma, beta)
 
 
 def _composed(keys, values, prediction, gamma, beta):
@@ -49,6 +52,15 @@ def _project(grad: torch.Tensor, z: torch.Tensor, mean: torch.Tensor, rstd: torc
     return torch.ops.aten.native_layer_norm_backward(grad, z, norm, mean, rstd, None, None, [True, False, False])[0]
 
 
+def _parts(keys, values, z, gamma, beta):
+    """G, last, and what its derivative needs."""
+    xhat, mean, rstd = torch.native_layer_norm(z, [z.shape[-1]], None, None, NORM_EPS)
+    offset = keys - values
+    offset += beta
+    residual = torch.addcmul(offset, xhat, gamma) * gamma
+    return xhat, mean, rstd, offset, residual, _project(residual, z, mean, rstd)
+
+
 def _to_shape(grad: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     return grad.sum_to_size(like.shape)
 
@@ -57,13 +69,9 @@ class _InnerGradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx, keys, values, z, gamma, beta):
         z = z.contiguous()
-        xhat, mean, rstd = torch.native_layer_norm(z, [z.shape[-1]], None, None, NORM_EPS)
-        offset = keys - values
-        offset += beta
-        residual = torch.addcmul(offset, xhat, gamma) * gamma
-        gradient = _project(residual, z, mean, rstd)
-        ctx.save_for_backward(z, xhat, mean, rstd, offset, residual, gradient, gamma, beta)
-        return gradient
+        parts = _parts(keys, values, z, gamma, beta)
+        ctx.save_for_backward(z, *parts, gamma, beta)
+        return parts[-1]
 
     @staticmethod
     @once_differentiable

@@ -15,6 +15,7 @@ from torch import nn
 from recbole_cocorr.layers.global_correction import Correction, CorrectionFusion
 from recbole_cocorr.layers.inner_gradient import NORM_EPS, inner_gradient
 from recbole_cocorr.layers.rope import rope_table, rotate
+from recbole_cocorr.layers.ttt_short import last_of_one_mini_batch
 from recbole_cocorr.layers.ttt_state import TTTState
 
 # Clicks of all rows whose keys, values and queries are made at once where the sequence is longer than a mini-batch.
@@ -80,7 +81,7 @@ class TTTLinear(nn.Module):
         self.rope_base = rope_base
         rope_table(1, width)  # refuses an odd width here, not in the first batch
         # Constants by type and device: exact in float64, and no part of a checkpoint.
-        self._constants: dict[tuple[torch.dtype, torch.device], tuple[torch.Tensor, ...]] = {}
+        self._constants: dict[tuple, tuple[torch.Tensor, ...] | torch.Tensor] = {}
 
     def extra_repr(self) -> str:
         return f"{self.hidden_size}, num_heads={self.num_heads}, mini_batch_size={self.mini_batch_size}"
@@ -99,6 +100,14 @@ class TTTLinear(nn.Module):
                 lower = torch.ones(size, size, dtype=torch.bool, device=like.device).tril()
                 made = [t.to(dtype=like.dtype, device=like.device) for t in (cos, sin, share)]
             self._constants[key] = (*made, lower)
+        return self._constants[key]
+
+    def turns(self, like: torch.Tensor) -> torch.Tensor:
+        """RoPE's rotations as complex numbers [K, f / 2] of the precision of ``like``."""
+        key = (like.dtype, like.device, "turns")
+        if key not in self._constants:
+            with torch.inference_mode(False), torch.no_grad():
+                self._constants[key] = torch.complex(*self._tables(like)[:2])
         return self._constants[key]
 
     def token_steps(self, like: torch.Tensor) -> torch.Tensor:
@@ -151,8 +160,11 @@ class TTTLinear(nn.Module):
 
     def _output(self, heads: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
         """[H, B, L, f] or [H, B, f] to the block's output (eq. 11)."""
-        joined = heads.movedim(0, -2).flatten(-2)
-        return self.o_proj(self.post_norm(joined.to(like.dtype)))
+        return self._finish(heads.movedim(0, -2), like)
+
+    def _finish(self, heads: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+        """[..., H, f] to the block's output."""
+        return self.o_proj(self.post_norm(heads.flatten(-2).to(like.dtype)))
 
     def _mix(self, queries, keys, scaled, read, start, steps, correction, fusion):
         """Zbar of one mini-batch: [H, B, R, f] from its keys and lr * G, both [H, B, R, f] (eqs. 6-7, 15).
@@ -296,6 +308,8 @@ class TTTLinear(nn.Module):
         look = rows > 0 and not x.is_cuda and not torch.compiler.is_compiling()
         if look:
             x = x[:, : int(last.max()) + 1]
+            if x.shape[1] <= size and x.device.type == "cpu":
+                return self._finish(last_of_one_mini_batch(self, x, last, correction, fusion), x)
         slot, chunk_of = last % size, last // size
         at_last = x.gather(1, last.view(-1, 1, 1).expand(-1, 1, x.shape[2]))
         q = self._rotate(self._heads(at_last, self.q_proj).squeeze(0), slot[:, None])  # [H, B, 1, f]

@@ -10,6 +10,7 @@ from torch import nn
 
 from recbole_cocorr.data.loaders import NEG_ITEMS
 from recbole_cocorr.layers import Correction, CorrectionFusion, GlobalCorrectionNetwork, TTTLinear
+from recbole_cocorr.layers.dropout import Dropout
 from recbole_cocorr.layers.softmax_loss import catalogue_cross_entropy
 from recbole_cocorr.model.objective import SAMPLED_LOSSES
 
@@ -76,7 +77,7 @@ class CoCorrRec(SequentialRecommender):
         width = config["initializer_range"]
 
         self.item_embedding = nn.Embedding(self.n_items, self.hidden_size, padding_idx=0)
-        self.dropout = nn.Dropout(config["dropout_prob"])
+        self.dropout = Dropout(config["dropout_prob"])
         self.layers = nn.ModuleList(
             SCNLayer(self.hidden_size, config["num_heads"], self.mini_batch_size, config["inner_lr"], width)
             for _ in range(config["num_layers"])

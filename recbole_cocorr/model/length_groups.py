@@ -1,4 +1,8 @@
-"""Sequences of similar length encoded together, so that the short ones are not padded to the longest."""
+"""Models that do not read the padding of a sequence are not given it, or less of it.
+
+Sequences of similar length are encoded together, so that the short ones are not padded to the longest; a model
+whose layers are recurrent is told the lengths instead.
+"""
 
 from collections.abc import Callable
 
@@ -7,8 +11,10 @@ from recbole.data.interaction import Interaction
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from recbole_cocorr.layers.gru import GRU, known_lengths
+
 # A group has at least so many rows (smaller products waste a processor), and a batch at most so many groups.
-_LEAST_ROWS = 128
+_LEAST_ROWS = 64
 _MOST_GROUPS = 4
 # Share of the padded positions that must remain for grouping to be worth its copies.
 _WORTH_BELOW = 0.8
@@ -52,15 +58,24 @@ class ByLength:
     """
 
     def __init__(self, encode: Callable[[Interaction], torch.Tensor], model: nn.Module):
-        self.encode = encode
+        self.encode, self.model = encode, model
+        self._recurrent = any(isinstance(module, GRU) for module in model.modules())
         self._sequence, self._length, self._user = model.ITEM_SEQ, model.ITEM_SEQ_LEN, model.USER_ID
 
     def __call__(self, interaction: Interaction) -> torch.Tensor:
-        groups = length_groups(interaction[self._length], interaction[self._sequence].shape[1])
+        lengths = interaction[self._length]
+        if self._recurrent and not lengths.is_cuda:
+            return self.encode_ragged(interaction)
+        groups = length_groups(lengths, interaction[self._sequence].shape[1])
         if groups is None:
             return self.encode(interaction)
         vectors = torch.cat([self.encode(self.cut(interaction, rows, longest)) for rows, longest in groups])
         return vectors.index_select(0, torch.argsort(torch.cat([rows for rows, _ in groups])))
+
+    def encode_ragged(self, interaction: Interaction) -> torch.Tensor:
+        """All rows at once, its GRUs reading real steps alone."""
+        with known_lengths(self.model, interaction[self._length]):
+            return self.encode(interaction)
 
     def cut(self, interaction: Interaction, rows: torch.Tensor, longest: int) -> Interaction:
         """Some rows, their sequences no longer than ``longest``."""
@@ -76,6 +91,8 @@ def padding_is_idle(encode: Callable[[Interaction], torch.Tensor], model: nn.Mod
     if any(isinstance(module, _BatchNorm) for module in model.modules()):
         return False
     whole, by_length = encode(probe), ByLength(encode, model)
+    if not torch.allclose(by_length.encode_ragged(probe), whole, rtol=1e-4, atol=1e-5):
+        return False
     for row, length in enumerate(probe[model.ITEM_SEQ_LEN].tolist()):
         try:
             alone = encode(by_length.cut(probe, torch.tensor([row], device=whole.device), max(1, length)))

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from recbole_cocorr.layers import CorrectionFusion, GlobalCorrectionNetwork, TTTLinear, ttt_linear
-from recbole_cocorr.layers.global_correction import real_steps
+from recbole_cocorr.layers.gru import is_fast
 from recbole_cocorr.layers.inner_gradient import NORM_EPS, inner_gradient
 
 
@@ -58,13 +58,20 @@ def test_the_inner_gradient_of_equal_entries_is_finite():
 
 
 @pytest.mark.parametrize("corrected", [False, True])
+@pytest.mark.parametrize("shortest", ["none", "one less", "all"])
+@pytest.mark.parametrize("heads", [2, 3])
 @pytest.mark.parametrize(("length", "size"), [(1, 1), (7, 1), (5, 8), (10, 10), (11, 10), (23, 4), (12, 3)])
-def test_the_last_position_alone_is_that_of_all_positions(length, size, corrected):
-    layer = shaken(TTTLinear(12, 3, size).double())
+def test_the_last_position_alone_is_that_of_all_positions(length, size, heads, shortest, corrected):
+    layer = shaken(TTTLinear(12, heads, size).double())
     fusion = shaken(CorrectionFusion().double())
-    gcn = shaken(GlobalCorrectionNetwork(12, 3, size).double())
+    gcn = shaken(GlobalCorrectionNetwork(12, heads, size).double())
     generator = torch.Generator().manual_seed(3)
-    lengths = torch.cat([torch.tensor([0, 1, length]), torch.randint(1, length + 1, (6,), generator=generator)])
+    # Packed without padding, padded because there is little of it, and without any.
+    lengths = torch.full((9,), length)
+    if shortest == "none":
+        lengths = torch.cat([torch.tensor([0, 1, length]), torch.randint(1, length + 1, (6,), generator=generator)])
+    elif shortest == "one less":
+        lengths[4] = max(1, length - 1)
     x = torch.randn(9, length, 12, generator=generator, dtype=torch.float64, requires_grad=True)
     place = (lengths - 1).clamp_min(0).view(-1, 1, 1).expand(-1, 1, 12)
 
@@ -105,8 +112,7 @@ def test_leaving_the_padding_out_of_the_gru_changes_nothing():
     generator = torch.Generator().manual_seed(4)
     x = torch.randn(6, 9, 8, generator=generator, dtype=torch.float64, requires_grad=True)
     lengths = torch.tensor([2, 0, 9, 1, 3, 2])
-    assert real_steps(x, lengths) is not None, "few enough real steps to be laid out anew"
-    assert real_steps(x, torch.full((6,), 9)) is None
+    assert is_fast(gcn.bias_net.gru, x)
     fast = gcn(x, lengths)
     for name, net in (("attention", gcn.attention_net), ("bias", gcn.bias_net)):
         value = getattr(fast, name)

@@ -8,6 +8,7 @@ from recbole.data.interaction import Interaction
 
 from recbole_cocorr.data.dataset import create_dataset
 from recbole_cocorr.data.loaders import data_preparation
+from recbole_cocorr.layers.gru import GRU
 from recbole_cocorr.model import length_groups as module
 from recbole_cocorr.model.factory import build_model
 from recbole_cocorr.model.length_groups import ByLength, length_groups
@@ -79,3 +80,21 @@ def test_a_model_that_reads_its_padding_or_mixes_rows_is_left_whole():
     assert module.padding_is_idle(last, Reads(), rows)
     assert not module.padding_is_idle(width, Reads(), rows)
     assert not module.padding_is_idle(last, Reads(torch.nn.BatchNorm1d(2)), rows)
+
+
+def test_a_recurrent_layer_that_reads_something_else_is_not_told_the_lengths():
+    class Other(torch.nn.Module):
+        ITEM_SEQ, ITEM_SEQ_LEN, USER_ID = "item_seq", "item_length", "user"
+
+        def __init__(self):
+            super().__init__()
+            self.gru = GRU(2, 3, batch_first=True)
+
+    model = Other()
+    rows = Interaction({"item_seq": torch.tensor([[1, 2, 0, 0], [3, 0, 0, 0]]), "item_length": torch.tensor([2, 1])})
+
+    def encode(i):
+        """Three steps for everyone, however long the history."""
+        return model.gru(torch.ones(len(i["item_seq"]), 3, 2))[0][:, -1]
+
+    assert not module.padding_is_idle(encode, model, rows)
