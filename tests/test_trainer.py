@@ -105,6 +105,8 @@ def test_full_ranking_is_that_of_recboles_own_trainer(make_config, name):
 @pytest.mark.parametrize("mask", [False, True], ids=["all", "without-history"])
 def test_full_ranking_row_by_row(make_config, monkeypatch, mask, at_once):
     monkeypatch.setattr(scoring, "_SCORES_AT_ONCE", at_once)
+    monkeypatch.setattr(scoring, "_CPU_SCORES_AT_ONCE", at_once)
+    monkeypatch.setattr(scoring, "_LEAST_ROWS", 1)
     config = make_config("GRU4Rec", protocol="full", eval_mask_history=mask, MAX_ITEM_LIST_LENGTH=3)
     trainer, (_, _, test) = prepare(config)
     disturb(trainer.model)
@@ -130,6 +132,8 @@ def test_blocks_of_rows_change_no_rank(make_config, monkeypatch, name):
         results, ranks = [], []
         for at_once in (1 << 24, 3000, 1):
             monkeypatch.setattr(scoring, "_SCORES_AT_ONCE", at_once)
+            monkeypatch.setattr(scoring, "_CPU_SCORES_AT_ONCE", at_once)
+            monkeypatch.setattr(scoring, "_LEAST_ROWS", 1)
             monkeypatch.setattr(scoring, "_VECTORS_AT_ONCE", at_once)
             results.append(trainer.evaluate(test, load_best_model=False))
             ranks.append(trainer.ranks["test"])

@@ -40,10 +40,12 @@ class Scorer(Protocol):
 # a processor's cache.
 _SCORES_AT_ONCE = 1 << 24
 _VECTORS_AT_ONCE = 1 << 19
+# Scores of user vectors on a CPU: also in its cache, but of enough rows that reading the items' vectors pays.
+_CPU_SCORES_AT_ONCE, _LEAST_ROWS = 1 << 20, 16
 
 
-def _row_blocks(rows: int, width: int, at_once: int) -> Iterator[slice]:
-    step = max(1, at_once // max(1, width))
+def _row_blocks(rows: int, width: int, at_once: int, least: int = 1) -> Iterator[slice]:
+    step = max(least, at_once // max(1, width))
     return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
 
 
@@ -89,7 +91,8 @@ class DotProductScorer:
 
     def in_blocks(self, interaction: Interaction) -> Iterator[tuple[slice, torch.Tensor]]:
         users = self.encode(interaction)
-        for rows in _row_blocks(len(users), len(self._vectors), _SCORES_AT_ONCE):
+        at_once = (_CPU_SCORES_AT_ONCE, _LEAST_ROWS) if users.device.type == "cpu" else (_SCORES_AT_ONCE,)
+        for rows in _row_blocks(len(users), len(self._vectors), *at_once):
             yield rows, self._all(users[rows])
 
 
