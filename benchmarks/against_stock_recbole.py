@@ -4,17 +4,24 @@
 
 Both sides have the same model class, the same initial weights, width, length, batch size and number of
 negatives, and the same evaluation mode. Stock is RecBole's own dataset, data loaders and trainer. Only the
-negatives differ: stock excludes the row's own positive alone, this package all items of the user.
+negatives differ: stock excludes the row's own positive alone, this package all items of the user. ``--batches N``
+times the first N batches of an epoch instead of all. Evaluation is of all users, and timed once in three repeats.
+
+    python benchmarks/against_stock_recbole.py --dataset=amazon-beauty --data_path=FOLDER --cocorrrec
+
+compares an epoch of CoCorrRec, without and with its GCN, with one of GRU4Rec, all in this package.
 """
 
 import argparse
+import itertools
 import os
+import statistics
 import sys
 import tempfile
 import warnings
 
 import torch
-from side_by_side import Comparison, in_turn, machine, table
+from side_by_side import Comparison, in_turn, machine, seconds, table
 
 warnings.filterwarnings("ignore")
 
@@ -55,7 +62,7 @@ def settings(arguments: argparse.Namespace, model: str, protocol: str) -> dict:
     }
 
 
-def ours(arguments: argparse.Namespace, model: str, protocol: str):
+def ours(arguments: argparse.Namespace, model: str, protocol: str, more: dict | None = None):
     """Trainer, training loader and validation loader of this package."""
     from recbole_cocorr.config import Config
     from recbole_cocorr.data.dataset import create_dataset
@@ -68,7 +75,8 @@ def ours(arguments: argparse.Namespace, model: str, protocol: str):
     }
     if told["train_neg_sample_args"] is None:
         del told["train_neg_sample_args"]
-    config = Config(model, arguments.dataset, None, {**told, "protocol": protocol}, overrides={})
+    told = {**told, "protocol": protocol, **(more or {})}
+    config = Config(model, arguments.dataset, None, told, overrides={})
     train, valid, _ = data_preparation(config, create_dataset(config))
     torch.manual_seed(0)
     trainer = Trainer(config, build_model(config, train.dataset))
@@ -89,17 +97,32 @@ def stock(arguments: argparse.Namespace, model: str, protocol: str):
     return Trainer(config, get_model(model)(config, train.dataset)), train, valid
 
 
+def first(loader, method: str, batches: int | None):
+    """The loader, which stops after some batches."""
+    if batches is not None:
+        kind = type(loader)
+
+        def some(self):
+            return itertools.islice(getattr(kind, method)(self), batches)
+
+        loader.__class__ = type(kind.__name__, (kind,), {method: some})
+    return loader
+
+
 def compare(arguments: argparse.Namespace, model: str, protocol: str) -> list[Comparison]:
     """An epoch and an evaluation of one model under one protocol."""
     (trainer, train, valid), (other, other_train, other_valid) = (
         side(arguments, model, protocol) for side in (ours, stock)
     )
+    first(train, "batches", arguments.batches)
+    first(other_train, "__iter__", arguments.batches)
+    part = f", first {arguments.batches} batches" if arguments.batches else ""
     torch.autograd.set_detect_anomaly(False)  # RecBole's SINE switches it on for the whole process
     epoch = iter(range(10**6))
     what = f"{model}, {protocol}"
     return [
         in_turn(
-            f"{what}: training epoch",
+            f"{what}: training epoch{part}",
             lambda: trainer._train_epoch(train, next(epoch)),
             lambda: other._train_epoch(other_train, 0),
             arguments.repeats,
@@ -108,9 +131,32 @@ def compare(arguments: argparse.Namespace, model: str, protocol: str) -> list[Co
             f"{what}: {MODE[protocol]} evaluation",
             lambda: trainer.evaluate(valid, load_best_model=False),
             lambda: other.evaluate(other_valid, load_best_model=False),
-            arguments.repeats,
+            -(-arguments.repeats // 3),
         ),
     ]
+
+
+def compare_cocorrrec(arguments: argparse.Namespace) -> str:
+    """Seconds of an epoch under the paper's protocol, and how many times GRU4Rec's it is."""
+    sides = {
+        "GRU4Rec, hidden 64": ("GRU4Rec", {}),
+        "CoCorrRec (w/o GCN)": ("CoCorrRec", {"use_gcn": False}),
+        "CoCorrRec": ("CoCorrRec", {}),
+        "GRU4Rec, hidden 128 (RecBole's default)": ("GRU4Rec", {"hidden_size": 128}),
+    }
+    made = {name: ours(arguments, model, "paper", more) for name, (model, more) in sides.items()}
+    for _, train, _ in made.values():
+        first(train, "batches", arguments.batches)
+    took: dict[str, list[float]] = {name: [] for name in made}
+    for epoch in range(arguments.repeats):
+        for name, (trainer, train, _) in made.items():
+            took[name].append(seconds(lambda t=trainer, d=train, e=epoch: t._train_epoch(d, e)))
+    base = took["GRU4Rec, hidden 64"]
+    lines = ["| training epoch, paper protocol | s | times GRU4Rec's |", "|---|---|---|"]
+    for name, column in took.items():
+        ratio = statistics.median(a / b for a, b in zip(column, base, strict=True))
+        lines.append(f"| {name} | {statistics.median(column):.2f} | {ratio:.2f} |")
+    return "\n".join(lines)
 
 
 def main() -> int:
@@ -123,6 +169,8 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--train_batch_size", type=int, default=1024, help="scored pairs, as RecBole counts")
+    parser.add_argument("--batches", type=int, help="of an epoch; all, if left out")
+    parser.add_argument("--cocorrrec", action="store_true", help="compare CoCorrRec's epoch with GRU4Rec's instead")
     arguments = parser.parse_args()
     sys.argv = sys.argv[:1]  # RecBole's Config reads it
     torch.set_num_threads(arguments.threads)
@@ -134,6 +182,9 @@ def main() -> int:
         arguments.data_path = os.path.abspath(arguments.data_path)
     with tempfile.TemporaryDirectory() as folder:  # logs and checkpoints of both
         os.chdir(folder)
+        if arguments.cocorrrec:
+            print(f"{compare_cocorrrec(arguments)}\n\n{machine()}")
+            return 0
         rows = []
         for protocol in arguments.protocols:
             for model in arguments.models:
