@@ -8,7 +8,10 @@ from pathlib import Path
 from recbole_cocorr import compat
 
 # name -> module of this package
-OWN_MODELS = {"CoCorrRec": "recbole_cocorr.model.cocorrrec"}
+OWN_MODELS = {
+    "CoCorrRec": "recbole_cocorr.model.cocorrrec",
+    "Mamba4Rec": "recbole_cocorr.model.mamba4rec",
+}
 
 # Not exlib_recommender: to look into it imports xgboost and lightgbm, which few have.
 _RECBOLE_FOLDERS = (
