@@ -1,7 +1,7 @@
 # make run    set up and train CoCorrRec for 8 epochs on ml-100k, which ships inside the recbole package
 # make test   set up and run the tests
 # make lint   ruff
-# make bench  timings side by side with stock RecBole and torch's layers (a quarter of an hour);
+# make bench  timings side by side with stock RecBole and torch's layers (three quarters of an hour);
 #             DATASET=amazon-beauty DATA_PATH=DIR for other data than ml-100k
 
 PYTHON ?= python3
@@ -21,10 +21,14 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+DATA := --dataset=$(or $(DATASET),ml-100k) $(if $(DATA_PATH),--data_path=$(DATA_PATH))
+
 bench: $(STAMP)
-	$(BIN)/python benchmarks/against_stock_recbole.py --dataset=$(or $(DATASET),ml-100k) \
-		$(if $(DATA_PATH),--data_path=$(DATA_PATH)) --models GRU4Rec SASRec
-	$(BIN)/python benchmarks/layers.py
+	$(BIN)/python benchmarks/against_stock_recbole.py $(DATA) --models GRU4Rec SASRec --batches 60
+	$(BIN)/python benchmarks/against_stock_recbole.py $(DATA) --models BERT4Rec --batches 6
+	$(BIN)/python benchmarks/against_stock_recbole.py $(DATA) --models GRU4Rec SASRec BERT4Rec --protocols full --batches 3
+	$(BIN)/python benchmarks/against_stock_recbole.py $(DATA) --cocorrrec
+	$(BIN)/python benchmarks/layers.py --compile
 	$(BIN)/python benchmarks/data_side.py
 
 setup: $(STAMP)

@@ -5,10 +5,10 @@ For each channel c and state entry n, with a_t = exp(delta_t A) and b_t = delta_
 
     h_t = a_t h_{t-1} + b_t,    y_t = sum_n C_t h_t + D u_t
 
-The scan is chunked: inside a chunk all chunks go forward together, then the chunks' last states are carried over,
-so L steps are about 2 sqrt(L) operations. The backward pass is the same scan from the end. Nothing of the size
-[B, L, channels, states] is kept between the two: each works on blocks that fit the processor's cache, and the
-backward pass makes the states of a block again from the state at its beginning.
+The scan is chunked: all chunks go forward together, step by step, then the chunks' last states are carried over, so
+L steps are some 2 sqrt(L) operations, and no more than 16 where there is one chunk. The backward pass is the same
+scan from the end. Nothing of the size [B, L, channels, states] is kept between the two: each works on blocks that fit
+the processor's cache, and the backward pass makes the states of a block again from the state at its beginning.
 """
 
 import math
@@ -19,17 +19,23 @@ from torch.autograd.function import once_differentiable
 
 # Numbers of the states of a block, [rows, steps, channels, states].
 _BLOCK = 1 << 19
+# Steps of a chunk, at least.
+_CHUNK = 16
 
 
 def _scan(a: torch.Tensor, b: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
-    """h_t = a_t h_{t-1} + b_t from h_{-1} = ``start``; all [R, T, ...], a and b are used up.
+    """h_t = a_t h_{t-1} + b_t from h_{-1} = ``start``; a and b [R, T, ...] are used up.
 
     Returns
     -------
     torch.Tensor, shape [R, T, ...]
     """
     rows, steps = a.shape[:2]
-    size = math.isqrt(max(0, steps - 1)) + 1
+    if steps <= _CHUNK:
+        for t in range(steps):
+            b[:, t].addcmul_(a[:, t], b[:, t - 1] if t else start)
+        return b
+    size = max(_CHUNK, math.isqrt(steps))
     chunks = -(-steps // size)
     if chunks * size > steps:
         a, b = (F.pad(t, (0, 0, 0, 0, 0, chunks * size - steps), value=v) for t, v in ((a, 1.0), (b, 0.0)))
@@ -43,11 +49,20 @@ def _scan(a: torch.Tensor, b: torch.Tensor, start: torch.Tensor) -> torch.Tensor
     return b.flatten(1, 2)[:, :steps]
 
 
-def _states(u, delta, A, B, start):
-    """a and h [R, T, D, N] of one block, and delta u [R, T, D]."""
-    a = torch.exp(delta.unsqueeze(-1) * A)
-    fed = delta * u
-    return a, _scan(a.clone(), fed.unsqueeze(-1) * B.unsqueeze(2), start), fed
+def _scan_back(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """g_t = a_{t+1} g_{t+1} + b_t from the end, where there is nothing; b is used up."""
+    steps = a.shape[1]
+    if steps <= _CHUNK:
+        for t in range(steps - 2, -1, -1):
+            b[:, t].addcmul_(a[:, t + 1], b[:, t + 1])
+        return b
+    later = F.pad(a[:, 1:], (0, 0, 0, 0, 0, 1), value=1.0)
+    return _scan(later.flip(1), b.flip(1), torch.zeros_like(b[:, 0])).flip(1)
+
+
+def _coefficients(u, delta, A, B):
+    """a and b [R, T, channels, states] of a block."""
+    return (delta.unsqueeze(-1) * A).exp_(), (delta * u).unsqueeze(-1) * B.unsqueeze(2)
 
 
 def _blocks(rows: int, steps: int, width: int) -> tuple[list[slice], list[slice]]:
@@ -72,7 +87,7 @@ class _SelectiveScan(torch.autograd.Function):
             state = start[r]
             for i, t in enumerate(in_time):
                 begun[i, r] = state
-                _, h, _ = _states(u[r, t], delta[r, t], A, B[r, t], state)
+                h = _scan(*_coefficients(u[r, t], delta[r, t], A, B[r, t]), state)
                 y[r, t] = (h @ C[r, t].unsqueeze(-1)).squeeze(-1)
                 state = h[:, -1]
             last[r] = state
@@ -90,20 +105,20 @@ class _SelectiveScan(torch.autograd.Function):
         for r in in_rows:
             carried = of_last[r]  # gradient of a block's last state from all that follows
             for i, t in reversed(list(enumerate(in_time))):
-                a, h, fed = _states(u[r, t], delta[r, t], A, B[r, t], begun[i, r])
+                a, b = _coefficients(u[r, t], delta[r, t], A, B[r, t])
+                h = _scan(a if a.shape[1] <= _CHUNK else a.clone(), b, begun[i, r])
                 of_C[r, t] = (of_y[r, t].unsqueeze(2) @ h).squeeze(2)
-                # The scan from the end: g_t = C_t dy_t + a_{t+1} g_{t+1}.
                 direct = of_y[r, t].unsqueeze(-1) * C[r, t].unsqueeze(2)
                 direct[:, -1] += carried
-                later = F.pad(a[:, 1:], (0, 0, 0, 0, 0, 1), value=1.0)
-                of_h = _scan(later.flip(1), direct.flip(1), torch.zeros_like(carried)).flip(1)
+                of_h = _scan_back(a, direct)
                 carried = a[:, 0] * of_h[:, 0]
                 of_fed = (of_h @ B[r, t].unsqueeze(-1)).squeeze(-1)
-                of_B[r, t] = (fed.unsqueeze(2) @ of_h).squeeze(2)
-                before = torch.cat([begun[i, r].unsqueeze(1), h[:, :-1]], dim=1)
-                of_rate = of_h.mul_(before).mul_(a)  # of delta A
-                of_delta[r, t] = (of_rate * A).sum(dim=-1) + of_fed * u[r, t]
-                of_A += (of_rate * delta[r, t].unsqueeze(-1)).sum(dim=(0, 1))
+                of_B[r, t] = ((delta[r, t] * u[r, t]).unsqueeze(2) @ of_h).squeeze(2)
+                of_rate = of_h.mul_(a)  # of delta A, once it has met the state before
+                of_rate[:, 0] *= begun[i, r]
+                of_rate[:, 1:] *= h[:, :-1]
+                of_delta[r, t] = of_fed * u[r, t] + torch.mul(of_rate, A, out=h).sum(dim=-1)
+                of_A += of_rate.mul_(delta[r, t].unsqueeze(-1)).sum(dim=(0, 1))
                 of_u[r, t] = of_fed * delta[r, t]
             of_start[r] = carried
         return of_u, of_delta, of_A, of_B, of_C, of_start

@@ -10,6 +10,7 @@ from torch import nn
 from recbole_cocorr.layers.dropout import Dropout
 from recbole_cocorr.layers.mamba import Mamba, MambaState
 from recbole_cocorr.model.dot_product import DotProductRecommender, check_dropout, check_number, check_whole
+from recbole_cocorr.model.length_groups import length_groups
 
 NORM_EPS = 1e-12
 
@@ -111,6 +112,14 @@ class Mamba4Rec(DotProductRecommender):
     def user_vectors_of(self, embedded: torch.Tensor, item_seq_len: torch.Tensor) -> torch.Tensor:
         """User vectors [B, d] of the embedded clicks."""
         x = self.norm(self.dropout(embedded))
+        # The scan's cost is the number of positions, so the short sequences are not padded to the longest.
+        groups = None if torch.compiler.is_compiling() else length_groups(item_seq_len, x.shape[1])
+        if groups is None:
+            return self._last(x, item_seq_len)
+        parts = [self._last(x[rows, :longest], item_seq_len[rows]) for rows, longest in groups]
+        return torch.cat(parts).index_select(0, torch.argsort(torch.cat([rows for rows, _ in groups])))
+
+    def _last(self, x: torch.Tensor, item_seq_len: torch.Tensor) -> torch.Tensor:
         for layer in self.layers:
             x = layer(x)
         last = (item_seq_len - 1).clamp_min(0)

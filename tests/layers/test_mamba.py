@@ -30,7 +30,8 @@ def scan_inputs(rows, length, channels, states):
 
 @pytest.mark.parametrize("block", [1, 40, 1 << 19])
 @pytest.mark.parametrize(
-    ("rows", "length", "channels", "states"), [(1, 1, 1, 1), (3, 2, 4, 2), (2, 10, 3, 5), (4, 17, 2, 3), (1, 50, 2, 2)]
+    ("rows", "length", "channels", "states"),
+    [(1, 1, 1, 1), (3, 2, 4, 2), (2, 10, 3, 5), (4, 17, 2, 3), (1, 50, 2, 2), (2, 40, 3, 2)],
 )
 def test_the_scan_is_the_loop(monkeypatch, rows, length, channels, states, block):
     monkeypatch.setattr(module, "_BLOCK", block)

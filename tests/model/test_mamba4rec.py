@@ -6,7 +6,9 @@ import torch
 from recbole_cocorr.data.dataset import create_dataset
 from recbole_cocorr.data.loaders import data_preparation
 from recbole_cocorr.errors import UserError
+from recbole_cocorr.model import mamba4rec
 from recbole_cocorr.model.factory import build_model
+from recbole_cocorr.model.length_groups import length_groups
 from recbole_cocorr.recommend import load_model
 from recbole_cocorr.trainer import Trainer
 from tests.layers.test_fast_paths import shaken
@@ -35,6 +37,23 @@ def test_padding_is_never_seen_and_steps_are_the_pass(make_config, layers):
         vectors, state = model.step(item_seq[:, t], state)
         done = lengths == t + 1
         torch.testing.assert_close(vectors[done], users[done])
+
+
+def test_rows_in_groups_of_similar_length_give_the_same(make_config, monkeypatch):
+    _, _, model = prepared(make_config)
+    model = shaken(model.double()).eval()
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.randint(0, 6, (200,), generator=generator)
+    lengths[:10] = 10
+    item_seq = torch.randint(1, model.n_items, (200, 10), generator=generator)
+    assert len(length_groups(lengths, 10)) > 1
+    grouped = model(item_seq, lengths)
+    gradient = torch.autograd.grad(grouped.square().sum(), list(model.parameters()))
+    monkeypatch.setattr(mamba4rec, "length_groups", lambda *_: None)
+    whole = model(item_seq, lengths)
+    torch.testing.assert_close(grouped, whole)
+    for a, b in zip(gradient, torch.autograd.grad(whole.square().sum(), list(model.parameters())), strict=True):
+        torch.testing.assert_close(a, b)
 
 
 def test_one_layer_has_no_residual_and_two_have(make_config):
