@@ -28,6 +28,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/against_stock_recbole.py $(DATA) --models BERT4Rec --batches 6
 	$(BIN)/python benchmarks/against_stock_recbole.py $(DATA) --models GRU4Rec SASRec BERT4Rec --protocols full --batches 3
 	$(BIN)/python benchmarks/against_stock_recbole.py $(DATA) --cocorrrec
+	$(BIN)/python benchmarks/step_parts.py $(DATA)
 	$(BIN)/python benchmarks/layers.py --compile
 	$(BIN)/python benchmarks/data_side.py
 
