@@ -1,7 +1,7 @@
 """A GRU for training on a CPU: the same weights and numbers as torch's, with its gradient in closed form.
 
-torch records some fifteen small operations a step and replays them. Here a step is five going forward and six
-going back; what does not depend on the step before, the weights' gradients above all, is one product over all
+torch records the small operations of every step and replays them. Here a step is nine in place going forward and a
+dozen going back; what does not depend on the step before, the weights' gradients above all, is one product over all
 steps. Where the rows' lengths are known, a step reads the rows that still have a click.
 """
 

@@ -46,6 +46,11 @@ def length_groups(lengths: torch.Tensor, width: int) -> list[tuple[torch.Tensor,
     return groups
 
 
+def rejoin(parts: list[torch.Tensor], groups: list[tuple[torch.Tensor, int]]) -> torch.Tensor:
+    """The groups' results in the order of the rows that they were made of."""
+    return torch.cat(parts).index_select(0, torch.argsort(torch.cat([rows for rows, _ in groups])))
+
+
 class ByLength:
     """An encoder that reads its rows in groups of similar length; the same vectors, less padding.
 
@@ -69,8 +74,7 @@ class ByLength:
         groups = length_groups(lengths, interaction[self._sequence].shape[1])
         if groups is None:
             return self.encode(interaction)
-        vectors = torch.cat([self.encode(self.cut(interaction, rows, longest)) for rows, longest in groups])
-        return vectors.index_select(0, torch.argsort(torch.cat([rows for rows, _ in groups])))
+        return rejoin([self.encode(self.cut(interaction, rows, longest)) for rows, longest in groups], groups)
 
     def encode_ragged(self, interaction: Interaction) -> torch.Tensor:
         """All rows at once, its GRUs reading real steps alone."""

@@ -10,7 +10,7 @@ from torch import nn
 from recbole_cocorr.layers.dropout import Dropout
 from recbole_cocorr.layers.mamba import Mamba, MambaState
 from recbole_cocorr.model.dot_product import DotProductRecommender, check_dropout, check_number, check_whole
-from recbole_cocorr.model.length_groups import length_groups
+from recbole_cocorr.model.length_groups import length_groups, rejoin
 
 NORM_EPS = 1e-12
 
@@ -116,14 +116,12 @@ class Mamba4Rec(DotProductRecommender):
         groups = None if torch.compiler.is_compiling() else length_groups(item_seq_len, x.shape[1])
         if groups is None:
             return self._last(x, item_seq_len)
-        parts = [self._last(x[rows, :longest], item_seq_len[rows]) for rows, longest in groups]
-        return torch.cat(parts).index_select(0, torch.argsort(torch.cat([rows for rows, _ in groups])))
+        return rejoin([self._last(x[rows, :longest], item_seq_len[rows]) for rows, longest in groups], groups)
 
     def _last(self, x: torch.Tensor, item_seq_len: torch.Tensor) -> torch.Tensor:
         for layer in self.layers:
             x = layer(x)
-        last = (item_seq_len - 1).clamp_min(0)
-        return x.gather(1, last.view(-1, 1, 1).expand(-1, 1, x.shape[2])).squeeze(1)
+        return self.gather_indexes(x, (item_seq_len - 1).clamp_min(0))
 
     def initial_state(self, batch_size: int) -> list[MambaState]:
         """The state of every layer before the first click."""
