@@ -18,6 +18,15 @@ def test_chance_and_mean(p):
     assert abs(float(out.mean()) - 1) < 5 * (p / (1 - p) / n) ** 0.5
 
 
+def test_four_decisions_come_from_one_word():
+    torch.manual_seed(5)
+    out = Dropout(0.25)(torch.ones(3, 7))
+    torch.manual_seed(5)
+    words = torch.empty(6, dtype=torch.int64).random_(-(1 << 63), None)
+    least = torch.iinfo(torch.int16).min + (1 << 14)  # a quarter of all values lie below
+    assert torch.equal(out != 0, (words.view(torch.int16)[:21] >= least).view(3, 7))
+
+
 def test_neighbours_are_independent():
     torch.manual_seed(1)
     dropped = (Dropout(0.3)(torch.ones(400_000)) == 0).double()

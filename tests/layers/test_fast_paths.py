@@ -85,6 +85,14 @@ def test_the_last_position_alone_is_that_of_all_positions(length, size, heads, s
     assert_same(gradients(fast, *parameters), gradients(slow, *parameters))
 
 
+@pytest.mark.parametrize(("length", "short"), [(3, True), (4, True), (5, False)])
+def test_what_fits_one_mini_batch_takes_the_short_way(monkeypatch, length, short):
+    taken, real = [], ttt_linear.last_of_one_mini_batch
+    monkeypatch.setattr(ttt_linear, "last_of_one_mini_batch", lambda *parts: taken.append(1) or real(*parts))
+    TTTLinear(12, 3, 4).forward_last(torch.randn(2, 6, 12), torch.tensor([1, length]))
+    assert bool(taken) is short
+
+
 @pytest.mark.parametrize("at_once", [1, 30, 100])
 def test_projecting_a_few_mini_batches_at_a_time_changes_nothing(monkeypatch, at_once):
     layer = shaken(TTTLinear(12, 3, 4).double())

@@ -11,6 +11,7 @@ from recbole_cocorr.data.loaders import data_preparation
 from recbole_cocorr.layers.gru import GRU
 from recbole_cocorr.model import length_groups as module
 from recbole_cocorr.model.factory import build_model
+from recbole_cocorr.model.fast_layers import use_fast_layers
 from recbole_cocorr.model.length_groups import ByLength, length_groups
 from recbole_cocorr.model.scoring import find_scorer
 from tests.model.test_scoring import disturb
@@ -54,6 +55,18 @@ def test_stock_models_in_groups(make_config, name):
         assert (a is None) == (b is None)
         if a is not None:
             torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("name", ["GRU4Rec", "NARM"])
+def test_a_recurrent_model_is_told_the_lengths(make_config, monkeypatch, name):
+    model, rows = prepared(make_config, name)
+    whole = model(rows["item_id_list"], rows["item_length"])
+    use_fast_layers(model)
+    scorer = find_scorer(model, rows[torch.arange(0, 60, 9)])
+    told, real = [], module.known_lengths
+    monkeypatch.setattr(module, "known_lengths", lambda m, lengths: told.append(lengths) or real(m, lengths))
+    torch.testing.assert_close(scorer.encode(rows), whole)
+    assert len(told) == 1 and torch.equal(told[0], rows["item_length"])
 
 
 def test_a_model_made_for_one_length_is_left_whole(make_config):
