@@ -1,7 +1,7 @@
 # make run    set up and train CoCorrRec for 8 epochs on ml-100k, which ships inside the recbole package
 # make test   set up and run the tests
 # make lint   ruff
-# make bench  timings side by side with stock RecBole and torch's layers (three quarters of an hour);
+# make bench  timings side by side with stock RecBole and torch's layers (an hour or more);
 #             DATASET=amazon-beauty DATA_PATH=DIR for other data than ml-100k
 
 PYTHON ?= python3
