@@ -11,6 +11,7 @@ from recbole_cocorr import compat
 OWN_MODELS = {
     "CoCorrRec": "recbole_cocorr.model.cocorrrec",
     "Mamba4Rec": "recbole_cocorr.model.mamba4rec",
+    "Pop": "recbole_cocorr.model.pop",
 }
 
 # Not exlib_recommender: to look into it imports xgboost and lightgbm, which few have.
