@@ -146,7 +146,7 @@ class PredictScorer(_InteractionBlocks):
         return self.candidates(interaction, every.expand(len(interaction), -1))
 
 
-def _predict(model: nn.Module, interaction: Interaction, items: torch.Tensor, rows: int = 1 << 14) -> torch.Tensor:
+def _predict(model: nn.Module, interaction: Interaction, items: torch.Tensor, rows: int = 1 << 12) -> torch.Tensor:
     """The model's ``predict`` of the items [B, C], about ``rows`` pairs at once."""
     step = max(1, rows // items.shape[1])
     scores = []
