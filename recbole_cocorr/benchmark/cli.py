@@ -15,6 +15,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "runs are not repeated.",
         epilog="Further settings of all runs: --key=value, as for run. The field, its settings, the default grid "
         "and seeds are in properties/benchmark.yaml.",
+        allow_abbrev=False,  # --seed=1 is a setting, not --seeds
     )
     parser.add_argument("--models", help="labels of properties/benchmark.yaml or RecBole models, separated by commas")
     parser.add_argument("--datasets", required=True, help="separated by commas")
