@@ -12,6 +12,7 @@ from recbole_cocorr.cli import report_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, or 2 after an error that the user can mend."""
     from recbole_cocorr.benchmark import cli as benchmark
+    from recbole_cocorr.benchmark import sweep_cli as sweep
     from recbole_cocorr.data.convert import cli as convert
     from recbole_cocorr.model import released_cli
 
@@ -21,6 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     run = commands.add_parser("run", add_help=False, help="train and evaluate, as run_recbole_cocorr.py does")
     run.set_defaults(func=None)
     benchmark.add_parser(commands)
+    sweep.add_parser(commands)
     convert.add_parser(commands)
     released_cli.add_parser(commands)
     arguments = list(sys.argv[1:] if argv is None else argv)

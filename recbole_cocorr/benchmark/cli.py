@@ -24,6 +24,11 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("--learning_rates", help="separated by commas")
     parser.add_argument("--out", default="results/benchmark", metavar="DIR", help="(default: results/benchmark)")
     add_running_flags(parser)
+    parser.add_argument(
+        "--ablate",
+        choices=["correction"],
+        help="afterwards evaluate each CoCorrRec run with its own correction, none, a stale one and another user's",
+    )
     parser.add_argument("--dry_run", action="store_true", help="show the plan and run nothing")
     parser.set_defaults(func=_benchmark, takes_settings=True)
     return parser
@@ -68,7 +73,12 @@ def _benchmark(arguments: argparse.Namespace) -> int:
         learning_rates=numbers(arguments.learning_rates, "--learning_rates", float, defaults["learning_rates"]),
         settings=parse_overrides(arguments.settings),
     )
-    return carry_out(plan, arguments)
+    status = carry_out(plan, arguments)
+    if arguments.ablate and not arguments.dry_run and status == 0:
+        from recbole_cocorr.benchmark.ablation import ablate
+
+        ablate(Path(arguments.out))
+    return status
 
 
 def carry_out(plan, arguments: argparse.Namespace) -> int:

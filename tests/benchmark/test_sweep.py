@@ -1,0 +1,36 @@
+"""The sweep over K: what it runs and what it writes."""
+
+import json
+
+import pytest
+
+from recbole_cocorr.__main__ import main
+from recbole_cocorr.benchmark.sweep import entries
+from recbole_cocorr.errors import UserError
+
+
+def test_entries_differ_in_k_alone():
+    first, second = entries([1, 20], 20, True)
+    assert first.label == "K = 1" and first.settings["mini_batch_size"] == 1
+    assert {**first.settings, "mini_batch_size": 20} == second.settings
+
+
+@pytest.mark.parametrize("size", [0, 21])
+def test_k_must_fit(size):
+    with pytest.raises(UserError, match=f"K is {size}"):
+        entries([size], 20, True)
+
+
+def test_the_command(small_data, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("recbole_cocorr.benchmark.sweep.BATCH", 8)
+    out = tmp_path / "s"
+    command = ["sweep", "--datasets=small", "--K=2,5", "--length=5", f"--out={out}", "--jobs=2", "--threads=1"]
+    command += [f"--data_path={small_data}", "--use_gpu=False", "--epochs=1"]
+    assert main(command) == 0
+    content = json.loads((out / "sweep.json").read_text())
+    assert [row["K"] for row in content["rows"]] == [2, 5]
+    assert all(row["latency_us"] > 0 and row["batch_latency_us"] > 0 for row in content["rows"])
+    assert "NDCG@10" in capsys.readouterr().out
+    for file in out.glob("runs/*/run.json"):
+        record = json.loads(file.read_text())
+        assert record["config"]["MAX_ITEM_LIST_LENGTH"] == 5 and record["test"]
