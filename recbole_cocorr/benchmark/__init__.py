@@ -1,1 +1,1 @@
-"""The paper's tables and figures, each measured by a command."""
+"""Every model under one protocol: many runs in one results folder, their tables, figures and costs."""
