@@ -11,6 +11,7 @@ from recbole_cocorr.cli import report_errors
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, or 2 after an error that the user can mend."""
+    from recbole_cocorr.benchmark.cost import cli as cost
     from recbole_cocorr.data.convert import cli as convert
     from recbole_cocorr.model import released_cli
 
@@ -21,6 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     run.set_defaults(func=None)
     convert.add_parser(commands)
     released_cli.add_parser(commands)
+    cost.add_parser(commands)
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["run"]:
         return run_main(arguments[1:])

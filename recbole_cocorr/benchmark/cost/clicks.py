@@ -81,7 +81,9 @@ class CoCorrSteps:
             after.append(hidden)
         return Correction(sent[0].view(1, *gcn.attention_shape), sent[1].view(1, *gcn.bias_shape)), after
 
-    def device(self, x: torch.Tensor, state: list[Any], correction: Correction | None) -> tuple[torch.Tensor, list[Any]]:
+    def device(
+        self, x: torch.Tensor, state: list[Any], correction: Correction | None
+    ) -> tuple[torch.Tensor, list[Any]]:
         """What the device makes of X [1, d] and the correction."""
         fusion, after = self.model.fusion if correction is not None else None, []
         for number, layer in enumerate(self.model.layers):

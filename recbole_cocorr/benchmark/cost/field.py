@@ -133,7 +133,9 @@ def build(entry: Entry, length: int, num_items: int, mini_batch_size: int) -> nn
         try:
             return build_model(config, Catalogue(config, num_items)).eval()
         except AttributeError as error:
-            raise UserError(f"{entry.label} cannot be built from the number of items alone: it asks for {error}") from None
+            raise UserError(
+                f"{entry.label} cannot be built from the number of items alone: it asks for {error}"
+            ) from None
 
 
 def history(model: nn.Module, length: int) -> Interaction:

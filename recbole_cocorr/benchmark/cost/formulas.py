@@ -10,6 +10,7 @@ has it, and for L <= K the TTT layer multiplies with one block-diagonal [d, d] m
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 from torch import nn
 
@@ -62,7 +63,7 @@ def din(L: int, d: int, attention: list[int], mlp: list[int], C: int) -> Flops:
     """
 
     def through(widths: list[int]) -> int:
-        return sum(2 * a * b for a, b in zip(widths, widths[1:], strict=False))
+        return sum(2 * a * b for a, b in pairwise(widths))
 
     at_click = Flops(through([4 * d, *attention, 1]) + 2 * d, 2 * d + 2 * sum(attention) + 2)
     after = Flops(through([3 * d, *mlp, 1]), d + (1 + 4 + 6) * sum(mlp) + 2)
@@ -119,13 +120,13 @@ def _match(n: int, rows: int, masked: bool) -> Flops:
 def cocorrrec_device(L: int, d: int, H: int, K: int, corrected: bool = False) -> Flops:
     """The SCN for the last position alone (``forward_last``): RMSNorm, TTT-Linear, RMSNorm.
 
-    L <= K: keys, values and gates of each click (an even number of gates), RoPE of the key, its prediction k W0 with the
-    block-diagonal W0, and G; q, q W0 and the output projection of the last position, where q K^T and the sum over
-    the clicks are elementwise.
+    L <= K: keys, values and gates of each click (an even number of gates), RoPE of the key, its prediction k W0 with
+    the block-diagonal W0, and G; q, q W0 and the output projection of the last position, where q K^T and the sum
+    over the clicks are elementwise.
 
-    L > K: keys, values, H gates, k W and G of each click; of each mini-batch before the last, W' and b' with K^T (lr G);
-    of the last one, with R clicks, q K^T and its product with lr G, and with a correction the sum of lr G, which is
-    a product with ones; q, q W and the output projection.
+    L > K: keys, values, H gates, k W and G of each click; of each mini-batch before the last, W' and b' with
+    K^T (lr G); of the last one, with R clicks, q K^T and its product with lr G, and with a correction the sum of
+    lr G, which is a product with ones; q, q W and the output projection.
     """
     f, R = d // H, (L - 1) % K + 1
     once = 3 * d + 8 * d + 7 * d + (4 * d + 2) + 2 * K  # RoPE of q, its output, the norms behind it, the tau
@@ -150,8 +151,8 @@ def cocorrrec_device(L: int, d: int, H: int, K: int, corrected: bool = False) ->
 def cocorrrec_device_click(d: int, H: int, K: int, corrected: bool = False) -> Flops:
     """One click in the primal form (``TTTLinear.step``), whatever L is.
 
-    Q, K, V, H gates, k W, q W and the output projection. Beside the products: the outer product k^T (lr G), added to S_W,
-    and W - tau S_W, 4 for each of d f. With a correction also q K^T and its product with the gradients of the
+    Q, K, V, H gates, k W, q W and the output projection. Beside the products: the outer product k^T (lr G), added to
+    S_W, and W - tau S_W, 4 for each of d f. With a correction also q K^T and its product with the gradients of the
     mini-batch, over all K places; where K = 1 the second has one term, and torch multiplies without a matrix product.
     """
     f = d // H

@@ -104,9 +104,12 @@ class Subject:
         """The device's part, the correction having arrived: the history to the scores."""
         if not self.has_cloud:
             return self.infer()
-        x = self.model.hidden_states(self.interaction[self.model.ITEM_SEQ])
-        users = self.model.user_vectors(x, self._uploaded[1], self._received)
-        return DotProductScorer.candidates(_Given(self.scorer, users), self.interaction, self.items)
+        received = self._received
+        self.model.correction = lambda hidden_states, lengths: received  # before the class's own
+        try:
+            return self.infer()
+        finally:
+            del self.model.correction
 
     def transform_candidates(self) -> torch.Tensor:
         """phi of the candidates on the spot, for a device that keeps no table of it."""
@@ -120,15 +123,13 @@ class Subject:
 
     def click_cloud(self) -> Any:
         """The cloud's part of it."""
-        assert isinstance(self.steps, CoCorrSteps)
         return self.steps.cloud(self._uploaded[0][:, -1], self._state[1])
 
     def click_and_score(self) -> torch.Tensor:
         """One more click to the scores; the history again, for a model without a state."""
         if self.steps is None:
             return self.infer()
-        users = self.click()[0]
-        return DotProductScorer.candidates(_Given(self.scorer, users), self.interaction, self.items)
+        return self.scorer.score(self.click()[0], self.items)
 
     def kept_bytes(self) -> tuple[int, int]:
         """Bytes kept for the user between two clicks, on the device and in the cloud."""
@@ -139,14 +140,6 @@ class Subject:
             device, cloud = self._state
             return state_bytes(device), state_bytes(cloud)
         return state_bytes(self._state), 0
-
-
-class _Given(DotProductScorer):
-    """A scorer whose user vectors are already there."""
-
-    def __init__(self, scorer: DotProductScorer, users: torch.Tensor):
-        super().__init__(lambda interaction: users, scorer.item_vectors, scorer.item_bias)
-        self._vectors = scorer._vectors
 
 
 @torch.no_grad()

@@ -21,40 +21,41 @@ from torch.utils.flop_counter import flop_registry
 
 from recbole_cocorr.errors import UserError
 
+# Names as torch's dispatcher has them; in place or not is the same.
+_ONE = """
+    abs add clamp clamp_max clamp_min cos div erf exp expm1 leaky_relu log log1p maximum minimum mul neg pow reciprocal
+    relu rsqrt rsub sigmoid sin sqrt square sub tanh
+"""
+_SUMS = "sum mean cumsum amax amin prod logsumexp"
+_NOTHING = """
+    _local_scalar_dense _reshape_alias _to_copy _unsafe_view alias any all arange argsort as_strided bitwise_and
+    bitwise_not bitwise_or block_diag cat clone complex constant_pad_nd contiguous copy detach diagonal embedding empty
+    empty_like empty_strided eq eye expand fill flip full full_like gather ge gt index index_copy index_fill index_put
+    index_select isin isinf isnan le lift lift_fresh logical_and logical_not logical_or lt masked_fill masked_scatter
+    masked_select narrow ne new_empty new_empty_strided new_full new_ones new_zeros nonzero ones ones_like permute
+    randint repeat resize roll scalar_tensor scatter select select_scatter set slice slice_scatter sort split
+    split_with_sizes squeeze stack t topk transpose tril triu unbind unfold unsafe_chunk unsafe_split
+    unsafe_split_with_sizes unsqueeze view view_as_complex view_as_real where zero zeros zeros_like
+"""
 # FLOPs per number of the result.
 PER_OUTPUT: dict[str, int] = {
-    **dict.fromkeys(
-        "abs add clamp clamp_max clamp_min cos div erf exp expm1 leaky_relu log log1p maximum minimum mul neg pow "
-        "reciprocal relu rsqrt rsub sigmoid sin sqrt square sub tanh".split(),
-        1,
-    ),
+    **dict.fromkeys(_ONE.split(), 1),
     "silu": 2,  # x * sigmoid(x)
     "addcmul": 2,
     "addcdiv": 2,
     "lerp": 3,  # a + w (b - a)
     "softplus": 3,  # log(1 + exp(x))
-    "gelu": 5,  # x * 0.5 * (1 + erf(x / sqrt(2)))
     "elu": 3,
+    "gelu": 5,  # x * 0.5 * (1 + erf(x / sqrt(2)))
     "_softmax": 5,  # maximum, difference, exp, sum, division
     "_log_softmax": 5,
     "native_batch_norm": 4,  # with the running statistics: difference, division, scale, shift
 }
 # FLOPs per number of the first argument.
-PER_INPUT: dict[str, int] = dict.fromkeys("sum mean cumsum amax amin prod logsumexp".split(), 1)
+PER_INPUT: dict[str, int] = dict.fromkeys(_SUMS.split(), 1)
 # Of complex numbers.
 COMPLEX: dict[str, int] = {"mul": 6, "add": 2, "sub": 2, "neg": 2}
-FREE = frozenset(
-    """
-    _local_scalar_dense _reshape_alias _to_copy _unsafe_view alias any all arange argsort as_strided atleast_1d
-    bitwise_and bitwise_not bitwise_or block_diag cat clone complex constant_pad_nd contiguous copy detach diagonal
-    embedding empty empty_like empty_strided eq eye expand fill flip full full_like gather ge gt index index_copy
-    index_fill index_put index_select isin isinf isnan le lift lift_fresh logical_and logical_not logical_or lt
-    masked_fill masked_scatter masked_select narrow ne new_empty new_empty_strided new_full new_ones new_zeros nonzero
-    ones ones_like permute randint repeat resize roll scalar_tensor scatter select select_scatter set slice
-    slice_scatter sort split split_with_sizes squeeze stack t topk transpose tril triu unbind unfold unsafe_chunk
-    unsafe_split unsafe_split_with_sizes unsqueeze view view_as_complex view_as_real where zero zeros zeros_like
-    """.split()
-)
+FREE = frozenset(_NOTHING.split())
 
 
 class UncountedOperation(UserError):

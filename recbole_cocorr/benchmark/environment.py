@@ -1,0 +1,59 @@
+"""Where and with what a figure was measured."""
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from recbole_cocorr import __version__
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computed, and the commit of a checkout ("+" after it: with changes)."""
+    import recbole
+
+    found = {
+        "python": platform.python_version(),
+        "recbole_cocorr": __version__,
+        "torch": torch.__version__,
+        "recbole": recbole.__version__,
+        "numpy": np.__version__,
+    }
+    commit = _commit(Path(__file__).resolve().parent)
+    return {**found, "commit": commit} if commit else found
+
+
+def _commit(folder: Path) -> str | None:
+    if not (folder.parent.parent / ".git").exists():
+        return None
+    try:
+        told = subprocess.run(
+            ["git", "-C", str(folder), "describe", "--always", "--dirty=+", "--abbrev=10", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return told.stdout.strip() or None
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores, threads used, system and GPU."""
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        models = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line]
+        name = models[0] if models else name
+    return {
+        "processor": name,
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "system": platform.platform(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
