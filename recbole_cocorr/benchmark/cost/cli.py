@@ -103,14 +103,13 @@ def run(args: argparse.Namespace) -> int:
     entries = find_entries(args.models) if args.models else list(FIELD)
     settings = Settings(args.items, args.candidates, args.mini_batch_size, args.threads, args.repeats)
     rows: list[dict[str, Any]] = []
-    # Not on a pipe: a log file needs no bar.
-    with tqdm(total=len(args.lengths), unit="length", disable=None, leave=False) as bar:
+    # disable=None: no bar where the output is no terminal.
+    with threads(args.threads), tqdm(total=len(args.lengths), unit="length", disable=None, leave=False) as bar:
+        machine = environment.machine()
         for length, measured in measure_field(entries, args.lengths, settings):
             rows += measured
             bar.update()
             bar.set_postfix(L=length)
-    with threads(args.threads):
-        machine = environment.machine()
     cost = Cost(rows, vars(settings), environment.versions(), machine)
     if args.out:
         write_cost(args.out, cost)

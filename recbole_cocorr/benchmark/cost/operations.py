@@ -72,8 +72,8 @@ def _layer_norm(args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> int
 
 
 def _rms_norm(args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> int:
-    # square, sum; times 1 / rms
-    return args[0].numel() * (3 + (len(args) > 2 and args[2] is not None))
+    # square, sum; times 1 / rms; and for each vector eps and the root
+    return args[0].numel() * (3 + (len(args) > 2 and args[2] is not None)) + 2 * out[1].numel()
 
 
 def _layer_norm_backward(args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> int:
