@@ -111,7 +111,9 @@ def run(args: argparse.Namespace) -> int:
             bar.update()
             bar.set_postfix(L=length)
     cost = Cost(rows, vars(settings), environment.versions(), machine)
-    if args.out:
-        write_cost(args.out, cost)
-    print(cost_tables(cost, args.markdown))
+    try:
+        if args.out:
+            write_cost(args.out, cost)
+    finally:  # a full disk does not take the tables too
+        print(cost_tables(cost, args.markdown))
     return 0

@@ -3,10 +3,11 @@
 import pytest
 
 from recbole_cocorr.__main__ import main
-from recbole_cocorr.benchmark.cost.cost_file import read_cost
+from recbole_cocorr.benchmark.cost.cost_file import NUMBERS, read_cost
 from recbole_cocorr.benchmark.cost.tables import cost_tables
 from recbole_cocorr.benchmark.cost.targets import check_targets
 from tests.benchmark.cost.test_cost_file import cost, row
+from tests.conftest import CHECKOUT
 
 SMALL = ["cost", "--lengths", "3", "6", "--items", "40", "--candidates", "5", "--repeats", "1"]
 
@@ -54,6 +55,25 @@ def test_bad_input_is_one_sentence(capsys, arguments, message):
     assert main([*SMALL, *arguments]) == 2
     errors = capsys.readouterr().err.strip().splitlines()
     assert len(errors) == 1 and errors[0].startswith("error: ") and message in errors[0]
+
+
+def test_a_full_disk_loses_the_file_alone(capsys, monkeypatch, tmp_path):
+    def full(path, content):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr("recbole_cocorr.benchmark.cost.cost_file.write_cost", full)
+    assert main([*SMALL, "--models", "GRU4Rec", "--out", str(tmp_path / "cost.json")]) == 2
+    printed, errors = capsys.readouterr()
+    assert "One new click" in printed
+    assert errors == f"error: {tmp_path / 'cost.json'}: No space left on device\n"
+
+
+def test_docs_name_every_key_and_flag():
+    text = (CHECKOUT / "docs" / "cost.md").read_text(encoding="utf-8")
+    for key in (*NUMBERS, "model", "K", "reads_history_again"):
+        assert f"`{key}`" in text, key
+    for flag in ("models", "lengths", "items", "candidates", "mini_batch_size", "threads", "repeats", "markdown"):
+        assert f"`--{flag}`" in text, flag
 
 
 @pytest.mark.parametrize("arguments", [["--lengths", "0"], ["--items", "1"], ["--repeats", "x"], ["--threads", "1.5"]])

@@ -79,7 +79,7 @@ def test_a_part_of_another_kind(tmp_path, key, value):
     value=st.sampled_from([None, -1, "7", True, [7], {}, float("nan"), float("inf"), -0.5, ""]),
 )
 def test_any_wrong_value_is_found(tmp_path, number, key, value):
-    if key == "reads_history_again" and value is True:
+    if (key == "reads_history_again" and value is True) or (key == "model" and value == "7"):
         return
     content = written(tmp_path / "c.json")
     content["rows"][number][key] = value
