@@ -89,6 +89,7 @@ class Catalogue(Vocabulary):
     def __init__(self, config: Any, num_items: int):
         super().__init__(config, [str(i) for i in range(num_items + 1)], num_users=2)
         self.config = config
+        self.field2seqlen = {self.iid_field + config["LIST_SUFFIX"]: config["MAX_ITEM_LIST_LENGTH"]}
         self.field2type = {self.uid_field: FeatureType.TOKEN, self.iid_field: FeatureType.TOKEN}
 
     def get_user_feature(self) -> Interaction:

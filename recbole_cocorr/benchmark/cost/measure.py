@@ -10,11 +10,12 @@ import torch
 from torch import nn
 
 from recbole_cocorr.benchmark.cost.clicks import CoCorrSteps, state_bytes, stepper_of
-from recbole_cocorr.benchmark.cost.field import Entry, build, history
+from recbole_cocorr.benchmark.cost.field import FIELD, Entry, build, history
 from recbole_cocorr.benchmark.cost.flops import Flops, count_flops
 from recbole_cocorr.benchmark.cost.latency import one_user_scorer, threads, times_in_turn
 from recbole_cocorr.benchmark.cost.memory import peak_bytes
 from recbole_cocorr.benchmark.cost.parameters import count_parameters, per_item_names
+from recbole_cocorr.errors import UserError
 from recbole_cocorr.model.cocorrrec import CoCorrRec
 from recbole_cocorr.model.scoring import DotProductScorer
 
@@ -206,6 +207,20 @@ def _timed(subjects: Sequence[Subject], settings: Settings) -> list[dict[str, An
     return rows
 
 
+def _measured(
+    entry: Entry, length: int, settings: Settings, per_item: frozenset[str]
+) -> tuple[Subject, dict[str, Any]]:
+    try:
+        subject = Subject(entry, length, settings)
+        return subject, measure(subject, per_item)
+    except (KeyError, IndexError, AttributeError, TypeError, ValueError, RuntimeError) as error:
+        if entry in FIELD:
+            raise
+        # RecBole has models that score with more than a history, or want a larger catalogue.
+        reason = f"it asks for {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
+        raise UserError(f"{entry.label} cannot be measured on a history and candidates alone: {reason}") from error
+
+
 def measure_field(
     entries: Sequence[Entry], lengths: Sequence[int], settings: Settings
 ) -> Iterator[tuple[int, list[dict[str, Any]]]]:
@@ -219,7 +234,7 @@ def measure_field(
     Raises
     ------
     UserError
-        If a model cannot be built, or computes with an operation that is not in the table.
+        If a model cannot be built or read one user's history, or computes with an operation that is not in the table.
     """
     per_item = {}
     for length in lengths:
@@ -227,8 +242,8 @@ def measure_field(
         for entry in entries:
             if entry.label not in per_item:
                 per_item[entry.label] = per_item_names(lambda n, e=entry: build(e, 2, n, 2))
-            subject = Subject(entry, length, settings)
-            rows.append(measure(subject, per_item[entry.label]))
+            subject, row = _measured(entry, length, settings, per_item[entry.label])
+            rows.append(row)
             subjects.append(subject)
         for row, timed in zip(rows, _timed(subjects, settings), strict=True):
             row.update(timed)

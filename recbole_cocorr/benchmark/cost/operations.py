@@ -89,6 +89,14 @@ def _index_add(args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> int:
     return args[3].numel()
 
 
+def _max_pool(args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> int:
+    return out[0].numel() * math.prod(args[1])
+
+
+def _norm(args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> int:
+    return 2 * args[0].numel() + out.numel()
+
+
 def _added(args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> int:
     """What ``addmm`` and its like add to the product."""
     return 0 if kwargs.get("beta", 1) == 0 else out.numel()
@@ -99,6 +107,9 @@ SPECIAL: dict[str, Callable[[Sequence[Any], Mapping[str, Any], Any], int]] = {
     "_fused_rms_norm": _rms_norm,
     "native_layer_norm_backward": _layer_norm_backward,
     "index_add": _index_add,
+    "scatter_add": _index_add,
+    "linalg_vector_norm": _norm,  # square, sum; root
+    "max_pool2d_with_indices": _max_pool,
     "addmm": _added,
     "baddbmm": _added,
     "addmv": _added,

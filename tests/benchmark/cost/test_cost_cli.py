@@ -49,6 +49,10 @@ def test_markdown(capsys):
         (["--out", "nowhere/cost.json"], "there is no folder"),
         (["--out", "."], "is a folder"),
         (["--models", "FDSA"], "FDSA cannot be built"),
+        (
+            ["--models", "DIEN"],
+            "DIEN cannot be measured on a history and candidates alone: it asks for 'neg_item_id_list'",
+        ),
     ],
 )
 def test_bad_input_is_one_sentence(capsys, arguments, message):
