@@ -13,6 +13,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, or 2 after an error that the user can mend."""
     from recbole_cocorr.benchmark import cli as benchmark
     from recbole_cocorr.benchmark import sweep_cli as sweep
+    from recbole_cocorr.benchmark.cost import cli as cost
     from recbole_cocorr.data.convert import cli as convert
     from recbole_cocorr.model import released_cli
 
@@ -25,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     sweep.add_parser(commands)
     convert.add_parser(commands)
     released_cli.add_parser(commands)
+    cost.add_parser(commands)
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["run"]:
         return run_main(arguments[1:])

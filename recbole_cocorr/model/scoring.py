@@ -75,7 +75,10 @@ class DotProductScorer:
         self._vectors = self.item_vectors().detach()
 
     def candidates(self, interaction: Interaction, items: torch.Tensor) -> torch.Tensor:
-        users = self.encode(interaction)
+        return self.score(self.encode(interaction), items)
+
+    def score(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+        """Scores [B, C] of the items [B, C] by the user vectors [B, d]."""
         scores = users.new_empty(items.shape)
         for rows in _row_blocks(len(items), items.shape[1] * users.shape[1], _VECTORS_AT_ONCE):
             # One product per pair, no matrix product: equal item vectors get equal scores to the last bit.
