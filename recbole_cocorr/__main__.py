@@ -12,6 +12,7 @@ from recbole_cocorr.cli import report_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, or 2 after an error that the user can mend."""
     from recbole_cocorr.data.convert import cli as convert
+    from recbole_cocorr.device import cli as device
     from recbole_cocorr.model import released_cli
 
     parser = argparse.ArgumentParser(prog="python -m recbole_cocorr", description=__doc__)
@@ -21,6 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     run.set_defaults(func=None)
     convert.add_parser(commands)
     released_cli.add_parser(commands)
+    device.add_parser(commands)
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["run"]:
         return run_main(arguments[1:])
