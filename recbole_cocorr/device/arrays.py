@@ -59,11 +59,11 @@ def check_size(folder: Path, entry: FileEntry) -> Path:
 def open_array(folder: Path, entry: ArrayEntry) -> np.ndarray:
     """Map an array into memory, read-only: nothing is read before it is used."""
     path = check_size(folder, entry)
-    dtype = np.dtype(entry.dtype).newbyteorder("<")
     if entry.bytes == 0:
-        return np.zeros(entry.shape, dtype)
+        return np.zeros(entry.shape, entry.dtype)
     with path.open("rb") as file:
         mapped = mmap.mmap(file.fileno(), entry.bytes, access=mmap.ACCESS_READ)
     # A plain array over the map: numpy's own memmap class costs several times as much per look-up.
-    array = np.frombuffer(mapped, dtype).reshape(entry.shape)
-    return array if sys.byteorder == "little" else array.astype(entry.dtype)
+    if sys.byteorder == "little":
+        return np.frombuffer(mapped, entry.dtype).reshape(entry.shape)
+    return np.frombuffer(mapped, np.dtype(entry.dtype).newbyteorder("<")).astype(entry.dtype).reshape(entry.shape)

@@ -121,7 +121,9 @@ class Artifact:
             "item": [1, m.width],
             "items": [m.mini_batch if whole_mini_batch else None, m.width],
             "state": list(m.arrays["state"].shape) if "state" in m.arrays else [],
-            **dict.fromkeys(("slot", "start", "stop"), []),
+            "slot": [],
+            "start": [],
+            "stop": [],
             **(m.correction or {}),
         }
 

@@ -1,7 +1,7 @@
 """The artifact held to the model it was made of: user vectors of made-up histories, NDCG@10 of real ones."""
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +26,6 @@ TOLERANCE = 1e-4
 NDCG_TOLERANCE = 1e-3
 # Most rows that NDCG@10 is measured on, spread evenly.
 MOST_ROWS = 25_000
-
-
-@dataclass
-class Tables:
-    """An artifact with tables in another precision than its own."""
-
-    artifact: Artifact
-    items: ItemTable
-    targets: ItemTable
 
 
 def with_precision(artifact: Artifact, model: nn.Module, precision: str) -> Artifact:
@@ -131,7 +122,7 @@ class DeviceScorer:
         self._reader = Reader(artifact)
 
     def users(self, histories: list[list[int]], corrected: bool = False) -> np.ndarray:
-        """User vectors [n, d] of the last L clicks of some histories, with the correction network's answer or without."""
+        """User vectors [n, d] of the last L clicks of some histories, corrected or not."""
         window = self.artifact.manifest.window
         sent = self._corrections([h[-window:] for h in histories]) if corrected else None
         users = np.empty((len(histories), self.artifact.manifest.width), np.float32)

@@ -1,10 +1,8 @@
 """``python -m recbole_cocorr export``, ``device-eval`` and ``device-bench``."""
 
 import argparse
-import os
 from pathlib import Path
 from typing import Any
-
 
 _PRECISIONS = ("fp32", "fp16", "int8")
 _POLICIES = ("carry", "window")
@@ -22,7 +20,7 @@ def _add_export(commands: Any) -> None:
         "export",
         help="write a trained model as an artifact for a device",
         description="Writes a folder that recbole_cocorr.device.Session runs with numpy and onnxruntime alone, and "
-        "checks it against the model: user vectors on made-up histories, NDCG@10 on the test rows if the data are there.",
+        "checks it against the model: user vectors on made-up histories, and NDCG@10 where the data set is at hand.",
     )
     parser.add_argument("--checkpoint", type=Path, required=True, help="a .safetensors file that training wrote")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to make")
@@ -32,7 +30,7 @@ def _add_export(commands: Any) -> None:
         "--policy", choices=_POLICIES, help="of sessions with more clicks than the model was trained on"
     )
     parser.add_argument(
-        "--data_path", metavar="FOLDER", help="holds NAME/NAME.inter; where training found it, if left out"
+        "--data_path", metavar="FOLDER", help="holds NAME/NAME.inter (default: where training found it)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier artifact")
     parser.set_defaults(func=run_export)
@@ -95,7 +93,7 @@ def _add_eval(commands: Any) -> None:
     parser.add_argument("--policy", choices=(*_POLICIES, "both"), default="both")
     parser.add_argument("--table", choices=_PRECISIONS, default="fp32")
     parser.add_argument(
-        "--data_path", metavar="FOLDER", help="holds NAME/NAME.inter; where training found it, if left out"
+        "--data_path", metavar="FOLDER", help="holds NAME/NAME.inter (default: where training found it)"
     )
     parser.add_argument("--phase", choices=("test", "valid"), default="test", help="which rows")
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write the result as JSON")
@@ -134,9 +132,7 @@ def _add_bench(commands: Any) -> None:
     parser.add_argument("--candidates", type=_count, default=100, help="of a ranking (default: 100)")
     parser.add_argument("--clicks", type=_count, default=2000, help="clicks that are timed (default: 2000)")
     parser.add_argument("--table", choices=_PRECISIONS, default="int8")
-    parser.add_argument(
-        "--work", type=Path, metavar="DIR", help="keep the artifacts here; a temporary folder, if left out"
-    )
+    parser.add_argument("--work", type=Path, metavar="DIR", help="keep the artifacts in this empty folder")
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write the result as JSON")
     parser.set_defaults(func=run_bench)
 
@@ -161,7 +157,7 @@ def run_bench(arguments: argparse.Namespace) -> int:
     print(table_text(result))
     if arguments.out:
         with atomic_write(arguments.out) as file:
-            file.write(json.dumps(result, indent=1) + os.linesep)
+            file.write(json.dumps(result, indent=1) + "\n")
     return 0
 
 

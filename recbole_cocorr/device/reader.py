@@ -35,6 +35,8 @@ class Reader:
         self._width = artifact.manifest.width
         if self.recurrent:
             self._bind()
+        else:
+            artifact.graph("prefill")  # made now, not at the first click
 
     def _bind(self) -> None:
         """Buffers and bindings made once: most of a small graph's run is what surrounds it."""
@@ -73,9 +75,10 @@ class Reader:
     def click(self, row: int, clicks: int) -> np.ndarray:
         """User vector [d] after one more click on ``row``, ``clicks`` having been read."""
         now, vector, table = self._now, self._item[0], self.artifact.items
-        vector[...] = table.rows[row]
-        if table.scales is not None:
-            vector *= table.scales[row]
+        if table.scales is None:
+            vector[...] = table.rows[row]
+        else:
+            np.multiply(table.rows[row], table.scales[row], out=vector)
         kept = None
         if self._every:
             slot = clicks % self._every

@@ -209,12 +209,14 @@ class Session:
             rows, unknown = self._rows(dict.fromkeys(tokens))
             if not rows:
                 raise UserError("none of the candidates is an item of the catalogue")
+            gone = {*out, *unknown} if out or unknown else None
+            known = dict.fromkeys(t for t in tokens if t not in gone) if gone else dict.fromkeys(tokens)
             if out:
-                gone = set(self._rows(out)[0])
-                rows = [row for row in rows if row not in gone]
-            numbers = np.array(rows, dtype=np.intp)
-            scores = self.artifact.targets.scores(self._user, numbers)
-            return self._ranking(scores, numbers, len(rows) if k is None else k, unknown)
+                rows = self._rows(known)[0]
+            scores = self.artifact.targets.scores(self._user, np.array(rows, dtype=np.intp))
+            places, chosen = self._best(scores, len(rows) if k is None else k)
+            names = list(known)
+            return Ranking([names[place] for place in places], chosen, unknown)
 
     def rank_all(self, k: int = 10, exclude: Iterable[str] = ()) -> Ranking:
         """The best items of the whole catalogue.
@@ -235,17 +237,19 @@ class Session:
         with self._lock:
             self._check_clicked()
             scores = self.artifact.targets.all_scores(self._user)
-            numbers = np.arange(len(scores))
             keep = np.ones(len(scores), dtype=bool)
             keep[[0, *self._rows(out)[0]]] = False
-            return self._ranking(scores[keep], numbers[keep], k, [])
+            numbers = np.flatnonzero(keep)
+            places, chosen = self._best(scores[numbers], k)
+            token = self.artifact.vocabulary.token
+            return Ranking([token(row) for row in numbers[places].tolist()], chosen)
 
-    def _ranking(self, scores: np.ndarray, numbers: np.ndarray, k: int, unknown: list[str]) -> Ranking:
+    def _best(self, scores: np.ndarray, k: int) -> tuple[list[int], list[float]]:
+        """Places of the k best, and their scores."""
         if not math.isfinite(float(scores.sum())) and not np.isfinite(scores).all():
             raise UserError(f"the item table of {self.artifact.folder} is damaged: a score is not finite")
         places = best(scores, k)
-        token = self.artifact.vocabulary.token
-        return Ranking([token(row) for row in numbers[places].tolist()], scores[places].tolist(), unknown)
+        return places.tolist(), scores[places].tolist()
 
     def _check_clicked(self) -> None:
         if not self.clicks:

@@ -27,8 +27,8 @@ _OF_THE_RUN = {
 }
 
 
-def find_test_rows(recommender: Recommender, data_path: str | None = None) -> EvalLoader | None:
-    """Load the data set of a checkpoint and make its test rows, with the candidates of its protocol.
+def find_test_rows(recommender: Recommender, data_path: str | None = None, phase: str = "test") -> EvalLoader | None:
+    """Load the data set of a checkpoint and make its test (or validation) rows, with the candidates of its protocol.
 
     Parameters
     ----------
@@ -36,6 +36,7 @@ def find_test_rows(recommender: Recommender, data_path: str | None = None) -> Ev
         Of the checkpoint.
     data_path : str, optional
         The folder that holds ``NAME/NAME.inter``; where training found it, if left out.
+    phase : {"test", "valid"}
 
     Returns
     -------
@@ -60,7 +61,7 @@ def find_test_rows(recommender: Recommender, data_path: str | None = None) -> Ev
     settings |= {"data_path": data_path, "use_gpu": False, "show_progress": False}
     config = Config(saved["model"], name, None, settings, overrides={})
     data = create_dataset(config)
-    _, _, test = data_preparation(config, data)
+    _, valid, test = data_preparation(config, data)
     if data.field2id_token[data.iid_field].tolist() != recommender.vocabulary.items:
         raise UserError(f"{data_path}/{name} is not what this checkpoint was trained on: its items are others")
-    return test
+    return test if phase == "test" else valid
