@@ -219,7 +219,7 @@ def _file_entry(name: str, content: Any) -> FileEntry:
 def _array_entry(name: str, content: Any) -> ArrayEntry:
     entry = _file_entry(name, content)
     dtype, shape = content.get("dtype"), content.get("shape")
-    if dtype not in DTYPES:
+    if not isinstance(dtype, str) or dtype not in DTYPES:
         raise _BadError(f"dtype of {name[:40]!r} is {str(dtype)[:20]!r}; it must be one of {', '.join(DTYPES)}")
     right = isinstance(shape, list) and len(shape) <= _MOST_DIMS
     if not right or not all(type(n) is int and 0 <= n <= _MOST_SIZE for n in shape):
