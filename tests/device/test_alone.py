@@ -35,7 +35,7 @@ import numpy
 session.apply(Correction(*(numpy.array(s, numpy.float32) for s in sent)), clicks=upload.clicks)
 session.save("state")
 again = Session.open(folder, state="state", policy="carry")
-extra = sorted({{m.partition(".")[0] for m in sys.modules}} & {refused})
+extra = sorted({{m.partition(".")[0] for m in sys.modules}} & set({refused}))
 print(json.dumps([first.items, again.rank_all(5).items, again.user_vector.tolist(), extra]))
 """
 REFUSED = ["torch", "recbole", "pandas", "scipy", "onnx", "onnxscript", "safetensors", "yaml", "sklearn", "ray", "tqdm"]
