@@ -1,6 +1,7 @@
 # make run    set up and train CoCorrRec for 8 epochs on ml-100k, which ships inside the recbole package
 # make test   set up and run the tests
 # make lint   ruff
+# make proto  the Python code of the service's .proto file, which is checked in
 # make bench  timings side by side with stock RecBole and torch's layers (an hour or more);
 #             DATASET=amazon-beauty DATA_PATH=DIR for other data than ml-100k
 
@@ -9,7 +10,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: run test lint bench setup clean
+.PHONY: run test lint bench proto setup clean
 
 run: $(STAMP)
 	$(BIN)/python run_recbole_cocorr.py --model=CoCorrRec --dataset=ml-100k --epochs=8
@@ -32,13 +33,16 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/layers.py --compile
 	$(BIN)/python benchmarks/data_side.py
 
+proto: $(STAMP)
+	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. recbole_cocorr/cloud/v1/correction.proto
+
 setup: $(STAMP)
 
 $(STAMP): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or 3.11 is needed (numpy < 2 and ray 2.6 have no newer wheels); this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11 ...") if not (3, 10) <= sys.version_info[:2] <= (3, 11) else None'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,tuning,export]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,tuning,export,cloud]'
 	touch $(STAMP)
 
 clean:

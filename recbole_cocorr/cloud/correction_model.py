@@ -1,0 +1,90 @@
+"""The cloud's half of a checkpoint: the correction network, without the item table."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from recbole_cocorr.checkpoint import load_checkpoint, load_weights
+from recbole_cocorr.cloud.wire import Shape, encode_correction
+from recbole_cocorr.device.fingerprint import model_fingerprint
+from recbole_cocorr.errors import UserError
+from recbole_cocorr.layers import GlobalCorrectionNetwork
+
+_PREFIX = "gcn."
+
+
+@dataclass(frozen=True)
+class CorrectionModel:
+    """A correction network, ready to run.
+
+    Attributes
+    ----------
+    fingerprint : str
+        Of the whole checkpoint, as the device's artifact has it.
+    network : GlobalCorrectionNetwork
+    width : int
+        d.
+    most_rows : int
+        L, rows of hidden states that it reads at most.
+    shape : Shape
+        Of a correction.
+    """
+
+    fingerprint: str
+    network: GlobalCorrectionNetwork
+    width: int
+    most_rows: int
+    shape: Shape
+
+    @torch.inference_mode()
+    def correct(self, uploads: list[np.ndarray]) -> list[bytes]:
+        """The corrections of several users, in one pass.
+
+        Parameters
+        ----------
+        uploads : list of numpy.ndarray of float32, shape [n, d]
+            Hidden states, each of 1 to L rows.
+
+        Returns
+        -------
+        list of bytes
+            As :func:`~recbole_cocorr.cloud.wire.encode_correction` makes them.
+        """
+        lengths = [len(x) for x in uploads]
+        padded = np.zeros((len(uploads), max(lengths), self.width), np.float32)
+        for row, x in enumerate(uploads):
+            padded[row, : len(x)] = x
+        sent = self.network(torch.from_numpy(padded), torch.tensor(lengths))
+        attention, bias = sent.attention.numpy(), sent.bias.numpy()
+        return [encode_correction(a, b) for a, b in zip(attention, bias, strict=True)]
+
+
+def load_correction_model(path: str | Path) -> CorrectionModel:
+    """Load the correction network of a checkpoint.
+
+    Raises
+    ------
+    UserError
+        If the file is no checkpoint, or its model has no correction network.
+    """
+    read = load_checkpoint(path)
+    config = read.config
+    if config.get("model") != "CoCorrRec" or not config.get("use_gcn"):
+        what = "trained without its correction network" if config.get("model") == "CoCorrRec" else "no CoCorrRec"
+        raise UserError(f"{path} holds {config.get('model')}, {what}; the service needs a CoCorrRec with use_gcn: True")
+    try:
+        width, heads = int(config["hidden_size"]), int(config["num_heads"])
+        most = int(config["MAX_ITEM_LIST_LENGTH"])
+        mini_batch = most if config.get("mini_batch_size") is None else int(config["mini_batch_size"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} lacks a setting that the correction network needs: {error}") from None
+    if min(width, heads, most, mini_batch) < 1 or width % heads:
+        raise UserError(f"{path}: hidden_size {width}, num_heads {heads}, L {most}, K {mini_batch} do not fit")
+    network = GlobalCorrectionNetwork(width, heads, mini_batch)
+    load_weights(network, {n[len(_PREFIX) :]: t for n, t in read.weights.items() if n.startswith(_PREFIX)}, str(path))
+    fingerprint = model_fingerprint({n: t.numpy() for n, t in read.weights.items()}, config)
+    return CorrectionModel(
+        fingerprint, network.eval().requires_grad_(False), width, most, Shape(heads, mini_batch, width // heads)
+    )

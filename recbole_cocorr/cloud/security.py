@@ -1,0 +1,92 @@
+"""Who may ask the service, and over what."""
+
+import hmac
+import ipaddress
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from recbole_cocorr.errors import UserError
+
+# A shorter token can be guessed.
+LEAST_TOKEN = 16
+
+
+def read_file(path: str | os.PathLike, what: str) -> bytes:
+    """The contents of a file that a setting names.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read, or is empty.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"{what} {path} cannot be read: {error.strerror}") from None
+    if not content.strip():
+        raise UserError(f"{what} {path} is empty")
+    return content
+
+
+def tokens_of(text: str, source: str) -> tuple[bytes, ...]:
+    """Bearer tokens, one a line; empty lines and those that begin with # do not count.
+
+    Raises
+    ------
+    UserError
+        If there is none, or one is short or holds anything but visible ASCII.
+    """
+    lines = [line.strip() for line in text.splitlines()]
+    tokens = [line for line in lines if line and not line.startswith("#")]
+    if not tokens:
+        raise UserError(f"{source} holds no token")
+    for token in tokens:
+        if len(token) < LEAST_TOKEN or not all("!" <= c <= "~" for c in token):
+            raise UserError(f"{source} holds a token that is not {LEAST_TOKEN} or more visible ASCII characters")
+    return tuple(token.encode() for token in tokens)
+
+
+def authorised(metadata: Iterable[tuple[str, str | bytes]] | None, tokens: tuple[bytes, ...]) -> bool:
+    """Whether a call's metadata holds one of the tokens; takes equally long whichever it is, or none."""
+    given = b""
+    for key, value in metadata or ():
+        if key == "authorization":
+            given = value if isinstance(value, bytes) else value.encode()
+    scheme, _, token = given.partition(b" ")
+    found = False
+    for known in tokens:
+        found |= hmac.compare_digest(token, known)
+    return found and scheme.lower() == b"bearer"
+
+
+def host_of(address: str) -> str:
+    """The host of ``host:port`` or ``[v6]:port``.
+
+    Raises
+    ------
+    UserError
+        If it is no such address.
+    """
+    host, colon, port = address.rpartition(":")
+    right = bool(colon and host and port.isascii() and port.isdigit() and int(port) < 65536)
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        right = False
+    if not right:
+        raise UserError(f"{address!r} is no address; it must be HOST:PORT, or [HOST]:PORT for IPv6")
+    return host
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an address ``host:port`` or ``unix:path`` is of this machine alone."""
+    if address.startswith("unix:"):
+        return True
+    host = host_of(address)
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name may resolve to anything
+        return False

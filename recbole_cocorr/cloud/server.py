@@ -1,0 +1,223 @@
+"""The server's life: started, a new checkpoint taken over, stopped without a request lost."""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+
+import grpc
+import torch
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from prometheus_client import start_http_server
+
+from recbole_cocorr.cloud.batcher import Batcher
+from recbole_cocorr.cloud.correction_model import CorrectionModel, load_correction_model
+from recbole_cocorr.cloud.logs import log
+from recbole_cocorr.cloud.metrics import Metrics
+from recbole_cocorr.cloud.security import host_of, is_loopback, read_file
+from recbole_cocorr.cloud.service import Corrections, TokenCheck
+from recbole_cocorr.cloud.settings import ServeSettings
+from recbole_cocorr.cloud.v1 import correction_pb2
+from recbole_cocorr.cloud.wire import SERVICE
+from recbole_cocorr.errors import UserError
+
+# What surrounds the hidden states of a request: fingerprint, counter, tags and lengths.
+_AROUND_PAYLOAD = 1024
+
+
+class Server:
+    """A correction server.
+
+    Parameters
+    ----------
+    settings : ServeSettings
+
+    Attributes
+    ----------
+    port : int
+        Where it listens, once started.
+    metrics : Metrics
+    """
+
+    def __init__(self, settings: ServeSettings):
+        self.settings, self.metrics, self.port = settings, Metrics(), 0
+        self._tokens = TokenCheck(settings.tokens(), self.metrics)
+        self._batcher = Batcher(self.metrics, settings.max_batch, settings.max_queue)
+        self._health = health.aio.HealthServicer()
+        self._loading = asyncio.Lock()
+        self._seen: tuple[int, ...] = ()
+        self._http: tuple | None = None
+
+    async def start(self) -> None:
+        """Load the checkpoint and listen.
+
+        Raises
+        ------
+        UserError
+            If the checkpoint, a certificate or the address is not usable.
+        """
+        s = self.settings
+        torch.set_num_threads(s.threads)
+        self._seen = _stamp(s.checkpoint)
+        model = load_correction_model(s.checkpoint)
+        self._service = Corrections(model, self._batcher, self.metrics, s.max_per_connection)
+        self.metrics.serve_model(model.fingerprint)
+        self._server = grpc.aio.server(
+            interceptors=[self._tokens] if self._tokens.tokens else [],
+            options=[
+                ("grpc.max_receive_message_length", 4 * model.width * model.most_rows + _AROUND_PAYLOAD),
+                ("grpc.max_send_message_length", model.shape.bytes + _AROUND_PAYLOAD),
+                ("grpc.so_reuseport", 0),  # a second server on the port is an error, not a lottery
+                ("grpc.http2.min_recv_ping_interval_without_data_ms", 5000),
+                ("grpc.keepalive_permit_without_calls", 1),
+            ],
+        )
+        self._server.add_generic_rpc_handlers((self._service.handler(),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        # Reflection finds the descriptors in protobuf's pool, where importing them put them.
+        corrections = correction_pb2.DESCRIPTOR.services_by_name["Corrections"].full_name
+        reflection.enable_server_reflection((corrections, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+        self._listen()
+        if s.metrics:
+            try:
+                port = int(s.metrics.rpartition(":")[2])
+                self._http = start_http_server(port, host_of(s.metrics), registry=self.metrics.registry)
+            except OSError as error:
+                raise UserError(f"metrics cannot listen on {s.metrics}: {error.strerror}") from None
+        self._batcher.start()
+        await self._server.start()
+        await self._tell_health(health_pb2.HealthCheckResponse.SERVING)
+        log(logging.INFO, "serving", listen=s.listen, port=self.port, **_told(model))
+        if self._tokens.tokens and not s.tls_cert and not is_loopback(s.listen):
+            log(logging.WARNING, "tokens travel without TLS; something before this server must add it")
+
+    def _listen(self) -> None:
+        s = self.settings
+        try:
+            if s.tls_cert:
+                pair = (read_file(s.tls_key, "tls_key"), read_file(s.tls_cert, "tls_cert"))
+                roots = read_file(s.tls_client_ca, "tls_client_ca") if s.tls_client_ca else None
+                credentials = grpc.ssl_server_credentials([pair], roots, require_client_auth=roots is not None)
+                self.port = self._server.add_secure_port(s.listen, credentials)
+            else:
+                self.port = self._server.add_insecure_port(s.listen)
+        except RuntimeError:  # grpcio's only word for it; also for a key that does not fit
+            self.port = 0
+        if not self.port:
+            raise UserError(
+                f"cannot listen on {s.listen}: the address is taken or not of this machine"
+                + (", or the certificate and key do not fit" if s.tls_cert else "")
+            )
+
+    async def _tell_health(self, status: int) -> None:
+        for name in ("", SERVICE):
+            await self._health.set(name, status)
+
+    @property
+    def model(self) -> CorrectionModel:
+        """What is served."""
+        return self._service.model
+
+    async def reload(self) -> bool:
+        """Take over the checkpoint and the tokens as they are on the disk now.
+
+        Requests that were taken in are answered by the model they came for. If the file is not usable the old model
+        stays.
+
+        Returns
+        -------
+        bool
+            Whether the model on the disk is now served.
+        """
+        async with self._loading:
+            s = self.settings
+            self._seen = _stamp(s.checkpoint)
+            try:
+                model = await asyncio.to_thread(load_correction_model, s.checkpoint)
+                if (model.width, model.most_rows, model.shape) != (
+                    self.model.width,
+                    self.model.most_rows,
+                    self.model.shape,
+                ):
+                    raise UserError("the new checkpoint is of other sizes (d, L, H or K); start the server anew for it")
+                if self._tokens.tokens:
+                    self._tokens.tokens = s.tokens() or self._tokens.tokens
+            except UserError as error:
+                self.metrics.reloads.labels("failed").inc()
+                log(logging.ERROR, "the old checkpoint stays", reason=str(error))
+                return False
+            self._service.model = model
+            self.metrics.serve_model(model.fingerprint)
+            self.metrics.reloads.labels("ok").inc()
+            log(logging.INFO, "checkpoint taken over", **_told(model))
+            return True
+
+    async def watch(self) -> None:
+        """Reload whenever the checkpoint's file is another one; until cancelled."""
+        while True:
+            await asyncio.sleep(self.settings.watch)
+            if _stamp(self.settings.checkpoint) not in ((), self._seen):
+                await self.reload()
+
+    async def stop(self) -> None:
+        """Take nothing more in, answer what was, and end."""
+        log(logging.INFO, "stopping")
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(self.settings.grace)
+        await self._batcher.close()
+        if self._http:
+            self._http[0].shutdown()
+            self._http[0].server_close()
+        log(logging.INFO, "stopped")
+
+
+def _told(model: CorrectionModel) -> dict[str, object]:
+    return {"fingerprint": model.fingerprint, "width": model.width, "most_rows": model.most_rows}
+
+
+def _stamp(path: str) -> tuple[int, ...]:
+    with suppress(OSError):
+        found = os.stat(path)
+        return found.st_mtime_ns, found.st_size, found.st_ino
+    return ()
+
+
+async def serve(settings: ServeSettings, started: Callable[[Server], None] | None = None) -> None:
+    """Run a server until SIGTERM or SIGINT; SIGHUP reloads.
+
+    Parameters
+    ----------
+    settings : ServeSettings
+    started : callable, optional
+        Given the server once it listens.
+
+    Raises
+    ------
+    UserError
+        If it cannot start.
+    """
+    server = Server(settings)
+    await server.start()
+    loop, over = asyncio.get_running_loop(), asyncio.Event()
+    tasks: set[asyncio.Task] = set()
+
+    def reload() -> None:
+        task = loop.create_task(server.reload())
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, over.set)
+    if hasattr(signal, "SIGHUP"):
+        loop.add_signal_handler(signal.SIGHUP, reload)
+    if settings.watch:
+        tasks.add(loop.create_task(server.watch()))
+    if started is not None:
+        started(server)
+    await over.wait()
+    for task in tasks:
+        task.cancel()
+    await server.stop()
