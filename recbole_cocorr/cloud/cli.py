@@ -1,7 +1,8 @@
-"""``python -m recbole_cocorr serve``."""
+"""``python -m recbole_cocorr serve``, ``delay`` and ``privacy``."""
 
 import argparse
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from recbole_cocorr.cloud.settings import add_flags
@@ -11,6 +12,8 @@ from recbole_cocorr.errors import UserError
 def add_parser(commands: Any) -> None:
     """Add the commands to ``python -m recbole_cocorr``."""
     _add_serve(commands)
+    _add_delay(commands)
+    _add_privacy(commands)
 
 
 def need_cloud() -> None:
@@ -54,3 +57,116 @@ def run_serve(arguments: argparse.Namespace) -> int:
     set_up(settings.log_level)
     asyncio.run(serve(settings, lambda server: print(f"serving on port {server.port}", flush=True)))
     return 0
+
+
+def _add_delay(commands: Any) -> None:
+    parser = commands.add_parser(
+        "delay",
+        help="measure a correction's way over a slow network, and the quality that results (Table 5)",
+        description="A server, a network shaped by a proxy, and requests one at a time, each a process of its own, "
+        "over sockets of this machine. With a checkpoint whose data set is at hand, also NDCG@10 as a function of the "
+        "share of corrections that arrive.",
+    )
+    parser.add_argument("--checkpoint", type=Path, help="a CoCorrRec; a fresh one of the paper's sizes, if left out")
+    parser.add_argument("--data_path", metavar="FOLDER", help="holds NAME/NAME.inter of the checkpoint")
+    parser.add_argument("--bandwidths", nargs="+", type=_positive, default=[5, 15, 50, 100], metavar="MB/S")
+    parser.add_argument("--round_trips", nargs="+", type=_not_negative, default=[0, 10, 50], metavar="MS")
+    parser.add_argument("--lengths", nargs="+", type=_count, default=[10, 20, 50, 100, 200, 500, 1000], metavar="L")
+    parser.add_argument("--requests", type=_count, default=100, help="of each cell (default: 100)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write everything as JSON")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help=".svg or .png; needs a checkpoint with its data")
+    parser.set_defaults(func=run_delay)
+
+
+def run_delay(arguments: argparse.Namespace) -> int:
+    """Carry ``delay`` out."""
+    need_cloud()
+    if arguments.picture and arguments.checkpoint is None:
+        raise UserError("the picture shows quality; name a checkpoint with --checkpoint")
+    from recbole_cocorr.cloud.delay import delays, draw, table_text
+
+    quality = []
+    if arguments.checkpoint is not None:
+        from recbole_cocorr.cloud.arrival import quality_by_share
+
+        # First: where the data are missing this says so before the long part.
+        quality = quality_by_share(arguments.checkpoint, arguments.data_path, [n / 10 for n in range(11)])
+    found = delays(
+        arguments.checkpoint, arguments.bandwidths, arguments.round_trips, arguments.lengths, arguments.requests
+    )
+    found["quality"] = quality
+    print(table_text(found))
+    for row in quality:
+        print(f"{row['share']:5.0%} arrive: NDCG@10 {row['ndcg@10']:.5f} (deviation of a draw {row['deviation']:.5f})")
+    _write(arguments.out, found)
+    if arguments.picture:
+        draw(quality, found["rows"], arguments.picture)
+    return 0
+
+
+def _add_privacy(commands: Any) -> None:
+    parser = commands.add_parser(
+        "privacy",
+        help="measure which clicks can be read from what a device uploads, and what hiding them costs",
+        description="For the test users of a checkpoint: the share of uploaded clicks that somebody who holds the item "
+        "table recovers, and NDCG@10, for every way to upload.",
+    )
+    parser.add_argument("--checkpoint", type=Path, required=True, help="a CoCorrRec with its correction network")
+    parser.add_argument("--data_path", metavar="FOLDER", help="holds NAME/NAME.inter of the checkpoint")
+    parser.add_argument("--epsilons", nargs="+", type=_positive, default=[1, 10, 100, 1000], metavar="E")
+    parser.add_argument("--delta", type=_probability, default=1e-5, help="of the noise (default: 1e-5)")
+    parser.add_argument("--clicks", type=_count, default=10_000, help="to recover, drawn at random (default: 10000)")
+    parser.add_argument("--seed", type=_count, default=1)
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the result as JSON")
+    parser.set_defaults(func=run_privacy)
+
+
+def run_privacy(arguments: argparse.Namespace) -> int:
+    """Carry ``privacy`` out."""
+    from recbole_cocorr.cloud.privacy import measure_privacy, table_text
+
+    a = arguments
+    found = measure_privacy(a.checkpoint, a.data_path, a.epsilons, a.delta, a.clicks, a.seed)
+    print(table_text(found))
+    _write(arguments.out, found)
+    return 0
+
+
+def _write(path: Path | None, content: Any) -> None:
+    if path is not None:
+        import json
+
+        from recbole_cocorr.files import atomic_write
+
+        with atomic_write(path) as file:
+            file.write(json.dumps(content, indent=1) + "\n")
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or not 0 < int(text[:12]) <= 10_000_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 10000000")
+    return int(text)
+
+
+def _not_negative(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1
+    if not 0 <= number <= 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1000000")
+    return number
+
+
+def _probability(text: str) -> float:
+    number = _not_negative(text)
+    if not 0 < number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number between 0 and 1")
+    return number
+
+
+def _positive(text: str) -> float:
+    number = _not_negative(text)
+    if not number:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return number

@@ -34,6 +34,8 @@ class Server:
     Parameters
     ----------
     settings : ServeSettings
+    service : type
+        What answers: :class:`~recbole_cocorr.cloud.service.Corrections`, or a subclass.
 
     Attributes
     ----------
@@ -42,7 +44,8 @@ class Server:
     metrics : Metrics
     """
 
-    def __init__(self, settings: ServeSettings):
+    def __init__(self, settings: ServeSettings, service: type[Corrections] = Corrections):
+        self._made_by = service
         self.settings, self.metrics, self.port = settings, Metrics(), 0
         self._tokens = TokenCheck(settings.tokens(), self.metrics)
         self._batcher = Batcher(self.metrics, settings.max_batch, settings.max_queue)
@@ -63,7 +66,7 @@ class Server:
         torch.set_num_threads(s.threads)
         self._seen = _stamp(s.checkpoint)
         model = load_correction_model(s.checkpoint)
-        self._service = Corrections(model, self._batcher, self.metrics, s.max_per_connection)
+        self._service = self._made_by(model, self._batcher, self.metrics, s.max_per_connection)
         self.metrics.serve_model(model.fingerprint)
         self._server = grpc.aio.server(
             interceptors=[self._tokens] if self._tokens.tokens else [],
@@ -185,7 +188,9 @@ def _stamp(path: str) -> tuple[int, ...]:
     return ()
 
 
-async def serve(settings: ServeSettings, started: Callable[[Server], None] | None = None) -> None:
+async def serve(
+    settings: ServeSettings, started: Callable[[Server], None] | None = None, service: type[Corrections] = Corrections
+) -> None:
     """Run a server until SIGTERM or SIGINT; SIGHUP reloads.
 
     Parameters
@@ -193,13 +198,15 @@ async def serve(settings: ServeSettings, started: Callable[[Server], None] | Non
     settings : ServeSettings
     started : callable, optional
         Given the server once it listens.
+    service : type
+        What answers.
 
     Raises
     ------
     UserError
         If it cannot start.
     """
-    server = Server(settings)
+    server = Server(settings, service)
     await server.start()
     loop, over = asyncio.get_running_loop(), asyncio.Event()
     tasks: set[asyncio.Task] = set()

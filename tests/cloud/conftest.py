@@ -5,13 +5,18 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("grpc_health")
 pytest.importorskip("grpc_reflection")
 pytest.importorskip("prometheus_client")
 
+from recbole_cocorr.checkpoint import Checkpoint, plain_config, save_checkpoint
 from recbole_cocorr.cloud.settings import ServeSettings
+from recbole_cocorr.data.dataset import create_dataset
+from recbole_cocorr.data.loaders import data_preparation
 from recbole_cocorr.device.export import export
+from recbole_cocorr.model.factory import build_model
 from tests.cloud import save, serving
 from tests.device import make
 
@@ -51,3 +56,21 @@ def channel(server):
 @pytest.fixture
 def rows() -> np.ndarray:
     return np.random.default_rng(0).standard_normal((5, 16)).astype(np.float32)
+
+
+@pytest.fixture
+def with_data(make_config, tmp_path):
+    """A CoCorrRec of the data set ``small``, its parameters off their start, as a checkpoint file; and the model."""
+    config = make_config("CoCorrRec", hidden_size=16, num_heads=2, MAX_ITEM_LIST_LENGTH=6)
+    train, _, test = data_preparation(config, create_dataset(config))
+    torch.manual_seed(1)
+    model = build_model(config, train.dataset).eval()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(torch.randn_like(p) * 0.3)
+        model.item_embedding.weight[0] = 0
+    items = train.dataset.field2id_token[train.dataset.iid_field].tolist()
+    file = tmp_path / "small.safetensors"
+    saved = plain_config({**config.final_config_dict, "model": "CoCorrRec"})
+    save_checkpoint(file, Checkpoint("model", saved, items, dict(model.state_dict()), train.dataset.user_num))
+    return file, model, test

@@ -1,0 +1,131 @@
+"""Privacy: attacks that must succeed do, budgets are what they say, and quality is the model's."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import norm
+
+from recbole_cocorr.__main__ import main
+from recbole_cocorr.benchmark.ablation import Variant, ranks_under
+from recbole_cocorr.cloud.arrival import ndcg_of
+from recbole_cocorr.cloud.attacks import by_length, learned_decoder, nearest, undone
+from recbole_cocorr.cloud.privacy import measure_privacy, table_text
+from recbole_cocorr.cloud.uploads import NoiseOf, coded, gaussian_sigma, rotation
+
+RNG = np.random.default_rng(0)
+TABLE = np.concatenate([np.zeros((1, 8)), RNG.standard_normal((50, 8))]).astype(np.float32)
+
+
+def spent(sigma: float, sensitivity: float, epsilon: float) -> float:
+    """delta by its definition: the integral of what one density has above e^epsilon of the other."""
+    x = np.linspace(-40 * sigma, sensitivity + 40 * sigma, 2_000_001)
+    excess = norm.pdf(x, sensitivity, sigma) - np.exp(epsilon + norm.logpdf(x, 0, sigma))
+    return float(np.maximum(excess, 0).sum() * (x[1] - x[0]))
+
+
+@pytest.mark.parametrize("epsilon", [0.1, 1.0, 10.0])
+@pytest.mark.parametrize("delta", [1e-2, 1e-4])
+def test_the_noise_spends_its_budget_and_no_more(epsilon, delta):
+    sigma = gaussian_sigma(3.0, epsilon, delta)
+    assert spent(sigma, 3.0, epsilon) == pytest.approx(delta, rel=1e-3)
+    if epsilon < 1:  # the textbook's, which is not the least
+        assert sigma < 3.0 * math.sqrt(2 * math.log(1.25 / delta)) / epsilon
+
+
+def test_sigma_is_in_units_of_the_sensitivity_and_falls_with_the_budget():
+    assert gaussian_sigma(6, 1, 1e-5) == pytest.approx(2 * gaussian_sigma(3, 1, 1e-5))
+    found = [gaussian_sigma(1, e, 1e-5) for e in (0.5, 1, 10, 100, 1000, 10_000)]
+    assert found == sorted(found, reverse=True) and found[-1] > 0
+
+
+def test_the_noise_is_what_it_says():
+    rows = np.ones((4000, 8), np.float32)
+    changed = NoiseOf(2.5, 1)(rows) - rows
+    assert changed.std() == pytest.approx(2.5, rel=0.03) and abs(changed.mean()) < 0.1
+    assert not np.array_equal(NoiseOf(2.5)(rows), NoiseOf(2.5)(rows))
+
+
+def test_nearest_finds_every_item_and_never_padding():
+    order = RNG.permutation(np.arange(1, 51))
+    assert np.array_equal(nearest(TABLE[order], TABLE), order)
+    assert (nearest(np.zeros((600, 8), np.float32), TABLE) > 0).all()
+
+
+def test_a_prior_counts_as_much_as_the_noise_is_large():
+    prior = np.full(51, math.log(0.001))
+    prior[7] = math.log(0.951)
+    row = (TABLE[3] + 0.1 * (TABLE[7] - TABLE[3]))[None]
+    assert nearest(row, TABLE, prior, 0.01) == [3]
+    assert nearest(row, TABLE, prior, 100.0) == [7]
+    scores = -np.square(row - TABLE[1:]).sum(axis=1) / (2 * 0.9**2) + prior[1:]
+    assert nearest(row, TABLE, prior, 0.9) == [1 + scores.argmax()]
+
+
+def test_a_rotation_hides_until_enough_pairs_are_known():
+    turn = rotation(8, 3)
+    np.testing.assert_allclose(turn @ turn.T, np.eye(8), atol=1e-5)
+    items = RNG.integers(1, 51, 400)
+    turned = TABLE[items] @ turn
+    assert (nearest(turned, TABLE) == items).mean() < 0.3
+    assert (by_length(turned, TABLE) == items).mean() > 0.95
+    back = undone(turned, turned[:20], TABLE[items[:20]])
+    assert (nearest(back, TABLE) == items).all()
+    two = undone(turned, turned[:2], TABLE[items[:2]])
+    assert (nearest(two, TABLE) == items).mean() < 0.9
+
+
+def test_codes_are_near():
+    rows = TABLE[1:]
+    assert np.array_equal(coded(rows, "float32"), rows)
+    for name, most in (("float16", 2e-3), ("int8", 2e-2)):
+        assert 0 < np.abs(coded(rows, name) - rows).max() < most
+
+
+def test_the_decoder_learns_what_can_be_read():
+    mix = RNG.standard_normal((8, 12)).astype(np.float32)
+    items = RNG.integers(1, 51, 3000)
+    pooled = TABLE[items] @ mix
+    read = learned_decoder(pooled[:2000], TABLE[items[:2000]], pooled[2000:], epochs=15)
+    assert (nearest(read, TABLE) == items[2000:]).mean() > 0.95
+
+
+def test_the_table(with_data):
+    file, model, test = with_data
+    found = measure_privacy(file, None, [1.0, 1e6], clicks=150)
+    by = {(r["way"], r["attack"]): r for r in found["rows"]}
+    own, none = (ndcg_of(ranks_under(model, test, Variant(name))[0]).mean() for name in ("own", "none"))
+    assert by["nothing is uploaded", "the most popular item"]["ndcg@10"] == pytest.approx(none)
+    for name, size in (("float32", 384), ("float16", 192), ("int8", 120)):
+        row = by[name, "nearest neighbour"]
+        assert (row["recovered"], row["bytes"]) == (1.0, size)
+    assert by["float32", "nearest neighbour"]["ndcg@10"] == pytest.approx(own)
+    strong, weak = (r for r in found["rows"] if "epsilon" in r)
+    assert strong["recovered"] < 0.3 and weak["recovered"] > 0.9
+    assert strong["list_epsilon"] == 6 and weak["ndcg@10"] == pytest.approx(own, abs=0.02)
+    # The cloud that holds turned weights, and the one that gets pooled vectors, compute what the plain one does.
+    turned = [r for r in found["rows"] if r["way"] == "secret rotation"]
+    pooled = [r for r in found["rows"] if r["way"] == "pooled on the device"]
+    for row in turned + pooled:
+        assert row["ndcg@10"] == pytest.approx(own, abs=1e-4)
+    assert turned[0]["recovered"] < 0.3
+    assert turned[-1]["attack"] == "64 clicks known"  # of 150; 256 are not there
+    assert {r["bytes"] for r in pooled} == {128}
+    assert "nothing is uploaded" in table_text(found)
+
+
+def test_the_command(with_data, tmp_path, capsys):
+    file, *_ = with_data
+    assert main(["privacy", "--checkpoint", str(file), "--epsilons", "5", "--clicks", "50"]) == 0
+    assert "epsilon 5" in capsys.readouterr().out
+    assert main(["privacy", "--checkpoint", str(file), "--data_path", "nowhere"]) == 2
+    assert "nowhere" in capsys.readouterr().err
+
+
+def test_randomness_of_torch_is_left_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    learned_decoder(TABLE, TABLE, TABLE, epochs=1)
+    assert torch.equal(torch.rand(3), expected)
