@@ -11,7 +11,7 @@ import torch
 
 from recbole_cocorr.cloud.arrival import model_and_rows, ndcg_of
 from recbole_cocorr.cloud.attacks import by_length, learned_decoder, nearest, undone
-from recbole_cocorr.cloud.uploads import NoiseOf, coded, gaussian_sigma, rotation
+from recbole_cocorr.cloud.uploads import NoiseOf, coded, gaussian_sigma, rotation, sensitivity_of
 from recbole_cocorr.cloud.wire import ENCODINGS, row_bytes
 from recbole_cocorr.evaluation.ranking import rank_positive
 from recbole_cocorr.layers import Correction
@@ -118,7 +118,7 @@ def measure_privacy(
         ndcg = users.ndcg(lambda hidden, length, f=through: model.correction(f(hidden), length))
         add(encoding, "nearest neighbour", most * row_bytes(code, width), nearest(coded(sent, encoding), table), ndcg)
 
-    sensitivity = 2 * float(np.linalg.norm(table[1:], axis=1).max())
+    sensitivity = sensitivity_of(model.layers[0].input_norm.weight.numpy())
     for epsilon in epsilons:
         noise = NoiseOf(gaussian_sigma(sensitivity, epsilon, delta), seed)
         noisy = _of_rows(noise)

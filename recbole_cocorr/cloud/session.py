@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Any
 
 from recbole_cocorr.cloud.client import CORRECTED, LATE, OFFLINE, REFUSED, Answer, Client, Pending
+from recbole_cocorr.cloud.uploads import NoiseOf, gaussian_sigma, sensitivity_of
 from recbole_cocorr.device.ranking import Ranking
 from recbole_cocorr.device.session import Session
 from recbole_cocorr.errors import UserError
@@ -74,6 +75,8 @@ class CorrectedSession:
         cloud: str,
         deadline_ms: float = 5.0,
         client: dict[str, Any] | None = None,
+        epsilon: float | None = None,
+        delta: float = 1e-5,
         **settings: Any,
     ) -> "CorrectedSession":
         """Open a session on an artifact, and a client of a service.
@@ -86,6 +89,9 @@ class CorrectedSession:
         deadline_ms : float
         client : dict, optional
             Further settings of :class:`~recbole_cocorr.cloud.Client`, such as ``token`` and ``ca``.
+        epsilon, delta : float, optional
+            Budget of local differential privacy of one uploaded hidden state, kept by Gaussian noise; no noise if left
+            out. A click is uploaded again with each of the L - 1 clicks after it, and spends the budget each time.
         **settings
             Of :meth:`Session.open`.
 
@@ -99,7 +105,12 @@ class CorrectedSession:
         if shapes is None:
             raise UserError(f"{directory} takes no correction; open it without cloud")
         heads, mini_batch, width = shapes["bias"]
-        made = Client(cloud, session.fingerprint, (heads, mini_batch, width), **(client or {}))
+        extra = dict(client or {})
+        if epsilon is not None:
+            if "change" in extra:
+                raise UserError("epsilon and the client's change cannot both be given")
+            extra["change"] = NoiseOf(gaussian_sigma(sensitivity_of(session.artifact.upload_norm), epsilon, delta))
+        made = Client(cloud, session.fingerprint, (heads, mini_batch, width), **extra)
         try:
             return cls(session, made, deadline_ms)
         except UserError:

@@ -1,11 +1,28 @@
-"""What may leave the device in the place of plain hidden states, each with its price."""
+"""What may leave the device in the place of plain hidden states, each with its price. numpy alone."""
 
 import math
 
 import numpy as np
-from scipy.special import log_ndtr
 
 from recbole_cocorr.cloud.wire import ENCODINGS, decode_rows, encode_rows, row_bytes
+from recbole_cocorr.errors import UserError
+
+
+def log_normal_cdf(x: float) -> float:
+    """log Phi(x), also where Phi(x) is too small for a float."""
+    if x > -10:
+        return math.log(math.erfc(-x / math.sqrt(2)) / 2)
+    t = 1 / (x * x)
+    tail = 1 - t * (1 - 3 * t * (1 - 5 * t * (1 - 7 * t)))
+    return -x * x / 2 - math.log(-x) - math.log(2 * math.pi) / 2 + math.log(tail)
+
+
+def sensitivity_of(norm_weight: np.ndarray) -> float:
+    """Largest Euclidean distance that two hidden states can have, whatever the catalogue.
+
+    A hidden state is a row of root mean square 1 times the norm's weights w [d], so it is at most sqrt(d) max |w| long.
+    """
+    return 2 * math.sqrt(len(norm_weight)) * float(np.abs(norm_weight).max())
 
 
 def gaussian_sigma(sensitivity: float, epsilon: float, delta: float) -> float:
@@ -24,12 +41,19 @@ def gaussian_sigma(sensitivity: float, epsilon: float, delta: float) -> float:
     -------
     float
         sigma.
+
+    Raises
+    ------
+    UserError
+        For an epsilon or delta that is none.
     """
 
     def spent(sigma: float) -> float:
         half, rest = sensitivity / (2 * sigma), epsilon * sigma / sensitivity
-        return math.exp(log_ndtr(half - rest)) - math.exp(epsilon + log_ndtr(-half - rest))
+        return math.exp(log_normal_cdf(half - rest)) - math.exp(epsilon + log_normal_cdf(-half - rest))
 
+    if not (0 < epsilon <= 1e6 and 0 < delta < 1):
+        raise UserError(f"epsilon is {epsilon!r} and delta {delta!r}; they must be in (0, 1000000] and (0, 1)")
     low, high = 1e-9 * sensitivity, sensitivity
     while spent(high) > delta:
         high *= 2

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.special import log_ndtr
 from scipy.stats import norm
 
 from recbole_cocorr.__main__ import main
@@ -12,7 +13,8 @@ from recbole_cocorr.benchmark.ablation import Variant, ranks_under
 from recbole_cocorr.cloud.arrival import ndcg_of
 from recbole_cocorr.cloud.attacks import by_length, learned_decoder, nearest, undone
 from recbole_cocorr.cloud.privacy import measure_privacy, table_text
-from recbole_cocorr.cloud.uploads import NoiseOf, coded, gaussian_sigma, rotation
+from recbole_cocorr.cloud.uploads import NoiseOf, coded, gaussian_sigma, log_normal_cdf, rotation, sensitivity_of
+from recbole_cocorr.errors import UserError
 
 RNG = np.random.default_rng(0)
 TABLE = np.concatenate([np.zeros((1, 8)), RNG.standard_normal((50, 8))]).astype(np.float32)
@@ -32,6 +34,26 @@ def test_the_noise_spends_its_budget_and_no_more(epsilon, delta):
     assert spent(sigma, 3.0, epsilon) == pytest.approx(delta, rel=1e-3)
     if epsilon < 1:  # the textbook's, which is not the least
         assert sigma < 3.0 * math.sqrt(2 * math.log(1.25 / delta)) / epsilon
+
+
+@pytest.mark.parametrize("x", [-1e4, -200.0, -37.0, -10.001, -9.999, -3.0, 0.0, 2.0, 8.0])
+def test_the_logarithm_of_the_normal_distribution(x):
+    assert log_normal_cdf(x) == pytest.approx(log_ndtr(x), rel=1e-6)
+
+
+def test_no_two_hidden_states_are_farther_apart():
+    weight = np.array([1.0, -3.0, 2.0], np.float32)
+    x = RNG.standard_normal((500, 3))
+    x = np.concatenate([x, [[0, 1, 0], [0, -1, 0]]])
+    hidden = x / np.sqrt(np.square(x).mean(axis=1, keepdims=True)) * weight
+    apart = np.linalg.norm(hidden[:, None] - hidden[None], axis=2).max()
+    assert apart == pytest.approx(sensitivity_of(weight))
+
+
+@pytest.mark.parametrize(("epsilon", "delta"), [(0, 0.1), (-1, 0.1), (1, 0), (1, 1), (float("nan"), 0.1)])
+def test_a_budget_that_is_none(epsilon, delta):
+    with pytest.raises(UserError, match="epsilon"):
+        gaussian_sigma(1, epsilon, delta)
 
 
 def test_sigma_is_in_units_of_the_sensitivity_and_falls_with_the_budget():

@@ -164,3 +164,18 @@ def test_no_server_at_all(artifact):
 def test_a_deadline_that_is_none(artifact, cloud, deadline):
     with pytest.raises(UserError, match="deadline_ms"):
         CorrectedSession(Session.open(artifact), cloud, deadline)
+
+
+def test_noise_is_added_to_what_is_sent(artifact, server):
+    settings = {"timeout": LONG / 1000}
+    with (
+        CorrectedSession.open(artifact, f"127.0.0.1:{server.port}", LONG, settings) as plain,
+        CorrectedSession.open(artifact, f"127.0.0.1:{server.port}", LONG, settings, epsilon=1.0) as noisy,
+    ):
+        for session in (plain, noisy):
+            session.history(tokens_of(clicks(5)))
+        exact, changed = plain.rank_all(ITEMS), noisy.rank_all(ITEMS)
+        assert exact.status == changed.status == "corrected"
+        assert exact.scores != changed.scores
+    with pytest.raises(UserError, match="epsilon"):
+        CorrectedSession.open(artifact, "127.0.0.1:9", epsilon=0)
