@@ -36,7 +36,7 @@ class Breaker:
         self,
         failures: int = 3,
         first: float = 0.25,
-        longest: float = 30.0,
+        longest: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
         draw: Callable[[], float] = random.random,
     ):

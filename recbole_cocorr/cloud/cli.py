@@ -1,4 +1,4 @@
-"""``python -m recbole_cocorr serve``, ``delay`` and ``privacy``."""
+"""``python -m recbole_cocorr serve``, ``delay``, ``privacy`` and ``simulate``."""
 
 import argparse
 from importlib import import_module
@@ -14,6 +14,7 @@ def add_parser(commands: Any) -> None:
     _add_serve(commands)
     _add_delay(commands)
     _add_privacy(commands)
+    _add_simulate(commands)
 
 
 def need_cloud() -> None:
@@ -130,6 +131,46 @@ def run_privacy(arguments: argparse.Namespace) -> int:
     print(table_text(found))
     _write(arguments.out, found)
     return 0
+
+
+def _add_simulate(commands: Any) -> None:
+    parser = commands.add_parser(
+        "simulate",
+        help="many devices against a real server, with faults",
+        description="Device sessions in processes of their own replay the checkpoint's test users against a server "
+        "process, which is killed, frozen, flooded, and replaced by one that lies. Every list is compared with the "
+        "single-process model's. The exit status is 1 if one is wrong or lost.",
+    )
+    parser.add_argument("--checkpoint", type=Path, required=True, help="a CoCorrRec with its correction network")
+    parser.add_argument("--data_path", metavar="FOLDER", help="holds NAME/NAME.inter of the checkpoint")
+    parser.add_argument("--lists", type=_count, default=10_000, help="rankings, at least (default: 10000)")
+    parser.add_argument("--devices", type=_count, default=4, help="processes (default: 4)")
+    parser.add_argument("--deadline_ms", type=_not_negative, default=20.0, help="of a ranking (default: 20)")
+    parser.add_argument("--seconds", type=_positive, default=4.0, help="that a fault lasts (default: 4)")
+    parser.add_argument("--users", type=_count, default=2000, help="test users that are replayed (default: 2000)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the result as JSON")
+    parser.set_defaults(func=run_simulate)
+
+
+def run_simulate(arguments: argparse.Namespace) -> int:
+    """Carry ``simulate`` out."""
+    need_cloud()
+    from recbole_cocorr.cloud.simulate import simulate, table_text
+
+    a = arguments
+    found = simulate(
+        a.checkpoint,
+        a.data_path,
+        a.lists,
+        a.devices,
+        a.deadline_ms,
+        a.seconds,
+        a.users,
+        say=lambda t: print(t, flush=True),
+    )
+    print(table_text(found))
+    _write(a.out, found)
+    return 1 if found["total"]["wrong"] or found["total"]["lost"] else 0
 
 
 def _write(path: Path | None, content: Any) -> None:

@@ -193,7 +193,8 @@ class Client:
             ("grpc.max_receive_message_length", _MOST_ANSWER),
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.min_reconnect_backoff_ms", 1000),
-            ("grpc.max_reconnect_backoff_ms", 10_000),
+            # Short: how often a lost service is tried is the breaker's to say.
+            ("grpc.max_reconnect_backoff_ms", 1000),
             # A connection that died without a word is noticed; a device without requests sends nothing.
             ("grpc.keepalive_time_ms", 10_000),
             ("grpc.keepalive_timeout_ms", 3000),

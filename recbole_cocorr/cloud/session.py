@@ -27,11 +27,18 @@ class CorrectedRanking(Ranking):
         Why it is not corrected.
     waited_ms : float
         How long the ranking waited for the cloud.
+    upload_bytes, download_bytes : int
+        Payloads that were sent and came back.
+    round_trip_ms : float
+        From the upload until the answer was there; 0 where none came.
     """
 
     status: str = ""
     reason: str = ""
     waited_ms: float = 0.0
+    upload_bytes: int = 0
+    download_bytes: int = 0
+    round_trip_ms: float = 0.0
 
 
 class CorrectedSession:
@@ -143,13 +150,13 @@ class CorrectedSession:
         """Put candidates in order, corrected if the correction is there by the deadline."""
         with self._lock:
             answer, waited = self._correct()
-            return _told(self.session.rank(candidates, k, exclude), answer, waited)
+            return self._told(self.session.rank(candidates, k, exclude), answer, waited)
 
     def rank_all(self, k: int = 10, exclude: Iterable[str] = ()) -> CorrectedRanking:
         """The best items of the whole catalogue, corrected if the correction is there by the deadline."""
         with self._lock:
             answer, waited = self._correct()
-            return _told(self.session.rank_all(k, exclude), answer, waited)
+            return self._told(self.session.rank_all(k, exclude), answer, waited)
 
     def _upload(self) -> None:
         if self._pending is not None:
@@ -179,6 +186,20 @@ class CorrectedSession:
         self._applied = answer
         return answer, waited
 
+    def _told(self, ranking: Ranking, answer: Answer, waited: float) -> CorrectedRanking:
+        corrected = answer.status == CORRECTED
+        return CorrectedRanking(
+            ranking.items,
+            ranking.scores,
+            ranking.unknown,
+            answer.status,
+            answer.reason,
+            1000 * waited,
+            self._pending.upload_bytes if self._pending is not None else 0,
+            answer.attention.nbytes + answer.bias.nbytes if corrected else 0,
+            1000 * answer.seconds if answer.status != LATE else 0.0,
+        )
+
     def save(self, path: str | os.PathLike) -> None:
         """Write the session's state file."""
         self.session.save(path)
@@ -192,7 +213,3 @@ class CorrectedSession:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _told(ranking: Ranking, answer: Answer, waited: float) -> CorrectedRanking:
-    return CorrectedRanking(ranking.items, ranking.scores, ranking.unknown, answer.status, answer.reason, 1000 * waited)

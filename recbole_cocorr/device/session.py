@@ -5,7 +5,7 @@ import operator
 import os
 import threading
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from recbole_cocorr.device.ranking import Ranking, best
 from recbole_cocorr.device.reader import Reader
 from recbole_cocorr.device.state import Layout, Snapshot, load_state, save_state
 from recbole_cocorr.errors import UserError
+
+if TYPE_CHECKING:
+    from recbole_cocorr.cloud.session import CorrectedSession
 
 
 class Session:
@@ -69,7 +72,9 @@ class Session:
         history: Iterable[str] | None = None,
         policy: str | None = None,
         threads: int = 1,
-    ) -> "Session":
+        cloud: str | None = None,
+        **of_cloud: Any,
+    ) -> "Session | CorrectedSession":
         """Open a session on an artifact.
 
         Parameters
@@ -85,12 +90,26 @@ class Session:
             The artifact's, if left out.
         threads : int
             Threads of ONNX Runtime.
+        cloud : str, optional
+            ``host:port`` of a correction service: what is returned is then a
+            :class:`~recbole_cocorr.cloud.CorrectedSession`, which needs grpcio and protobuf as well.
+        **of_cloud
+            With ``cloud``: ``deadline_ms``, ``epsilon``, ``delta`` and ``client`` of ``CorrectedSession.open``.
 
         Raises
         ------
         UserError
             If the artifact or, without ``history``, the state is missing or not usable.
         """
+        if cloud is not None:
+            try:
+                from recbole_cocorr.cloud.session import CorrectedSession
+            except ImportError as error:
+                raise UserError(f"cloud needs {error.name}, which is not installed") from None
+            settings = {"state": state, "history": history, "policy": policy, "threads": threads}
+            return CorrectedSession.open(directory, cloud, **of_cloud, **settings)
+        if of_cloud:
+            raise UserError(f"{next(iter(of_cloud))} has no meaning without cloud")
         session = cls(Artifact(directory, threads), policy)
         tokens = None if history is None else _tokens(history)
         if state is not None:

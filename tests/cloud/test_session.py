@@ -71,6 +71,8 @@ def test_the_ranking_is_the_models_in_one_process(trained, artifact, server, cou
         np.testing.assert_allclose(session.user_vector, user.numpy(), atol=1e-4)
         assert found.items == [TOKENS[i + 1] for i in np.argsort(-scores, kind="stable")]
         assert found.items == trained[0].recommend(tokens_of(rows), ITEMS).items
+        assert found.upload_bytes == 4 * 16 * min(count, 7) and found.download_bytes == 264
+        assert found.round_trip_ms > 0
         some = session.rank(["item-3", "item-9", "none"])
         assert some.status == "corrected" and some.unknown == ["none"]
         assert some.items == [t for t in found.items if t in ("item-3", "item-9")]
@@ -179,3 +181,14 @@ def test_noise_is_added_to_what_is_sent(artifact, server):
         assert exact.scores != changed.scores
     with pytest.raises(UserError, match="epsilon"):
         CorrectedSession.open(artifact, "127.0.0.1:9", epsilon=0)
+
+
+def test_session_open_with_a_cloud(artifact, server):
+    address = f"127.0.0.1:{server.port}"
+    settings = {"history": tokens_of(clicks(5)), "policy": "carry"}
+    with Session.open(artifact, cloud=address, deadline_ms=LONG, client={"timeout": 20}, **settings) as session:
+        assert isinstance(session, CorrectedSession)
+        assert (session.clicks, session.policy) == (5, "carry")
+        assert session.rank_all().status == "corrected"
+    with pytest.raises(UserError, match="deadline_ms has no meaning"):
+        Session.open(artifact, deadline_ms=5)
