@@ -14,6 +14,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from recbole_cocorr.benchmark import cli as benchmark
     from recbole_cocorr.benchmark import sweep_cli as sweep
     from recbole_cocorr.benchmark.cost import cli as cost
+    from recbole_cocorr.benchmark import report_cli
     from recbole_cocorr.data.convert import cli as convert
     from recbole_cocorr.model import released_cli
 
@@ -27,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     convert.add_parser(commands)
     released_cli.add_parser(commands)
     cost.add_parser(commands)
+    report_cli.add_parser(commands)
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["run"]:
         return run_main(arguments[1:])
