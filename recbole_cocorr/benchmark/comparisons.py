@@ -1,5 +1,6 @@
 """One model of a group against each other one: the comparisons behind the stars of Table 1."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -90,7 +91,7 @@ def over_seeds(by_seed: dict[int, RunRecord], metric: str) -> list[float]:
 def mean_over_seeds(by_seed: dict[int, RunRecord], metric: str) -> float | None:
     """Mean of a test metric over seeds; None where no seed has it."""
     values = over_seeds(by_seed, metric)
-    return float(np.mean(values)) if values else None
+    return math.fsum(values) / len(values) if values else None
 
 
 def best_baselines(group: Group, metric: str, digits: int = 4) -> list[str]:

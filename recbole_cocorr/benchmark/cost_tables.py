@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from recbole_cocorr.benchmark.extra_files import Row
 from recbole_cocorr.benchmark.field import in_field_order, slug
 from recbole_cocorr.benchmark.table_formats import MISSING, Table, row
@@ -37,7 +35,7 @@ def si(value: float | None, unit: str = "") -> str:
 
 
 def _three(value: float) -> str:
-    return f"{value:.{max(0, 2 - int(np.floor(np.log10(max(abs(value), 1e-9)) + 1e-4)))}f}"
+    return f"{value:#.3g}".rstrip(".")
 
 
 def cost_value(column: str, value: float | None) -> str:

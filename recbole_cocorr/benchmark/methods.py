@@ -10,8 +10,9 @@ from recbole_cocorr.benchmark.run_files import RunRecord
 from recbole_cocorr.benchmark.table_formats import Table, row
 
 _PROTOCOLS = {
-    "paper": "chronological leave-one-out (last item test, the one before it validation); the test item is ranked among "
-    "100 items that the user never touched in any split, drawn once per data set and seed and the same for every model",
+    "paper": "chronological leave-one-out (last item test, the one before it validation); the test item is ranked "
+    "among 100 items that the user never touched in any split, drawn once per data set and seed and the same "
+    "for every model",
     "full": "chronological leave-one-out (last item test, the one before it validation); the test item is ranked among "
     "all items",
 }
@@ -50,9 +51,9 @@ def methods(
     if counts:
         result.append(
             "Significance: users are the units. Each user's metric is averaged over the seeds both models share, and a "
-            "paired t test is made on the differences; p is corrected by Holm's method for the number of comparisons "
-            f"in each table ({'; '.join(counts)}). It speaks about other users of these trained models; how much another "
-            "training would move a difference is the deviation over seeds."
+            "paired t test is made on the differences; p is corrected by Holm's method for the number of "
+            f"comparisons in each table ({'; '.join(counts)}). It speaks about other users of these trained "
+            "models; how much another training would move a difference is the deviation over seeds."
         )
     return result or ["No tested run."]
 

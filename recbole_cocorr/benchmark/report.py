@@ -112,8 +112,8 @@ def read_folder(folder: str | Path) -> tuple[list[RunRecord], Extras]:
             f"{folder} has no finished run yet{failed}; start its `benchmark` again, it goes on where it stopped"
         )
     raise UserError(
-        f"{folder} has {len(records)} finished {'run' if len(records) == 1 else 'runs'}, but none was tested: they served "
-        "to choose a learning rate; start its `benchmark` again, it goes on where it stopped"
+        f"{folder} has {len(records)} finished {'run' if len(records) == 1 else 'runs'}, but none was tested: they "
+        "served to choose a learning rate; start its `benchmark` again, it goes on where it stopped"
     )
 
 

@@ -141,8 +141,15 @@ def markdown(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
+LONGEST_FLOAT = 40  # rows; a longer table is broken over pages
+WIDEST = 5  # columns; a wider table is scaled to the line
+
+
 def latex(table: Table) -> str:
-    """The table as a LaTeX ``table`` for the package booktabs, to be read with ``\\input``."""
+    """The table in LaTeX, to be read with ``\\input``; its first line names the packages it needs.
+
+    A table of many columns is scaled to the line's width, one of many rows is a ``longtable``.
+    """
 
     def cell(c: Cell) -> str:
         text = escape_latex(c.text)
@@ -150,26 +157,41 @@ def latex(table: Table) -> str:
             text = rf"\textbf{{{text}}}"
         if c.underlined:
             text = rf"\underline{{{text}}}"
-        return text + ("$^{*}$" if c.star else "")
+        return text + (r"\rlap{$^{*}$}" if c.star else "")
 
     def line(cells: Sequence[str]) -> str:
         return " & ".join(cells) + r" \\"
 
     columns = "l" * table.text_columns + "r" * (len(table.header) - table.text_columns)
-    lines = [
-        r"% Needs \usepackage{booktabs}.",
-        r"\begin{table}",
-        r"\centering\small",
-        rf"\caption{{{escape_latex(table.caption)}}}",
-        rf"\label{{tab:{table.name}}}",
-        rf"\begin{{tabular}}{{{columns}}}",
-        r"\toprule",
-        line([escape_latex(h) for h in table.header]),
-        r"\midrule",
-        *(line([cell(c) for c in r]) for r in table.rows),
-        r"\bottomrule",
-        r"\end{tabular}",
-        *(rf"\par\smallskip\footnotesize {escape_latex(note)}" for note in table.notes),
-        r"\end{table}",
-    ]
+    title = rf"\caption{{{escape_latex(table.caption)}}}\label{{tab:{table.name}}}"
+    head = [r"\toprule", line([escape_latex(h) for h in table.header]), r"\midrule"]
+    rows = [line([cell(c) for c in r]) for r in table.rows]
+    notes = [rf"\par\smallskip{{\footnotesize {escape_latex(note)}\par}}" for note in table.notes]
+    if len(rows) > LONGEST_FLOAT:
+        lines = [
+            r"% Needs \usepackage{booktabs,longtable}.",
+            r"{\scriptsize\setlength{\tabcolsep}{3pt}",
+            rf"\begin{{longtable}}{{{columns}}}",
+            title + r"\\",
+            *head,
+            r"\endhead",
+            r"\bottomrule",
+            r"\endfoot",
+            *rows,
+            r"\end{longtable}}",
+            *notes,
+        ]
+    else:
+        body = [rf"\begin{{tabular}}{{{columns}}}", *head, *rows, r"\bottomrule", r"\end{tabular}"]
+        if len(table.header) > WIDEST:
+            body = [r"\resizebox{\linewidth}{!}{%", *body[:-1], body[-1] + "}"]
+        lines = [
+            r"% Needs \usepackage{booktabs,graphicx}.",
+            r"\begin{table}",
+            r"\centering\small",
+            title,
+            *body,
+            *notes,
+            r"\end{table}",
+        ]
     return "\n".join(lines) + "\n"
