@@ -27,7 +27,10 @@ from recbole_cocorr.benchmark.table_formats import (
 SPECIAL = "\\`*_[]|~#<>&%$^{}\"'–−±×≥≤µ\n\u00a0"
 
 
-def made(rows=(("CoCorrRec", Cell(".2", bold=True, star=True)), ("a_b & <i>|50%", Cell(".1", underlined=True)))):
+ROWS = (("CoCorrRec", Cell(".2", bold=True, star=True)), ("a_b & <i>|50%", Cell(".1", underlined=True)))
+
+
+def made(rows=ROWS):
     return Table("t", "A #1 caption", ("Model", "N@5"), tuple(row(*r) for r in rows), notes=("p < .05",))
 
 
