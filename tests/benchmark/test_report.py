@@ -123,9 +123,7 @@ def test_files_beside_the_page(whole):
     names = {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()}
     figures = {n for n in names if n.startswith("figures/")}
     assert len(figures) == 28
-    assert {Path(n).stem for n in figures if n.endswith(".png")} == {
-        Path(n).stem for n in figures if n.endswith(".svg")
-    }
+    assert len({n[:-4] for n in figures if n.endswith((".png", ".svg"))}) == 14
     tables = {Path(n).stem for n in names if n.startswith("tables/")}
     assert {"table1-amazon-beauty-paper", "significance-amazon-beauty-paper", "table4-cost"} <= tables
     assert all(f"tables/{t}.md" in names and f"tables/{t}.tex" in names for t in tables)
@@ -173,7 +171,7 @@ def test_parts_without_a_tested_run(tmp_path):
 def test_runs_with_other_users_are_named_and_the_rest_is_shown(tmp_path, capsys):
     folder = write_results(tmp_path / "r", [made_run(users=50), made_run("DIN", users=49)])
     assert main(["report", str(folder)]) == 0
-    sentence = "CoCorrRec (seed 2020) and DIN (seed 2020) cannot be compared: 1 users were tested by only one of them"
+    sentence = "CoCorrRec (seed 2020) and DIN (seed 2020) cannot be compared: 1 user was tested by only one of them"
     assert sentence in capsys.readouterr().err
     text = Page((folder / "report" / "report.html").read_text(encoding="utf-8")).text
     assert sentence in text and "Test metrics on amazon-beauty" in text
@@ -182,7 +180,7 @@ def test_runs_with_other_users_are_named_and_the_rest_is_shown(tmp_path, capsys)
 def test_another_reference(tmp_path):
     folder = write_results(tmp_path / "r", made_field(["SASRec", "Mamba4Rec"], seeds=(1,), users=200))
     assert "Mamba4Rec minus each other model" in Page(page(build(folder, "Mamba4Rec"))).text
-    with pytest.raises(UserError, match="'Mamba' .*there are Mamba4Rec, SASRec"):
+    with pytest.raises(UserError, match="'Mamba'; there are Mamba4Rec, SASRec"):
         build(folder, "Mamba")
 
 

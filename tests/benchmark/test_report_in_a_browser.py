@@ -14,13 +14,14 @@ from tests.benchmark.made_results import whole_results
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
-FRAME = """<!doctype html><body style="margin:0"><iframe id="f" src="{url}" style="border:0;width:{width}px;height:800px"></iframe>
+FRAME = """<!doctype html><body style="margin:0">
+<iframe id="f" src="{url}" style="border:0;width:{width}px;height:800px"></iframe>
 <p id="found"></p><script>
 f.onload = () => {{
   const page = f.contentDocument;
   page.querySelectorAll("details").forEach(d => d.open = true);
-  const tall = [...page.querySelectorAll("svg")].filter(s => s.getBoundingClientRect().width < 300).length;
-  found.textContent = `wide=${{page.documentElement.scrollWidth}} small=${{tall}}`;
+  const small = [...page.querySelectorAll("svg")].filter(s => s.getBoundingClientRect().width < 300).length;
+  found.textContent = `wide=${{page.documentElement.scrollWidth}} small=${{small}}`;
 }};
 </script>"""
 

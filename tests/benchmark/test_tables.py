@@ -135,7 +135,7 @@ def test_what_cannot_be_compared_is_said():
     assert {c.baseline for c in found.found} == {"Mamba4Rec"}
     assert len(found.problems) == 3
     text = " / ".join(found.problems)
-    assert "1 users were tested by only one of them" in text
+    assert "1 user was tested by only one of them" in text
     assert "CoCorrRec and SASRec share no seed" in text and "GRU4Rec kept no ranks" in text
     _, none = compared([made_run("DIN", users=20)])
     assert none.found == [] and "CoCorrRec has no tested run" in none.problems[0]
