@@ -149,14 +149,18 @@ def engineering(unit: str = ""):
 
 
 def log_scale(axis, formatter) -> None:
-    """Make an axis logarithmic, with ticks at 1, 2 and 5 where powers of ten alone would be too few."""
-    from matplotlib.ticker import LogLocator
+    """Make an axis logarithmic, with at least two ticks whatever its range, and no crowd of them."""
+    from matplotlib.ticker import LogLocator, MaxNLocator
 
     name = axis.axis_name
     getattr(axis.axes, f"set_{name}scale")("log")
     low, high = sorted(axis.get_view_interval())
-    few = high / max(low, 1e-300) < 300
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,), numticks=20))
+    ratio = high / max(low, 1e-300)
+    if ratio < 6:
+        locator = MaxNLocator(4)
+    else:
+        locator = LogLocator(subs=(1.0, 2.0, 5.0) if ratio < 300 else (1.0,), numticks=20)
+    axis.set_major_locator(locator)
     axis.set_major_formatter(formatter)
     axis.axes.minorticks_off()
 

@@ -147,7 +147,8 @@ def check_same_users(runs: Mapping[str, UserMetrics]) -> None:
             lone = np.setxor1d(reference.users, run.users)
             raise UserError(
                 f"{first} and {name} cannot be compared: {len(lone)} {'user was' if len(lone) == 1 else 'users were'} "
-                f"tested by only one of them, for example {str(lone[0])!r}; compare runs on the same data set with the same filters"
+                f"tested by only one of them, for example {str(lone[0])!r}; compare runs on the same data set "
+                "with the same filters"
             )
 
 

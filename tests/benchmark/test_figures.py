@@ -1,5 +1,6 @@
 """What the pictures show: the points they draw, the front, the styles."""
 
+import itertools
 import re
 from xml.etree import ElementTree
 
@@ -77,12 +78,14 @@ def test_every_picture_names_its_axes_and_hides_no_data(tmp_path):
     write_ablation(tmp_path)
     extras, styles = read_extras(tmp_path), styles_of(FIELD)
     (group,) = comparison_groups(made_field(users=120))
+    (longer,) = comparison_groups(made_field(users=60, protocol="full"))
     sweep = sweep_groups(made_sweep(users=60))["amazon-beauty", "paper"]
     pictures = [
         *figures.training_curves(group, styles),
         figures.cost_over_length(extras.cost, "flops", styles, lambda n: n <= 25, log=False),
         figures.cost_over_length(extras.cost, "latency_us", styles, lambda n: True, log=True),
         figures.quality_against_flops(group, extras.cost, styles),
+        figures.quality_against_flops(longer, extras.cost, styles),
         figures.sweep_quality(sweep, styles["CoCorrRec"], "beauty"),
         figures.sweep_time(extras.sweep, styles["CoCorrRec"]),
         figures.quality_by_history(group, history_bins(group, "ndcg@10"), styles, "ndcg@10"),
@@ -99,7 +102,9 @@ def test_every_picture_names_its_axes_and_hides_no_data(tmp_path):
         for axis in (axes.xaxis, axes.yaxis):
             low, high = sorted(axis.get_view_interval())
             ticks = zip(axis.get_ticklabels(), axis.get_ticklocs(), strict=True)
-            assert len([1 for text, at in ticks if text.get_text() and low <= at <= high]) >= 2, picture.name
+            boxes = [t.get_window_extent() for t, at in ticks if t.get_text() and low <= at <= high]
+            assert len(boxes) >= 2, picture.name
+            assert not any(a.overlaps(b) for a, b in itertools.pairwise(boxes)), picture.name
 
 
 def test_costs_are_drawn_at_their_length_and_in_their_unit(tmp_path):
