@@ -91,7 +91,10 @@ def provenance(records: Sequence[RunRecord]) -> Table:
         for key in keys:
             count = Counter(str(getattr(r, name)[key]) for r in records if getattr(r, name).get(key) is not None)
             if count:
-                texts = [value if len(count) == 1 else f"{value} ({n} runs)" for value, n in count.most_common()]
+                texts = [
+                    value if len(count) == 1 else f"{value} ({n} of {len(records)} runs)"
+                    for value, n in count.most_common()
+                ]
                 rows.append(row(f"{heading} {key}" if name == "versions" else f"{heading}: {key}", "; ".join(texts)))
     hours = sum(record.seconds for record in records) / 3600
     rows.append(row("Finished runs", f"{len(records)}, {hours:.1f} hours of training and validation together"))

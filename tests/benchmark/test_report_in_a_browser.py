@@ -26,12 +26,18 @@ f.onload = () => {{
 </script>"""
 
 
+@pytest.fixture(scope="module")
+def report(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("browser")
+    (folder / "report.html").write_text(page(build(whole_results(folder / "r", users=60))), encoding="utf-8")
+    return folder / "report.html"
+
+
 @pytest.mark.skipif(BROWSER is None, reason="no chromium is installed")
 @pytest.mark.parametrize("width", [390, 1280])
-def test_no_message_and_nothing_too_wide(tmp_path: Path, width: int):
-    (tmp_path / "report.html").write_text(page(build(whole_results(tmp_path / "r", users=60))), encoding="utf-8")
+def test_no_message_and_nothing_too_wide(tmp_path: Path, report: Path, width: int):
     frame = tmp_path / "frame.html"
-    frame.write_text(FRAME.format(url=(tmp_path / "report.html").as_uri(), width=width), encoding="utf-8")
+    frame.write_text(FRAME.format(url=report.as_uri(), width=width), encoding="utf-8")
     command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files"]
     command += ["--enable-logging=stderr", f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=5000"]
     done = subprocess.run(
