@@ -1,26 +1,12 @@
 """Table 4 and its continuation: what one inference of each model costs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from recbole_cocorr.benchmark.cost_columns import COST_COLUMNS
 from recbole_cocorr.benchmark.extra_files import Row
 from recbole_cocorr.benchmark.field import in_field_order, slug
 from recbole_cocorr.benchmark.table_formats import MISSING, Table, row
-
-# column of cost.json -> heading, and how its value is written
-COST_COLUMNS = {
-    "parameters": ("Parameters", "count"),
-    "parameters_without_items": ("without items", "count"),
-    "device_parameters": ("on the device", "count"),
-    "cloud_parameters": ("in the cloud", "count"),
-    "flops": ("FLOPs, one inference", "si"),
-    "flops_products": ("of it matrix products", "si"),
-    "flops_elementwise": ("of it element-wise", "si"),
-    "flops_score": ("FLOPs, scoring", "si"),
-    "flops_per_click": ("FLOPs, one new click", "si"),
-    "peak_bytes": ("Peak memory", "bytes"),
-    "state_bytes": ("State between clicks", "bytes"),
-    "latency_us": ("Latency", "us"),
-}
 
 
 def si(value: float | None, unit: str = "") -> str:
@@ -50,8 +36,16 @@ def cost_value(column: str, value: float | None) -> str:
     return si(value, "B" if kind == "bytes" else "")
 
 
-def cost_table(rows: Sequence[Row], length: int) -> Table:
-    """Table 4: what one inference costs at one length of history."""
+def cost_table(rows: Sequence[Row], length: int, setting: str = "") -> Table:
+    """Table 4: what one inference costs at one length of history.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+    length : int
+    setting : str
+        A sentence on how it was measured, put below the table.
+    """
     at = {r["model"]: r for r in rows if r["L"] == length}
     columns = [c for c in COST_COLUMNS if any(r.get(c) is not None for r in at.values())]
     return Table(
@@ -60,9 +54,10 @@ def cost_table(rows: Sequence[Row], length: int) -> Table:
         header=("Model", *(COST_COLUMNS[c][0] for c in columns)),
         rows=tuple(row(m, *(cost_value(c, at[m].get(c)) for c in columns)) for m in in_field_order(at)),
         notes=(
-            "FLOPs: a multiplication and an addition count as two. B: bytes, k = 1,000. State: what is kept per user "
-            "between two clicks. One new click: the work to read it; for a model that reads its whole history again, "
-            "all of it.",
+            "Device and cloud together, where no other is named. FLOPs: a multiplication and an addition count as two. "
+            "B: bytes, k = 1,000. State: what the device keeps per user between two clicks. One new click: from the "
+            "click to the scores; a model that reads its whole history again does all of that work.",
+            *([setting] if setting else []),
         ),
     )
 
@@ -81,10 +76,18 @@ def length_table(rows: Sequence[Row], column: str) -> Table:
     )
 
 
+_CHEAPEST = (
+    ("flops", "per inference"),
+    ("device_flops", "per inference on the device"),
+    ("flops_per_click", "per new click"),
+    ("device_flops_per_click", "per new click on the device"),
+)
+
+
 def cheapest(rows: Sequence[Row]) -> list[str]:
     """Sentences on who needs the fewest FLOPs at each length, per inference and per new click."""
     result = []
-    for column, what in (("flops", "per inference"), ("flops_per_click", "per new click")):
+    for column, what in _CHEAPEST:
         at: dict[str, list[int]] = {}
         for length in sorted({r["L"] for r in rows}):
             known = {r["model"]: r[column] for r in rows if r["L"] == length and r.get(column) is not None}
@@ -96,3 +99,20 @@ def cheapest(rows: Sequence[Row]) -> list[str]:
             parts = [f"{names} at L = {', '.join(map(str, lengths))}" for names, lengths in at.items()]
             result.append(f"Fewest FLOPs {what}: {'; '.join(parts)}.")
     return result
+
+
+def cost_setting(settings: Mapping[str, Any], machine: Mapping[str, Any]) -> str:
+    """A sentence on the sizes and the machine that cost.json names; empty where it names none."""
+    texts = {
+        "items": "{:,} items",
+        "candidates": "{} candidates scored",
+        "mini_batch_size": "K at most {}",
+        "threads": "latency on {} threads",
+        "repeats": "median of {} runs",
+    }
+    parts = [text.format(settings[key]) for key, text in texts.items() if isinstance(settings.get(key), int)]
+    if settings.get("threads") == 1:
+        parts = [part.replace(" threads", " thread") for part in parts]
+    if machine.get("processor"):
+        parts.append(f"processor: {machine['processor']}")
+    return "; ".join(parts)[:1].upper() + "; ".join(parts)[1:] + "." if parts else ""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from recbole_cocorr.benchmark.cost_columns import COST_COLUMNS
 from recbole_cocorr.benchmark.run_files import read_json
 from recbole_cocorr.errors import UserError
 
@@ -24,7 +25,9 @@ class Extras:
     Attributes
     ----------
     cost : list of dict
-        ``model`` (a label), ``L``, and what was counted: numbers, or None.
+        ``model`` (a label), ``L``, and what was counted: numbers, or None; further keys are left alone.
+    cost_settings, cost_machine : dict
+        How it was counted and where it was timed.
     sweep : list of dict
         ``K``, ``latency_us``, ``batch_latency_us``.
     ablation : list of dict
@@ -36,6 +39,8 @@ class Extras:
     """
 
     cost: list[Row] = field(default_factory=list)
+    cost_settings: Row = field(default_factory=dict)
+    cost_machine: Row = field(default_factory=dict)
     sweep: list[Row] = field(default_factory=list)
     ablation: list[Row] = field(default_factory=list)
     common_share: list[Row] = field(default_factory=list)
@@ -50,15 +55,20 @@ def read_extras(folder: Path) -> Extras:
     UserError
         If one is damaged or of another format version.
     """
-    cost = _read(folder / COST_FILE, COST_FORMAT, "rows", {"model": str, "L": int})
+    cost_path = folder / COST_FILE
+    cost = _read(cost_path, COST_FORMAT, "rows", {"model": str, "L": int})
     for row in cost:
-        for name, value in row.items():
-            if name != "model" and not (value is None or _is_number(value)):
-                raise UserError(f"{folder / COST_FILE} is damaged: {name} of {row['model']!r} is {value!r}, no number")
+        for name in COST_COLUMNS:
+            value = row.get(name)
+            if not (value is None or (_is_number(value) and value >= 0)):
+                raise UserError(f"{cost_path} is damaged: {name} of {row['model']!r} is {value!r}, no number from 0")
+    made = read_json(cost_path, COST_FORMAT) if cost else {}
     ablation_path = folder / ABLATION_FILE
     whose = {"dataset": str, "label": str, "seed": int}
     return Extras(
         cost=cost,
+        cost_settings=_object(cost_path, made, "settings"),
+        cost_machine=_object(cost_path, made, "machine"),
         sweep=_read(folder / SWEEP_FILE, SWEEP_FORMAT, "rows", {"K": int, "latency_us": float}),
         ablation=_read(ablation_path, ABLATION_FORMAT, "rows", {**whose, "variant": str, "metrics": dict}),
         common_share=_read(
@@ -72,6 +82,13 @@ def _read(path: Path, kind: str, key: str, columns: dict[str, type]) -> list[Row
     if not path.is_file():
         return []
     return _check(path, read_json(path, kind).get(key, []), columns)
+
+
+def _object(path: Path, content: Row, key: str) -> Row:
+    value = content.get(key) or {}
+    if not isinstance(value, dict):
+        raise UserError(f"{path} is damaged: {key} is no object")
+    return value
 
 
 def _read_failures(path: Path) -> list[Row]:

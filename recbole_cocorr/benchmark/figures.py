@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from recbole_cocorr.benchmark.comparisons import over_seeds
-from recbole_cocorr.benchmark.cost_tables import COST_COLUMNS
+from recbole_cocorr.benchmark.cost_columns import COST_COLUMNS
 from recbole_cocorr.benchmark.extra_files import Row
 from recbole_cocorr.benchmark.field import Group, in_field_order, slug
 from recbole_cocorr.benchmark.history import HistoryBin

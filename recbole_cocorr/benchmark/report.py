@@ -164,7 +164,7 @@ def _quality(compared: Sequence[tuple[Group, Comparisons]], out: str) -> Section
         "table1",
         "Quality (Table 1)",
         missing="No run was tested.",
-        command=f"python -m recbole_cocorr benchmark --out {out}",
+        command=f"python -m recbole_cocorr benchmark --datasets NAME --out {out}",
     )
     for group, comparisons in compared:
         folded = [tables.significance_table(group, comparisons)] if comparisons.found else []
@@ -185,7 +185,7 @@ def _curves(groups: Sequence[Group], styles: dict[str, Style], out: str) -> Sect
         "curves",
         "Training",
         missing="No run with a validation.",
-        command=f"python -m recbole_cocorr benchmark --out {out}",
+        command=f"python -m recbole_cocorr benchmark --datasets NAME --out {out}",
     )
     for group in groups:
         if pictures := figures.training_curves(group, styles):
@@ -194,17 +194,27 @@ def _curves(groups: Sequence[Group], styles: dict[str, Style], out: str) -> Sect
 
 
 _SHORT = ("flops", "peak_bytes")
-_LONG = ("flops", "peak_bytes", "flops_per_click", "state_bytes", "latency_us")
+_LONG = (
+    "flops",
+    "device_flops",
+    "peak_bytes",
+    "flops_per_click",
+    "device_flops_per_click",
+    "state_bytes",
+    "latency_us",
+    "click_latency_us",
+)
 
 
 def _cost(extras: Extras, styles: dict[str, Style], out: str) -> Section:
-    command = f"python -m recbole_cocorr cost --out {out}"
+    command = f"python -m recbole_cocorr cost --out {out}/cost.json"
     section = Section("cost", "Cost (Table 4, Figure 4)", missing="Not counted yet.", command=command)
     rows = extras.cost
     if not rows:
         return section
     lengths = sorted({r["L"] for r in rows})
-    table = cost_tables.cost_table(rows, 10 if 10 in lengths else lengths[0])
+    setting = cost_tables.cost_setting(extras.cost_settings, extras.cost_machine)
+    table = cost_tables.cost_table(rows, 10 if 10 in lengths else lengths[0], setting)
     section.parts.append(Part("One inference (Table 4)", tables=[table]))
     short = [figures.cost_over_length(rows, c, styles, lambda length: 10 <= length <= 25, log=False) for c in _SHORT]
     if pictures := [p for p in short if p]:
@@ -228,7 +238,7 @@ def _against_flops(groups: Sequence[Group], extras: Extras, styles: dict[str, St
         "front",
         "Quality against FLOPs",
         missing="Needs tested runs, and costs at the L they were trained with.",
-        command=f"python -m recbole_cocorr cost --out {out}",
+        command=f"python -m recbole_cocorr cost --out {out}/cost.json",
     )
     for group in groups:
         if picture := figures.quality_against_flops(group, extras.cost, styles):
@@ -262,7 +272,7 @@ def _history(groups: Sequence[Group], styles: dict[str, Style], out: str) -> Sec
         "history",
         "Quality by length of history",
         missing="No tested run kept the ranks of its users.",
-        command=f"python -m recbole_cocorr benchmark --out {out}",
+        command=f"python -m recbole_cocorr benchmark --datasets NAME --out {out}",
     )
     for group in groups:
         metric = _main_metric(group)

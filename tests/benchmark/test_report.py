@@ -97,7 +97,7 @@ def test_page_holds_every_part(whole):
     _, text = whole
     found = Page(text)
     assert 'class="missing"' not in text
-    assert found.tags.count("svg") == 14
+    assert found.tags.count("svg") == 16
     for words in (
         "Test metrics on amazon-beauty, protocol paper",
         "BERT4Rec keeps its cloze loss",
@@ -105,6 +105,7 @@ def test_page_holds_every_part(whole):
         "CoCorrRec minus each other model",
         "Cost of one inference with L = 10",
         "Up to L = 1000",
+        "12,101 items; 100 candidates scored; K at most 10; latency on 1 thread; median of 50 runs; processor: made up",
         "On the front (ringed)",
         "TTT mini-batch K",
         "by the length of the user's history",
@@ -122,8 +123,8 @@ def test_files_beside_the_page(whole):
     out = folder / "report"
     names = {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()}
     figures = {n for n in names if n.startswith("figures/")}
-    assert len(figures) == 28
-    assert len({n[:-4] for n in figures if n.endswith((".png", ".svg"))}) == 14
+    assert len(figures) == 32
+    assert len({n[:-4] for n in figures if n.endswith((".png", ".svg"))}) == 16
     tables = {Path(n).stem for n in names if n.startswith("tables/")}
     assert {"table1-amazon-beauty-paper", "significance-amazon-beauty-paper", "table4-cost"} <= tables
     assert all(f"tables/{t}.md" in names and f"tables/{t}.tex" in names for t in tables)
@@ -152,8 +153,9 @@ def test_one_run_has_a_report_and_every_missing_part_its_command(tmp_path):
     folder = write_results(tmp_path / "my results", [made_run(users=40)])
     text = page(build(folder))
     found = Page(text)
-    for command in ("cost --out", "sweep --out", "benchmark --ablate correction --out"):
+    for command in ("sweep --out", "benchmark --ablate correction --out"):
         assert f"python -m recbole_cocorr {command} 'my results'" in found.text
+    assert "python -m recbole_cocorr cost --out 'my results'/cost.json" in found.text
     assert text.count('class="missing"') == 4
     assert "<sup>*" not in text and "CoCorrRec minus" not in found.text
 
@@ -162,7 +164,8 @@ def test_parts_without_a_tested_run(tmp_path):
     """Costs alone, sweeps alone."""
     write_cost(tmp_path)
     found = Page(page(build(tmp_path)))
-    assert "Cost of one inference" in found.text and "No run was tested." in found.text
+    assert "Cost of one inference" in found.text
+    assert "No run was tested. python -m recbole_cocorr benchmark --datasets NAME --out" in found.text
     folder = write_results(tmp_path / "sweep", made_sweep(users=30))
     write_sweep(folder)
     assert "Time of one inference over K" in Page(page(build(folder))).text
@@ -252,7 +255,7 @@ def twice(path: Path) -> Path:
         (half_a_file, "cost.json is damaged"),
         (cost_of_another_kind, "is no file of the kind recbole_cocorr.cost"),
         (cost_without_length, "row 0 lacks 'L'"),
-        (cost_of_words, "flops of 'SASRec' is 'many', no number"),
+        (cost_of_words, "flops of 'SASRec' is 'many', no number from 0"),
         (failures_of_another_shape, "its rows are no list"),
         (twice, "has two tested runs with seed 2020"),
     ],

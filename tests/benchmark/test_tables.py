@@ -171,7 +171,7 @@ def test_cost_tables(tmp_path):
     assert [cells[0] for cells in texts(table)] == ["SASRec", "CoCorrRec"]
     assert texts(table)[0][table.header.index("on the device")] == MISSING
     assert len(length_table(rows, "flops").header) == 10
-    assert cheapest(rows)[1] == "Fewest FLOPs per new click: CoCorrRec at L = 10, 15, 20, 25, 50, 100, 200, 500, 1000."
+    assert cheapest(rows)[2] == "Fewest FLOPs per new click: CoCorrRec at L = 10, 15, 20, 25, 50, 100, 200, 500, 1000."
 
 
 def test_sweep_table(tmp_path):
