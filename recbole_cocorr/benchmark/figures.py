@@ -1,5 +1,6 @@
 """The pictures of a results folder. Each has one pair of axes, so that it reads at the width of a phone."""
 
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -95,13 +96,18 @@ def training_curves(group: Group, styles: Styles) -> list[Picture]:
     return pictures
 
 
+APART = 30  # times the cheapest
 _UNITS = {"si": "", "count": "", "bytes": "B", "us": "s"}
 
 
 def cost_over_length(
     rows: Sequence[Row], column: str, styles: Styles, lengths: Callable[[int], bool], log: bool
 ) -> Picture | None:
-    """One cost of every model over the length of the history; None where there are fewer than two lengths."""
+    """One cost of every model over the length of the history; None where there are fewer than two lengths.
+
+    With ``log`` both axes are logarithmic. Without it the vertical one still is where the models lie so far apart that
+    the cheap ones could not be told from zero.
+    """
     kept = [r for r in rows if lengths(r["L"]) and r.get(column) is not None]
     ticks = sorted({r["L"] for r in kept})
     if len(ticks) < 2:
@@ -109,6 +115,8 @@ def cost_over_length(
     kind = COST_COLUMNS[column][1]
     factor = 1e-6 if kind == "us" else 1.0
     models = in_field_order(r["model"] for r in kept)
+    positive = [r[column] for r in kept if r[column] > 0]
+    log_y = log or (bool(positive) and max(positive) > APART * min(positive))
     with settings():
         figure, axes = panel(len(models))
         for model in models:
@@ -116,23 +124,23 @@ def cost_over_length(
             axes.plot(*zip(*points, strict=True), **styles[model].line(), label=model)
         if log:
             axes.set_xscale("log")
+        if log_y:
             log_scale(axes.yaxis, engineering(_UNITS[kind]))
         else:
             axes.set_ylim(bottom=0)
         axes.set_xticks(ticks if len(ticks) < 6 else [t for t in ticks if t in (10, 20, 50, 100, 200, 500, 1000)])
         axes.xaxis.set_major_formatter("{x:g}")
         axes.minorticks_off()
-        if not log:
+        if not log_y:
             axes.yaxis.set_major_formatter(engineering(_UNITS[kind]))
-        scale = " (log)" if log else ""
-        axes.set_xlabel(f"L, clicks of history{scale}")
-        axes.set_ylabel(COST_COLUMNS[column][0] + scale)
+        axes.set_xlabel("L, clicks of history" + " (log)" * log)
+        axes.set_ylabel(textwrap.fill(COST_COLUMNS[column][0] + " (log)" * log_y, 30))
         legend_below(figure, axes)
     span = f"L = {ticks[0]} to {ticks[-1]}"
     return Picture(
         f"cost-{slug(column)}-{'long' if log else 'short'}",
         f"{COST_COLUMNS[column][0]}, of one user, over the length of the history, {span}"
-        + (", both axes logarithmic." if log else "."),
+        + (", both axes logarithmic." if log else ", vertical axis logarithmic." if log_y else "."),
         figure,
     )
 

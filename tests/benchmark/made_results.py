@@ -192,6 +192,7 @@ def write_cost(folder: Path, labels: Sequence[str] = FIELD[1:]) -> None:
                     "peak_bytes": 50_000 + 900 * length + (16 * length**2 if attends else 0),
                     "latency_us": 200 + 3.5 * length * (1 + index / 5),
                     "device_flops": products if label == "CoCorrRec" else products + products // 20,
+                    "device_flops_per_click": 190_000 if label.startswith("CoCorrRec") else products,
                     "click_latency_us": 150.0 if label.startswith("CoCorrRec") else 200 + 3.5 * length,
                     "reads_history_again": not label.startswith("CoCorrRec"),
                     "K": 10 if label.startswith("CoCorrRec") else None,

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 pytest.importorskip("matplotlib")
 
 from recbole_cocorr.benchmark import figures
+from recbole_cocorr.benchmark.cost_columns import COST_COLUMNS
 from recbole_cocorr.benchmark.extra_files import read_extras
 from recbole_cocorr.benchmark.field import FIELD, comparison_groups, sweep_groups
 from recbole_cocorr.benchmark.plot_style import PAGE_COLOURS, inline_svg, save, styles_of
@@ -80,10 +81,15 @@ def test_every_picture_names_its_axes_and_hides_no_data(tmp_path):
     (group,) = comparison_groups(made_field(users=120))
     (longer,) = comparison_groups(made_field(users=60, protocol="full"))
     sweep = sweep_groups(made_sweep(users=60))["amazon-beauty", "paper"]
+    drawn = [column for column, (_, kind) in COST_COLUMNS.items() if kind != "count"]
     pictures = [
         *figures.training_curves(group, styles),
         figures.cost_over_length(extras.cost, "flops", styles, lambda n: n <= 25, log=False),
-        figures.cost_over_length(extras.cost, "latency_us", styles, lambda n: True, log=True),
+        *(
+            figures.cost_over_length(extras.cost, c, styles, lambda n: True, log=True)
+            for c, (_, kind) in COST_COLUMNS.items()
+            if kind != "count"
+        ),
         figures.quality_against_flops(group, extras.cost, styles),
         figures.quality_against_flops(longer, extras.cost, styles),
         figures.sweep_quality(sweep, styles["CoCorrRec"], "beauty"),
@@ -96,8 +102,11 @@ def test_every_picture_names_its_axes_and_hides_no_data(tmp_path):
         (axes,) = picture.figure.axes
         assert axes.get_xlabel() and axes.get_ylabel() and picture.caption.endswith(".")
         assert axes.get_legend() is None  # within the axes it could cover points
-        save(picture.figure, "svg")  # places everything
-        below = axes.get_tightbbox().y0
+        picture.figure.draw_without_rendering()  # places everything
+        inside = axes.get_tightbbox()
+        width, height = picture.figure.bbox.size
+        assert inside.x0 >= -1 and inside.x1 <= width + 1 and inside.y1 <= height + 1, picture.name
+        below = inside.y0
         assert all(legend.get_window_extent().y1 <= below + 1 for legend in picture.figure.legends), picture.name
         for axis in (axes.xaxis, axes.yaxis):
             low, high = sorted(axis.get_view_interval())
@@ -115,6 +124,15 @@ def test_costs_are_drawn_at_their_length_and_in_their_unit(tmp_path):
     expected = [(r["L"], r["latency_us"] * 1e-6) for r in rows if r["model"] == "SASRec" and r["L"] <= 25]
     np.testing.assert_allclose(np.transpose(drawn["SASRec"]), expected)
     assert figures.cost_over_length(rows, "flops", styles, lambda n: n == 10, log=False) is None
+
+
+def test_a_model_far_dearer_than_the_others_hides_none_of_them():
+    rows = [{"model": m, "L": n, "flops": n * f} for m, f in (("DIN", 1e6), ("SASRec", 1e3)) for n in (10, 20)]
+    far = figures.cost_over_length(rows, "flops", styles_of(FIELD), lambda n: True, log=False)
+    near = figures.cost_over_length(rows[:2], "flops", styles_of(FIELD), lambda n: True, log=False)
+    assert (far.figure.axes[0].get_yscale(), near.figure.axes[0].get_yscale()) == ("log", "linear")
+    assert "vertical axis logarithmic" in far.caption and "logarithmic" not in near.caption
+    assert near.figure.axes[0].get_ylim()[0] == 0
 
 
 def test_quality_against_flops_takes_the_costs_of_the_runs_own_length(tmp_path):

@@ -97,7 +97,7 @@ def test_page_holds_every_part(whole):
     _, text = whole
     found = Page(text)
     assert 'class="missing"' not in text
-    assert found.tags.count("svg") == 16
+    assert found.tags.count("svg") == 17
     for words in (
         "Test metrics on amazon-beauty, protocol paper",
         "BERT4Rec keeps its cloze loss",
@@ -123,8 +123,8 @@ def test_files_beside_the_page(whole):
     out = folder / "report"
     names = {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()}
     figures = {n for n in names if n.startswith("figures/")}
-    assert len(figures) == 32
-    assert len({n[:-4] for n in figures if n.endswith((".png", ".svg"))}) == 16
+    assert len(figures) == 34
+    assert len({n[:-4] for n in figures if n.endswith((".png", ".svg"))}) == 17
     tables = {Path(n).stem for n in names if n.startswith("tables/")}
     assert {"table1-amazon-beauty-paper", "significance-amazon-beauty-paper", "table4-cost"} <= tables
     assert all(f"tables/{t}.md" in names and f"tables/{t}.tex" in names for t in tables)
