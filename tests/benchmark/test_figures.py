@@ -81,7 +81,6 @@ def test_every_picture_names_its_axes_and_hides_no_data(tmp_path):
     (group,) = comparison_groups(made_field(users=120))
     (longer,) = comparison_groups(made_field(users=60, protocol="full"))
     sweep = sweep_groups(made_sweep(users=60))["amazon-beauty", "paper"]
-    drawn = [column for column, (_, kind) in COST_COLUMNS.items() if kind != "count"]
     pictures = [
         *figures.training_curves(group, styles),
         figures.cost_over_length(extras.cost, "flops", styles, lambda n: n <= 25, log=False),
@@ -103,10 +102,10 @@ def test_every_picture_names_its_axes_and_hides_no_data(tmp_path):
         assert axes.get_xlabel() and axes.get_ylabel() and picture.caption.endswith(".")
         assert axes.get_legend() is None  # within the axes it could cover points
         picture.figure.draw_without_rendering()  # places everything
-        inside = axes.get_tightbbox()
-        width, height = picture.figure.bbox.size
-        assert inside.x0 >= -1 and inside.x1 <= width + 1 and inside.y1 <= height + 1, picture.name
-        below = inside.y0
+        for shown in (axes, axes.xaxis.label, axes.yaxis.label):
+            box, page = shown.get_window_extent(), picture.figure.bbox.padded(1)
+            assert page.contains(box.x0, box.y0) and page.contains(box.x1, box.y1), picture.name
+        below = axes.get_tightbbox().y0
         assert all(legend.get_window_extent().y1 <= below + 1 for legend in picture.figure.legends), picture.name
         for axis in (axes.xaxis, axes.yaxis):
             low, high = sorted(axis.get_view_interval())
