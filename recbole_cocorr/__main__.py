@@ -12,9 +12,9 @@ from recbole_cocorr.cli import report_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, or 2 after an error that the user can mend."""
     from recbole_cocorr.benchmark import cli as benchmark
+    from recbole_cocorr.benchmark import report_cli
     from recbole_cocorr.benchmark import sweep_cli as sweep
     from recbole_cocorr.benchmark.cost import cli as cost
-    from recbole_cocorr.benchmark import report_cli
     from recbole_cocorr.data.convert import cli as convert
     from recbole_cocorr.model import released_cli
 

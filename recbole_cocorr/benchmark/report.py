@@ -247,7 +247,7 @@ def _against_flops(groups: Sequence[Group], extras: Extras, styles: dict[str, St
 
 
 def _sweep(records: Sequence[RunRecord], extras: Extras, style: Style, out: str) -> Section:
-    command = f"python -m recbole_cocorr sweep --out {out}"
+    command = f"python -m recbole_cocorr sweep --datasets NAME --out {out}"
     section = Section("sweep", "TTT mini-batch K (Figure 6)", missing="Not swept yet.", command=command)
     time = figures.sweep_time(extras.sweep, style)
     sweeps = sweep_groups(records)
@@ -327,7 +327,7 @@ def _ablation(extras: Extras, styles: dict[str, Style], out: str) -> Section:
         "ablation",
         "Is the correction personal?",
         missing="Not evaluated yet.",
-        command=f"python -m recbole_cocorr benchmark --ablate correction --out {out}",
+        command=f"python -m recbole_cocorr benchmark --ablate correction --datasets NAME --out {out}",
     )
     for dataset in sorted({r["dataset"] for r in extras.ablation}):
         picture = figures.correction_ablation(extras.ablation, dataset, styles)

@@ -153,7 +153,7 @@ def test_one_run_has_a_report_and_every_missing_part_its_command(tmp_path):
     folder = write_results(tmp_path / "my results", [made_run(users=40)])
     text = page(build(folder))
     found = Page(text)
-    for command in ("sweep --out", "benchmark --ablate correction --out"):
+    for command in ("sweep --datasets NAME --out", "benchmark --ablate correction --datasets NAME --out"):
         assert f"python -m recbole_cocorr {command} 'my results'" in found.text
     assert "python -m recbole_cocorr cost --out 'my results'/cost.json" in found.text
     assert text.count('class="missing"') == 4
