@@ -12,6 +12,7 @@ from recbole_cocorr.cli import report_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, or 2 after an error that the user can mend."""
     from recbole_cocorr.benchmark import cli as benchmark
+    from recbole_cocorr.benchmark import report_cli
     from recbole_cocorr.benchmark import sweep_cli as sweep
     from recbole_cocorr.benchmark.cost import cli as cost
     from recbole_cocorr.data.convert import cli as convert
@@ -27,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     convert.add_parser(commands)
     released_cli.add_parser(commands)
     cost.add_parser(commands)
+    report_cli.add_parser(commands)
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["run"]:
         return run_main(arguments[1:])
