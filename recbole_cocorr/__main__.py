@@ -12,6 +12,7 @@ from recbole_cocorr.cli import report_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, or 2 after an error that the user can mend."""
     from recbole_cocorr.benchmark import cli as benchmark
+    from recbole_cocorr.benchmark import correct_cli as correct
     from recbole_cocorr.benchmark import report_cli
     from recbole_cocorr.benchmark import sweep_cli as sweep
     from recbole_cocorr.benchmark.cost import cli as cost
@@ -25,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     run.set_defaults(func=None)
     benchmark.add_parser(commands)
     sweep.add_parser(commands)
+    correct.add_parser(commands)
     convert.add_parser(commands)
     released_cli.add_parser(commands)
     cost.add_parser(commands)
