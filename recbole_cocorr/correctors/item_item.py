@@ -214,6 +214,14 @@ def _nearest(together: sparse.csr_matrix, l2: float, neighbours: int) -> tuple[n
     return near, count
 
 
+def _entries(matrix: sparse.csr_matrix, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the rows' entries in the matrix's arrays, and which of ``rows`` each belongs to."""
+    start, length = matrix.indptr[rows], matrix.indptr[rows + 1] - matrix.indptr[rows]
+    owner = np.repeat(np.arange(len(rows)), length)
+    before = np.cumsum(length) - length
+    return np.arange(len(owner)) + np.repeat(start - before, length), owner
+
+
 def _solve(together: sparse.csr_matrix, near: np.ndarray, count: np.ndarray, l2: float) -> sparse.csr_matrix:
     """B: for each item the ridge regression on its neighbours."""
     n_items = together.shape[0]
@@ -230,11 +238,10 @@ def _solve(together: sparse.csr_matrix, near: np.ndarray, count: np.ndarray, l2:
         for row, item in enumerate(batch):
             ids = near[item, : count[item]]
             place[ids] = np.arange(len(ids))
-            for at, other in enumerate(ids):
-                a, b = together.indptr[other], together.indptr[other + 1]
-                to = place[together.indices[a:b]]
-                known = to >= 0
-                left[row, at, to[known]] = together.data[a:b][known]
+            flat, owner = _entries(together, ids)
+            to = place[together.indices[flat]]
+            known = to >= 0
+            left[row, owner[known], to[known]] = together.data[flat[known]]
             a, b = together.indptr[item], together.indptr[item + 1]
             to = place[together.indices[a:b]]
             known = to >= 0
