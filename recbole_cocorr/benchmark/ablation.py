@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from recbole_cocorr.benchmark.correct import another
+from recbole_cocorr.benchmark.extra_files import ABLATION_FILE, ABLATION_FORMAT
 from recbole_cocorr.benchmark.plan import RunSpec
 from recbole_cocorr.benchmark.run_files import FORMAT_VERSION, RUN_FILE, RunRecord, read_run
 from recbole_cocorr.benchmark.worker import MODEL_FILE
@@ -24,8 +25,6 @@ from recbole_cocorr.layers import Correction
 from recbole_cocorr.model.cocorrrec import CoCorrRec
 from recbole_cocorr.model.factory import build_model
 
-ABLATION_FILE = "ablation.json"
-ABLATION_FORMAT = "recbole_cocorr.ablation"
 STALE = (1, 2, 5)
 
 

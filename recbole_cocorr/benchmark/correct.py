@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from recbole_cocorr.benchmark.environment import machine, versions
+from recbole_cocorr.benchmark.extra_files import CORRECTORS_FILE, CORRECTORS_FORMAT
 from recbole_cocorr.benchmark.plan import RunSpec
 from recbole_cocorr.benchmark.run_files import FORMAT_VERSION, RUN_FILE, RunRecord, read_run
 from recbole_cocorr.benchmark.worker import MODEL_FILE
@@ -25,8 +26,6 @@ from recbole_cocorr.model.factory import build_model
 from recbole_cocorr.model.fast_layers import use_fast_layers
 from recbole_cocorr.model.scoring import find_scorer
 
-CORRECTORS_FILE = "correctors.json"
-CORRECTORS_FORMAT = "recbole_cocorr.correctors"
 STALE = (1, 2, 5)
 
 

@@ -1,4 +1,4 @@
-"""What other commands leave in a results folder beside the runs: costs, sweep timings, ablation, failures."""
+"""What other commands leave in a results folder beside the runs: costs, timings, ablation, correctors, failures."""
 
 import json
 import math
@@ -13,6 +13,7 @@ from recbole_cocorr.errors import UserError
 COST_FILE, COST_FORMAT = "cost.json", "recbole_cocorr.cost"
 SWEEP_FILE, SWEEP_FORMAT = "sweep.json", "recbole_cocorr.sweep"
 ABLATION_FILE, ABLATION_FORMAT = "ablation.json", "recbole_cocorr.ablation"
+CORRECTORS_FILE, CORRECTORS_FORMAT = "correctors.json", "recbole_cocorr.correctors"
 FAILURES_FILE = "failures.json"
 
 Row = dict[str, Any]
@@ -34,6 +35,8 @@ class Extras:
         ``dataset``, ``label``, ``seed``, ``variant``, ``metrics``.
     common_share : list of dict
         ``dataset``, ``label``, ``seed``, and the shares ``attention`` and ``bias``.
+    correctors : list of dict
+        ``dataset``, ``label``, ``seed``, ``variant``, ``metrics``: the test items under the cloud's item-item scores.
     failures : list of dict
         ``run``, ``error``.
     """
@@ -44,6 +47,7 @@ class Extras:
     sweep: list[Row] = field(default_factory=list)
     ablation: list[Row] = field(default_factory=list)
     common_share: list[Row] = field(default_factory=list)
+    correctors: list[Row] = field(default_factory=list)
     failures: list[Row] = field(default_factory=list)
 
 
@@ -74,6 +78,13 @@ def read_extras(folder: Path) -> Extras:
         common_share=_read(
             ablation_path, ABLATION_FORMAT, "common_share", {**whose, "attention": float, "bias": float}
         ),
+        correctors=[
+            row
+            for row in _read(
+                folder / CORRECTORS_FILE, CORRECTORS_FORMAT, "rows", {**whose, "variant": str, "metrics": dict}
+            )
+            if not row["variant"].startswith("valid ")
+        ],
         failures=_read_failures(folder / FAILURES_FILE),
     )
 

@@ -282,7 +282,9 @@ def quality_by_history(group: Group, bins: dict[str, list[HistoryBin]], styles: 
     )
 
 
-def correction_ablation(rows: Sequence[Row], dataset: str, styles: Styles, metric: str = "ndcg@10") -> Picture | None:
+def correction_ablation(
+    rows: Sequence[Row], dataset: str, styles: Styles, metric: str = "ndcg@10", name: str = "ablation"
+) -> Picture | None:
     """A metric under each correction: a small dot per seed, a big one for their mean."""
     rows = [r for r in rows if r["dataset"] == dataset and metric in r["metrics"]]
     if not rows:
@@ -310,8 +312,7 @@ def correction_ablation(rows: Sequence[Row], dataset: str, styles: Styles, metri
         if len(models) > 1:
             legend_below(figure, axes)
     return Picture(
-        f"ablation-{slug(dataset)}",
-        f"Test {metric_title(metric)} of one checkpoint under other corrections, {dataset}. Small dots: seeds; big "
-        "ones: their mean.",
+        f"{name}-{slug(dataset)}",
+        f"Test {metric_title(metric)} under each correction, {dataset}. Small dots: seeds; big ones: their mean.",
         figure,
     )

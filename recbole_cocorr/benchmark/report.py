@@ -104,7 +104,13 @@ def read_folder(folder: str | Path) -> tuple[list[RunRecord], Extras]:
     only_costs = not (folder / PLAN_FILE).is_file() and (folder / COST_FILE).is_file()
     records = [] if only_costs else read_results(folder)
     extras = read_extras(folder)
-    if any(record.test is not None for record in records) or extras.cost or extras.sweep or extras.ablation:
+    if (
+        any(record.test is not None for record in records)
+        or extras.cost
+        or extras.sweep
+        or extras.ablation
+        or extras.correctors
+    ):
         return records, extras
     if not records:
         failed = f" ({len(extras.failures)} failed, see failures.json)" if extras.failures else ""
@@ -140,7 +146,12 @@ def build(folder: str | Path, reference: str = REFERENCE) -> Report:
         raise UserError(f"no tested run in {folder} has the label {reference!r}; there are {', '.join(sorted(labels))}")
     compared = [(group, compare_with_each(group, reference, metric_columns(group))) for group in groups]
     styles = styles_of(
-        [*labels, *(r["model"] for r in extras.cost), *(r["label"] for r in extras.ablation), "CoCorrRec"]
+        [
+            *labels,
+            *(r["model"] for r in extras.cost),
+            *(r["label"] for r in [*extras.ablation, *extras.correctors]),
+            "CoCorrRec",
+        ]
     )
     out = shlex.quote(folder.name or str(folder))
     sections = [
@@ -151,6 +162,7 @@ def build(folder: str | Path, reference: str = REFERENCE) -> Report:
         _sweep(records, extras, styles["CoCorrRec"], out),
         _history(groups, styles, out),
         _ablation(extras, styles, out),
+        _correctors(extras, styles, out),
         Section("methods", "Methods", [Part(text=methods(records, groups, compared))]),
         provenance_section(records, extras),
     ]
@@ -333,6 +345,21 @@ def _ablation(extras: Extras, styles: dict[str, Style], out: str) -> Section:
         picture = figures.correction_ablation(extras.ablation, dataset, styles)
         section.parts.append(
             Part(dataset, pictures=[picture] if picture else [], tables=[tables.ablation_table(extras, dataset)])
+        )
+    return section
+
+
+def _correctors(extras: Extras, styles: dict[str, Style], out: str) -> Section:
+    section = Section(
+        "correctors",
+        "What the cloud's item-item scores are worth",
+        missing="Not evaluated yet.",
+        command=f"python -m recbole_cocorr correct {out}",
+    )
+    for dataset in sorted({r["dataset"] for r in extras.correctors}):
+        picture = figures.correction_ablation(extras.correctors, dataset, styles, name="correctors")
+        section.parts.append(
+            Part(dataset, pictures=[picture] if picture else [], tables=[tables.correctors_table(extras, dataset)])
         )
     return section
 

@@ -1,4 +1,4 @@
-"""The tables of a results folder: Table 1, significance, Figure 6 in digits, history length, correction ablation."""
+"""The tables of a results folder: Table 1, significance, Figure 6 in digits, history length, corrections."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -160,7 +160,36 @@ def history_table(group: Group, bins: dict[str, list[HistoryBin]], metric: str) 
 
 def ablation_table(extras: Extras, dataset: str) -> Table:
     """Is the correction personal? One checkpoint with its own correction, none, a stale one, another user's."""
-    rows = [r for r in extras.ablation if r["dataset"] == dataset]
+    notes = []
+    for label in in_field_order(r["label"] for r in extras.common_share if r["dataset"] == dataset):
+        shares = [r for r in extras.common_share if (r["dataset"], r["label"]) == (dataset, label)]
+        attention, bias = (f"{100 * np.mean([r[name] for r in shares]):.1f}%" for name in ("attention", "bias"))
+        notes.append(
+            f"{label}: {attention} of the correction of the attention and {bias} of that of the bias are common to all "
+            "users."
+        )
+    return _by_variant(
+        extras.ablation,
+        dataset,
+        f"ablation-{slug(dataset)}",
+        f"One checkpoint under other corrections, {dataset}",
+        notes,
+    )
+
+
+def correctors_table(extras: Extras, dataset: str) -> Table:
+    """Every model with the same cloud scores: the user's own, none, stale ones, another user's."""
+    return _by_variant(
+        extras.correctors,
+        dataset,
+        f"correctors-{slug(dataset)}",
+        f"Each model with the cloud's item-item scores, {dataset}",
+        ["What the item-item scores are worth alone is the same for every model, but for the seed's candidates."],
+    )
+
+
+def _by_variant(every: Sequence[Row], dataset: str, name: str, caption: str, notes: Sequence[str]) -> Table:
+    rows = [r for r in every if r["dataset"] == dataset]
     metrics = list(dict.fromkeys(m for r in rows for m in r["metrics"]))
     variants = variant_order(r["variant"] for r in rows)
     result = []
@@ -170,17 +199,9 @@ def ablation_table(extras: Extras, dataset: str) -> Table:
             if mine:
                 cells = (mean_and_deviation([m[name] for m in mine if name in m]) for name in metrics)
                 result.append(row(label, variant, *cells, str(len(mine))))
-    notes = []
-    for label in in_field_order(r["label"] for r in extras.common_share if r["dataset"] == dataset):
-        shares = [r for r in extras.common_share if (r["dataset"], r["label"]) == (dataset, label)]
-        attention, bias = (f"{100 * np.mean([r[name] for r in shares]):.1f}%" for name in ("attention", "bias"))
-        notes.append(
-            f"{label}: {attention} of the correction of the attention and {bias} of that of the bias are common to all "
-            "users."
-        )
     return Table(
-        name=f"ablation-{slug(dataset)}",
-        caption=f"One checkpoint under other corrections, {dataset}",
+        name=name,
+        caption=caption,
         header=("Model", "Correction", *(metric_title(m) for m in metrics), "Seeds"),
         rows=tuple(result),
         notes=tuple(notes),

@@ -231,6 +231,16 @@ def write_ablation(folder: Path, label: str = "CoCorrRec", seeds: Sequence[int] 
     write_json(folder / "ablation.json", "recbole_cocorr.ablation", rows=rows, common_share=share)
 
 
+def write_correctors(folder: Path, labels: Sequence[str] = ("GRU4Rec", "CoCorrRec (w/o GCN)")) -> None:
+    """Write ``correctors.json``: rows as the ablation's, of several models."""
+    rows = []
+    for label in labels:
+        write_ablation(folder, label)
+        rows += json.loads((folder / "ablation.json").read_text())["rows"]
+    (folder / "ablation.json").unlink()
+    write_json(folder / "correctors.json", "recbole_cocorr.correctors", rows=rows)
+
+
 def write_failures(folder: Path, error: str = "a score is NaN") -> None:
     """Write ``failures.json``."""
     (folder / "failures.json").write_text(json.dumps([{"run": "sasrec-2021", "error": error}]))
@@ -241,6 +251,7 @@ def whole_results(folder: Path, **changes: Any) -> Path:
     write_results(folder, made_field(**changes) + made_sweep(**changes))
     write_cost(folder)
     write_sweep(folder)
+    write_correctors(folder)
     write_ablation(folder)
     write_failures(folder)
     return folder

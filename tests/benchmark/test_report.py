@@ -97,7 +97,7 @@ def test_page_holds_every_part(whole):
     _, text = whole
     found = Page(text)
     assert 'class="missing"' not in text
-    assert found.tags.count("svg") == 17
+    assert found.tags.count("svg") == 18
     for words in (
         "Test metrics on amazon-beauty, protocol paper",
         "BERT4Rec keeps its cloze loss",
@@ -156,7 +156,7 @@ def test_one_run_has_a_report_and_every_missing_part_its_command(tmp_path):
     for command in ("sweep --datasets NAME --out", "benchmark --ablate correction --datasets NAME --out"):
         assert f"python -m recbole_cocorr {command} 'my results'" in found.text
     assert "python -m recbole_cocorr cost --out 'my results'/cost.json" in found.text
-    assert text.count('class="missing"') == 4
+    assert text.count('class="missing"') == 5
     assert "<sup>*" not in text and "CoCorrRec minus" not in found.text
 
 

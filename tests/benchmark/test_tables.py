@@ -10,6 +10,7 @@ from recbole_cocorr.benchmark.field import comparison_groups, sweep_groups
 from recbole_cocorr.benchmark.table_formats import MISSING
 from recbole_cocorr.benchmark.tables import (
     ablation_table,
+    correctors_table,
     p_value,
     results_table,
     significance_table,
@@ -19,7 +20,15 @@ from recbole_cocorr.benchmark.tables import (
 )
 from recbole_cocorr.evaluation.ranking import per_row
 from recbole_cocorr.evaluation.significance import holm
-from tests.benchmark.made_results import made_field, made_run, made_sweep, write_ablation, write_cost, write_sweep
+from tests.benchmark.made_results import (
+    made_field,
+    made_run,
+    made_sweep,
+    write_ablation,
+    write_cost,
+    write_json,
+    write_sweep,
+)
 
 PAPER = ["gauc", "ndcg@5", "ndcg@10", "ndcg@20", "hit@5", "hit@10", "hit@20"]
 
@@ -202,3 +211,15 @@ def test_order_of_variants():
         "another user's",
         "zero",
     ]
+
+
+def test_correctors_table(tmp_path):
+    """The same rows as the ablation's, without those of the validation items."""
+    write_ablation(tmp_path)
+    rows = read_extras(tmp_path).ablation
+    of_valid = [{**rows[0], "variant": "valid own"}]
+    write_json(tmp_path / "correctors.json", "recbole_cocorr.correctors", rows=rows + of_valid)
+    extras = read_extras(tmp_path)
+    found = correctors_table(extras, "amazon-beauty")
+    assert found.rows == ablation_table(extras, "amazon-beauty").rows and len(found.rows) > 1
+    assert found.name == "correctors-amazon-beauty"
