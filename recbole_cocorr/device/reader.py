@@ -33,6 +33,9 @@ class Reader:
         self.recurrent = artifact.initial_state is not None
         self._every = artifact.manifest.mini_batch
         self._width = artifact.manifest.width
+        self._window = artifact.manifest.window if "window" in artifact.manifest.graphs else None
+        # Clicks that were read without making their state, which few ask for.
+        self._unread: list[int] = []
         if self.recurrent:
             self._bind()
         else:
@@ -65,15 +68,23 @@ class Reader:
 
     def state(self) -> np.ndarray:
         """The state after the last click; empty for a model that keeps none."""
-        return self._states[self._now].copy() if self.recurrent else np.zeros(0, np.float32)
+        return self._current().copy() if self.recurrent else np.zeros(0, np.float32)
+
+    def _current(self) -> np.ndarray:
+        if self._unread:
+            rows, self._unread = self._unread, []
+            self._go_on(rows, 0, self.artifact.initial_state)
+        return self._states[self._now]
 
     def set_state(self, state: np.ndarray) -> None:
         """Go on from a state."""
         if self.recurrent:
-            self._states[self._now][...] = state
+            self._states[self._now][...], self._unread = state, []
 
     def click(self, row: int, clicks: int) -> np.ndarray:
         """User vector [d] after one more click on ``row``, ``clicks`` having been read."""
+        if self._unread:
+            self._current()
         now, vector, table = self._now, self._item[0], self.artifact.items
         if table.scales is None:
             vector[...] = table.rows[row]
@@ -101,11 +112,16 @@ class Reader:
         if not self.recurrent:
             (user,) = self.artifact.graph("prefill").run(None, {"items": self._vectors(rows)})
             return self._finite(user[0])
+        if len(rows) == self._window:
+            (user,) = self.artifact.graph("window").run(None, {"items": self._vectors(rows)})
+            user = self._finite(user[0])
+            self._unread = list(rows)
+            return user
         return self._go_on(rows, 0, self.artifact.initial_state)
 
     def go_on(self, rows: list[int], clicks: int) -> np.ndarray:
         """User vector [d] after the clicks ``rows``, ``clicks`` having been read before."""
-        return self._go_on(rows, clicks, self._states[self._now])
+        return self._go_on(rows, clicks, self._current())
 
     def _go_on(self, rows: list[int], clicks: int, state: np.ndarray) -> np.ndarray:
         graph = self.artifact.graph("prefill")
@@ -125,14 +141,14 @@ class Reader:
             user, state = graph.run(None, feed)
             at += len(part)
         user = self._finite(user[0])
-        self._states[self._now][...] = state
+        self._states[self._now][...], self._unread = state, []
         return user
 
     def correct(self, row: int, clicks: int, correction: Correction) -> np.ndarray:
         """User vector [d] of the last click, on ``row``, with a correction."""
         feed = {
             "item": self._vectors([row]),
-            "state": self._states[self._now],
+            "state": self._current(),
             "slot": np.array((clicks - 1) % self._every),
             "attention": correction.attention,
             "bias": correction.bias,
