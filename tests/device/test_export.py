@@ -251,7 +251,7 @@ def test_the_graphs_share_their_weights(written):
                 large.append((int(place["offset"]), int(place["length"])))
             else:
                 assert len(tensor.raw_data) < 1024
-    ends = {offset: length for offset, length in large}
+    ends = dict(large)
     assert len(large) > len(ends) > 1
     assert all(offset % 64 == 0 for offset in ends)
     assert (
