@@ -1,6 +1,8 @@
 """The graphs of an artifact, run over one user's state."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import onnxruntime
@@ -34,6 +36,7 @@ class Reader:
         self._every = artifact.manifest.mini_batch
         self._width = artifact.manifest.width
         self._window = artifact.manifest.window if "window" in artifact.manifest.graphs else None
+        self._read_window: Callable[[], None] | None = None
         # Clicks that were read without making their state, which few ask for.
         self._unread: list[int] = []
         if self.recurrent:
@@ -65,6 +68,15 @@ class Reader:
             binding.bind_ortvalue_output(outputs[1], states[after])
             self._bindings.append(binding)
         self._run = graph.run_with_iobinding
+
+    def _bind_window(self) -> None:
+        graph = self.artifact.graph("window")
+        self._grid = np.zeros((self._window, self._width), np.float32)
+        binding = graph.io_binding()
+        binding.bind_ortvalue_input("items", onnxruntime.OrtValue.ortvalue_from_numpy(self._grid))
+        output = graph.get_outputs()[0].name
+        binding.bind_ortvalue_output(output, onnxruntime.OrtValue.ortvalue_from_numpy(self._out))
+        self._read_window = partial(graph.run_with_iobinding, binding)
 
     def state(self) -> np.ndarray:
         """The state after the last click; empty for a model that keeps none."""
@@ -113,8 +125,11 @@ class Reader:
             (user,) = self.artifact.graph("prefill").run(None, {"items": self._vectors(rows)})
             return self._finite(user[0])
         if len(rows) == self._window:
-            (user,) = self.artifact.graph("window").run(None, {"items": self._vectors(rows)})
-            user = self._finite(user[0])
+            if self._read_window is None:
+                self._bind_window()
+            self._grid[...] = self._vectors(rows)
+            self._read_window()
+            user = self._finite(self._out[0])
             self._unread = list(rows)
             return user
         return self._go_on(rows, 0, self.artifact.initial_state)
