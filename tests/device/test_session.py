@@ -449,3 +449,13 @@ def test_two_sessions_of_one_artifact_do_not_meet(written):
         second.click(TOKENS[b])
     assert_close(first.user_vector, reference(model, rows))
     assert_close(second.user_vector, reference(model, others))
+
+
+def test_a_state_that_is_set_takes_the_place_of_one_that_is_not_made_yet(written):
+    artifact = Session.open(written(mini_batch_size=WINDOW)[1]).artifact
+    first, second = Reader(artifact), Reader(artifact)
+    first.from_start(clicks(WINDOW))
+    second.go_on(clicks(4, 1), 0)
+    first.set_state(second.state())
+    assert np.array_equal(first.state(), second.state())
+    assert np.array_equal(first.click(3, 4), second.click(3, 4))
