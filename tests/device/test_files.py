@@ -371,6 +371,23 @@ def test_a_damaged_vocabulary_never_crashes_or_hangs(data):
             assert "the item vocabulary is damaged" in str(error)
 
 
+def test_a_look_up_ends_where_no_slot_is_empty():
+    arrays, probes = build_vocabulary(["[PAD]", *(f"t{i}" for i in range(20))])
+    vocabulary = Vocabulary(**arrays, probes=probes)
+
+    class Full:
+        read = 0
+
+        def __getitem__(self, slot):
+            self.read += 1
+            assert self.read <= probes, "a look-up reads no more slots than the manifest says"
+            return 1 + slot % 20
+
+    vocabulary._index = Full()
+    assert vocabulary.row("nobody") == 0
+    assert vocabulary._index.read == probes
+
+
 def test_a_token_that_stands_twice():
     with pytest.raises(UserError, match="the item token 'b' stands more than once"):
         build_vocabulary(["[PAD]", "a", "b", "c", "b"])
