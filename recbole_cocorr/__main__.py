@@ -17,6 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from recbole_cocorr.benchmark import sweep_cli as sweep
     from recbole_cocorr.benchmark.cost import cli as cost
     from recbole_cocorr.data.convert import cli as convert
+    from recbole_cocorr.device import cli as device
     from recbole_cocorr.model import released_cli
 
     parser = argparse.ArgumentParser(prog="python -m recbole_cocorr", description=__doc__)
@@ -31,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     released_cli.add_parser(commands)
     cost.add_parser(commands)
     report_cli.add_parser(commands)
+    device.add_parser(commands)
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["run"]:
         return run_main(arguments[1:])

@@ -1,0 +1,29 @@
+"""The trained model on a device: numpy and onnxruntime are all that is needed to run it.
+
+Names are looked up when they are asked for, so that writing an artifact, which needs torch, and running one do not
+import each other.
+"""
+
+from importlib import import_module
+from typing import Any
+
+_NAMES = {
+    "Session": "session",
+    "Ranking": "ranking",
+    "Correction": "correction",
+    "Upload": "correction",
+    "update_catalogue": "catalogue",
+    "verify": "artifact",
+}
+
+__all__ = ["Correction", "Ranking", "Session", "Upload", "update_catalogue", "verify"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NAMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_NAMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_NAMES})

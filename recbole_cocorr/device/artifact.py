@@ -1,0 +1,147 @@
+"""An artifact on the disk, opened: its manifest, its mapped arrays and its graphs."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from recbole_cocorr.device.arrays import check_size, digest_of, digest_of_file, open_array
+from recbole_cocorr.device.manifest import read_manifest
+from recbole_cocorr.device.table import ItemTable
+from recbole_cocorr.device.vocabulary import Vocabulary
+from recbole_cocorr.errors import UserError
+
+# Inputs of each graph, in order; "sequence" is the prefill of a model without mini-batches.
+_INPUTS = {
+    "step": ["item", "state", "slot"],
+    "fold": ["state"],
+    "prefill": ["items", "state", "start", "stop"],
+    "correct": ["item", "state", "slot", "attention", "bias"],
+    "window": ["items"],
+    "targets": ["items"],
+}
+
+
+class Artifact:
+    """An opened device artifact.
+
+    Parameters
+    ----------
+    directory : str or os.PathLike
+    threads : int
+        Threads of ONNX Runtime. One click is too little work for more than one.
+
+    Attributes
+    ----------
+    manifest : Manifest
+    items : ItemTable
+        e_i, what a click reads.
+    targets : ItemTable
+        phi(e_i), what a candidate is scored with; the same table where phi is the identity.
+    vocabulary : Vocabulary
+    initial_state : numpy.ndarray of float32 or None
+
+    Raises
+    ------
+    UserError
+        If the folder is no artifact, or damaged; the item table's contents are checked by :func:`verify` alone.
+    """
+
+    def __init__(self, directory: str | os.PathLike, threads: int = 1):
+        self.folder = Path(directory)
+        self.manifest = read_manifest(self.folder)
+        self.threads = threads
+        arrays = {name: open_array(self.folder, entry) for name, entry in self.manifest.arrays.items()}
+        self.items = ItemTable(arrays["item_vectors"], arrays.get("item_scales"))
+        self.targets = self.items
+        if "target_vectors" in arrays:
+            self.targets = ItemTable(arrays["target_vectors"], arrays.get("target_scales"))
+        tokens = (arrays[name] for name in ("token_bytes", "token_offsets", "token_index"))
+        self.vocabulary = Vocabulary(*tokens, self.manifest.probes)
+        self.upload_norm = arrays.get("upload_norm")
+        self.initial_state = arrays.get("state")
+        for name in ("state", "upload_norm", "weights"):  # small, and every session starts from them
+            entry = self.manifest.arrays.get(name)
+            if entry and digest_of(memoryview(arrays[name].reshape(-1).view(np.uint8))) != entry.blake2b:
+                raise UserError(f"{self.folder / entry.file} is damaged: it does not match its checksum")
+        for entry in self.manifest.graphs.values():
+            check_size(self.folder, entry)
+        self._graphs: dict[str, onnxruntime.InferenceSession] = {}
+
+    def graph(self, name: str) -> onnxruntime.InferenceSession:
+        """A graph, ready to run; made when it is first asked for.
+
+        Raises
+        ------
+        UserError
+            If the artifact has no such graph, or its file is damaged.
+        """
+        if name not in self._graphs:
+            if name not in self.manifest.graphs:
+                raise UserError(f"{self.folder} has no graph {name!r}")
+            self._graphs[name] = self._load(name)
+        return self._graphs[name]
+
+    def inputs(self, name: str) -> list[str]:
+        """The names of a graph's inputs."""
+        m = self.manifest
+        inputs = _INPUTS[name]
+        if m.mini_batch is None:
+            inputs = [i for i in inputs if i not in ("slot", "start", "stop")]
+        return [i for i in inputs if i != "state"] if "state" not in m.arrays else inputs
+
+    def _load(self, name: str) -> onnxruntime.InferenceSession:
+        entry = self.manifest.graphs[name]
+        path = self.folder / entry.file
+        if digest_of(path.read_bytes()) != entry.blake2b:
+            raise UserError(f"{path} is damaged: it does not match its checksum")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = self.threads
+        options.log_severity_level = 3
+        try:
+            session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's exceptions have no class in common
+            reason = str(error).partition("\n")[0][:200]
+            raise UserError(f"{path} is no graph that ONNX Runtime reads: {reason}") from None
+        found = {i.name: i.shape for i in session.get_inputs()}
+        if list(found) != self.inputs(name):
+            raise UserError(f"the graph {name!r} of {self.folder} reads {list(found)}, not {self.inputs(name)}")
+        wanted = self._shapes(name)
+        for key, shape in found.items():
+            fits = len(shape) == len(wanted[key])
+            # A size that is free has a name.
+            if not fits or any(isinstance(n, int) and n != w for n, w in zip(shape, wanted[key], strict=True)):
+                raise UserError(f"the graph {name!r} of {self.folder} reads {key} {shape}, not {wanted[key]}")
+        return session
+
+    def _shapes(self, name: str) -> dict[str, list[int | None]]:
+        m = self.manifest
+        clicks = {"prefill": m.mini_batch, "window": m.window}.get(name)
+        return {
+            "item": [1, m.width],
+            "items": [clicks, m.width],
+            "state": list(m.arrays["state"].shape) if "state" in m.arrays else [],
+            "slot": [],
+            "start": [],
+            "stop": [],
+            **(m.correction or {}),
+        }
+
+
+def verify(directory: str | os.PathLike) -> None:
+    """Read every file of an artifact and compare it with its checksum.
+
+    For after a download. Opening a session checks the manifest, the graphs and the sizes of all files, but does
+    not read the item table.
+
+    Raises
+    ------
+    UserError
+        If anything is missing or damaged.
+    """
+    folder = Path(directory)
+    manifest = read_manifest(folder)
+    for entry in manifest.files().values():
+        if digest_of_file(check_size(folder, entry)) != entry.blake2b:
+            raise UserError(f"{folder / entry.file} is damaged: it does not match its checksum")

@@ -1,0 +1,370 @@
+"""A user's session on the device: clicks in, rankings out."""
+
+import math
+import operator
+import os
+import threading
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from recbole_cocorr.device.artifact import Artifact
+from recbole_cocorr.device.correction import Upload, checked
+from recbole_cocorr.device.manifest import POLICIES
+from recbole_cocorr.device.ranking import Ranking, best
+from recbole_cocorr.device.reader import Reader
+from recbole_cocorr.device.state import Layout, Snapshot, load_state, save_state
+from recbole_cocorr.errors import UserError
+
+
+class Session:
+    """One user's clicks, and what the model makes of them.
+
+    Made by :meth:`open`. Needs numpy and onnxruntime alone. Calls from several threads are safe: they wait for each
+    other.
+
+    Attributes
+    ----------
+    fingerprint : str
+        Of the model; a correction must have been made for it.
+    clicks : int
+        Known clicks read so far.
+    corrected : bool
+        Whether the ranking uses a correction. The next click ends that.
+    policy : {"carry", "window"}
+        What becomes of clicks older than the L that the model was trained to read: ``carry`` lets the state
+        carry them on, ``window`` reads the last L anew after each click.
+    source : {"new", "state", "history"}
+        What the session was opened from.
+    refused : str or None
+        Why the state file was not used, where ``history`` took its place.
+    """
+
+    def __init__(self, artifact: Artifact, policy: str | None = None):
+        manifest = artifact.manifest
+        policy = manifest.policy if policy is None else policy
+        if policy not in POLICIES:
+            raise UserError(f"policy is {policy!r}; it must be carry or window")
+        if artifact.initial_state is None and policy != "window":
+            raise UserError(f"{manifest.model['name']} keeps no state, so its policy is window")
+        self.policy = policy
+        self.artifact = artifact
+        self.fingerprint = manifest.fingerprint
+        self.source, self.refused = "new", None
+        self.clicks, self.corrected = 0, False
+        self._window = manifest.window
+        self._recent: list[int] = []
+        self._user = np.zeros(manifest.width, np.float32)
+        self._reader = Reader(artifact)
+        self._lock = threading.RLock()
+        shape = self._reader.state().shape
+        self._layout = Layout(manifest.identity(), manifest.width, manifest.window, manifest.items, shape)
+
+    @classmethod
+    def open(
+        cls,
+        directory: str | os.PathLike,
+        state: str | os.PathLike | None = None,
+        history: Iterable[str] | None = None,
+        policy: str | None = None,
+        threads: int = 1,
+    ) -> "Session":
+        """Open a session on an artifact.
+
+        Parameters
+        ----------
+        directory : str or os.PathLike
+            What ``python -m recbole_cocorr export`` wrote.
+        state : str or os.PathLike, optional
+            A file that :meth:`save` wrote, to go on from.
+        history : iterable of str, optional
+            All clicks of the user, oldest first. Beside ``state`` it is what counts: clicks that the state has not seen
+            yet are read, and a state that is missing, refused or of other clicks is made again from the history.
+        policy : {"carry", "window"}, optional
+            The artifact's, if left out.
+        threads : int
+            Threads of ONNX Runtime.
+
+        Raises
+        ------
+        UserError
+            If the artifact or, without ``history``, the state is missing or not usable.
+        """
+        session = cls(Artifact(directory, threads), policy)
+        tokens = None if history is None else _tokens(history)
+        if state is not None:
+            try:
+                snapshot = load_state(state, session._layout)
+                session._restore(snapshot, str(state), tokens)
+            except UserError as error:
+                if tokens is None:
+                    raise
+                session.refused = str(error)
+        if tokens is not None and session.source == "new":
+            session.history(tokens)
+            session.source = "history"
+        return session
+
+    # -- clicks ------------------------------------------------------------------------------------
+
+    def click(self, item: str) -> bool:
+        """Read one click, at a cost that does not depend on those before.
+
+        Parameters
+        ----------
+        item : str
+            The item's token.
+
+        Returns
+        -------
+        bool
+            False for an item that is not in the catalogue: nothing has changed then.
+        """
+        with self._lock:
+            row = self.artifact.vocabulary.row(item if type(item) is str else str(item))
+            if not row:
+                return False
+            recent = [*self._recent, row][-self._window :]
+            if self._reader.recurrent and (self.policy == "carry" or self.clicks < self._window):
+                user = self._reader.click(row, self.clicks)
+            else:
+                user = self._reader.from_start(recent)
+            self._user, self._recent = user, recent
+            self.clicks, self.corrected = self.clicks + 1, False
+            return True
+
+    def history(self, items: Iterable[str]) -> list[str]:
+        """Read many clicks at once; the same as a click for each, in less time.
+
+        Parameters
+        ----------
+        items : iterable of str
+            Tokens, oldest first; they come after the clicks already read.
+
+        Returns
+        -------
+        list of str
+            Tokens that are not in the catalogue, each once; they were left out.
+        """
+        tokens = _tokens(items)
+        with self._lock:
+            rows, unknown = self._rows(tokens)
+            self._read(rows)
+        return unknown
+
+    def _read(self, rows: list[int]) -> None:
+        if not rows:
+            return
+        recent = (self._recent + rows)[-self._window :]
+        if self._reader.recurrent and self.policy == "carry":
+            self._user = self._reader.go_on(rows, self.clicks)
+        else:
+            self._user = self._reader.from_start(recent)
+        self._recent = recent
+        self.clicks, self.corrected = self.clicks + len(rows), False
+
+    def _rows(self, tokens: Iterable[str]) -> tuple[list[int], list[str]]:
+        row = self.artifact.vocabulary.row
+        rows, unknown = [], {}
+        for token in tokens:
+            number = row(token)
+            if number:
+                rows.append(number)
+            else:
+                unknown[token] = None
+        return rows, list(unknown)
+
+    # -- rankings ----------------------------------------------------------------------------------
+
+    @property
+    def user_vector(self) -> np.ndarray:
+        """u after the last click, float32 [d]; a copy."""
+        with self._lock:
+            self._check_clicked()
+            return self._user.copy()
+
+    def rank(self, candidates: Sequence[str], k: int | None = None, exclude: Iterable[str] = ()) -> Ranking:
+        """Put candidates in order.
+
+        Parameters
+        ----------
+        candidates : sequence of str
+            Tokens; repeats count once. What the catalogue lacks is left out and listed as unknown.
+        k : int, optional
+            How many to return, at most; all, if left out.
+        exclude : iterable of str
+            Tokens to leave out.
+
+        Raises
+        ------
+        UserError
+            Before the first click, for a ``k`` below 1, or if no candidate is in the catalogue.
+        """
+        tokens, out = _tokens(candidates, "candidates"), set(_tokens(exclude, "exclude"))
+        if k is not None:
+            k = _whole(k)
+        with self._lock:
+            self._check_clicked()
+            rows, unknown = self._rows(dict.fromkeys(tokens))
+            if not rows:
+                raise UserError("none of the candidates is an item of the catalogue")
+            gone = {*out, *unknown} if out or unknown else None
+            known = dict.fromkeys(t for t in tokens if t not in gone) if gone else dict.fromkeys(tokens)
+            if out:
+                rows = self._rows(known)[0]
+            scores = self.artifact.targets.scores(self._user, np.array(rows, dtype=np.intp))
+            places, chosen = self._best(scores, len(rows) if k is None else k)
+            names = list(known)
+            return Ranking([names[place] for place in places], chosen, unknown)
+
+    def rank_all(self, k: int = 10, exclude: Iterable[str] = ()) -> Ranking:
+        """The best items of the whole catalogue.
+
+        Parameters
+        ----------
+        k : int
+            How many to return, at most.
+        exclude : iterable of str
+            Tokens to leave out, such as those of the history.
+
+        Raises
+        ------
+        UserError
+            Before the first click, or for a ``k`` below 1.
+        """
+        k, out = _whole(k), _tokens(exclude, "exclude")
+        with self._lock:
+            self._check_clicked()
+            scores = self.artifact.targets.all_scores(self._user)
+            keep = np.ones(len(scores), dtype=bool)
+            keep[[0, *self._rows(out)[0]]] = False
+            numbers = np.flatnonzero(keep)
+            places, chosen = self._best(scores[numbers], k)
+            token = self.artifact.vocabulary.token
+            return Ranking([token(row) for row in numbers[places].tolist()], chosen)
+
+    def _best(self, scores: np.ndarray, k: int) -> tuple[list[int], list[float]]:
+        """Places of the k best, and their scores."""
+        if not math.isfinite(float(scores.sum())) and not np.isfinite(scores).all():
+            raise UserError(f"the item table of {self.artifact.folder} is damaged: a score is not finite")
+        places = best(scores, k)
+        return places.tolist(), scores[places].tolist()
+
+    def _check_clicked(self) -> None:
+        if not self.clicks:
+            raise UserError("the session has read no click yet; click or history comes first")
+
+    # -- the cloud ---------------------------------------------------------------------------------
+
+    def hidden_states(self) -> Upload:
+        """X of the last clicks, at most L: what the device would upload.
+
+        Raises
+        ------
+        UserError
+            Before the first click, or if the model takes no correction.
+        """
+        with self._lock:
+            self._check_correctable()
+            self._check_clicked()
+            x = self.artifact.items.vectors(np.array(self._recent))
+            norm = np.sqrt(np.square(x).mean(axis=1, keepdims=True) + np.float32(self.artifact.manifest.norm_eps))
+            x = x / norm * self.artifact.upload_norm
+            if not np.isfinite(x).all():
+                raise UserError(f"the item table of {self.artifact.folder} is damaged: a hidden state is not finite")
+            return Upload(x, self.clicks, self.fingerprint)
+
+    def apply(self, correction: Any, clicks: int, fingerprint: str | None = None) -> None:
+        """Use a correction until the next click.
+
+        Parameters
+        ----------
+        correction : Correction or pair of arrays
+            A^ [H, K, K] and B^ [H, K, f], as the cloud sent them.
+        clicks : int
+            :attr:`Upload.clicks` of the hidden states that it was made from.
+        fingerprint : str, optional
+            Of the model that made it; compared where it is given.
+
+        Raises
+        ------
+        UserError
+            If the correction is of other clicks or another model, or no pair of finite arrays of the right
+            shapes. The session goes on without it, as it was.
+        """
+        with self._lock:
+            self._check_correctable()
+            if fingerprint is not None and fingerprint != self.fingerprint:
+                raise UserError(
+                    f"the correction was made by the model {str(fingerprint)[:40]!r}, this session runs "
+                    f"{self.fingerprint!r}"
+                )
+            correction = checked(correction, self.artifact.manifest.correction)
+            self._check_clicked()
+            if isinstance(clicks, bool) or not isinstance(clicks, (int, np.integer)) or clicks != self.clicks:
+                raise UserError(
+                    f"the correction was made after {str(clicks)[:40]} clicks, and the session has read {self.clicks}; "
+                    "one that comes too late is not used"
+                )
+            user = self._reader.correct(self._recent[-1], self._place(), correction)
+            self._user, self.corrected = user, True
+
+    def _place(self) -> int:
+        """Clicks that the model's state was made of."""
+        return self.clicks if self.policy == "carry" else min(self.clicks, self._window)
+
+    def _check_correctable(self) -> None:
+        if self.artifact.manifest.correction is None:
+            raise UserError(f"this {self.artifact.manifest.model['name']} takes no correction")
+
+    # -- keeping -----------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the state file: small, of a size that never changes, the old or the new one at any moment.
+
+        One session writes to a path at a time.
+
+        Raises
+        ------
+        OSError
+            What the system reported.
+        """
+        with self._lock:
+            recent = np.array(self._recent, dtype=np.int32)
+            snapshot = Snapshot(self.policy, self.clicks, self.corrected, self._user, recent, self._reader.state())
+        save_state(path, snapshot, self._layout)
+
+    def _restore(self, snapshot: Snapshot, source: str, log: list[str] | None) -> None:
+        if snapshot.policy != self.policy:
+            raise UserError(f"{source} was saved under the policy {snapshot.policy}; this session's is {self.policy}")
+        rest: list[int] = []
+        if log is not None:
+            rows, _ = self._rows(log)
+            done, rest = rows[: snapshot.clicks], rows[snapshot.clicks :]
+            if len(done) < snapshot.clicks or done[-len(snapshot.recent) :] != snapshot.recent.tolist():
+                raise UserError(f"{source} is of other clicks than the history")
+        self.clicks, self.corrected = snapshot.clicks, snapshot.corrected
+        self._user, self._recent = snapshot.user, snapshot.recent.tolist()
+        self._reader.set_state(snapshot.state)
+        self.source = "state"
+        self._read(rest)
+
+
+def _tokens(items: Iterable[str], name: str = "items") -> list[str]:
+    if isinstance(items, (str, bytes)):
+        raise UserError(f"{name} is a list of tokens, not one string")
+    try:
+        return [item if type(item) is str else str(item) for item in items]
+    except TypeError:
+        raise UserError(f"{name} is a list of tokens, not {type(items).__name__}") from None
+
+
+def _whole(k: Any) -> int:
+    try:
+        number = operator.index(k)
+    except TypeError:
+        number = 0
+    if isinstance(k, bool) or number < 1:
+        raise UserError(f"k is {k!r}; it must be a whole number of at least 1")
+    return number

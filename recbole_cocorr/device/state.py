@@ -1,0 +1,181 @@
+"""The file that keeps a session: small, of fixed size, written whole or not at all, refused if anything is wrong.
+
+Layout, little-endian:
+
+    offset  bytes
+    0       8      RCCSTATE
+    8       4      version, uint32
+    12      4      bytes of the whole file, uint32
+    16      16     identity of the artifact
+    32      1      policy: 0 carry, 1 window
+    33      1      1 where the user vector is a corrected one, else 0
+    34      2      0
+    36      4      n, item rows that follow, uint32: min(clicks, L)
+    40      8      clicks, uint64
+    48      4 d    user vector, float32; zeros before the first click
+    ...     4 L    rows of the last n clicks, oldest first, int32; then zeros
+    ...     4 S    state of the model, float32
+    end-16  16     BLAKE2b of all that stands before
+"""
+
+import hashlib
+import os
+import struct
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from recbole_cocorr.device.manifest import POLICIES
+from recbole_cocorr.errors import UserError
+from recbole_cocorr.files import atomic_write
+
+MAGIC = b"RCCSTATE"
+VERSION = 1
+_HEADER = struct.Struct("<8sII16sBBHIQ")
+_DIGEST = 16
+# Seconds after which a temporary file of a save that was killed is nobody's.
+_LEFTOVER_AGE = 60
+
+
+@dataclass
+class Snapshot:
+    """What a state file holds.
+
+    Attributes
+    ----------
+    policy : str
+    clicks : int
+    corrected : bool
+    user : numpy.ndarray of float32, shape [d]
+    recent : numpy.ndarray of int32, shape [min(clicks, L)]
+    state : numpy.ndarray of float32
+        Of the shape that the manifest says; empty for a model that keeps none.
+    """
+
+    policy: str
+    clicks: int
+    corrected: bool
+    user: np.ndarray
+    recent: np.ndarray
+    state: np.ndarray
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Sizes that the artifact decides.
+
+    Attributes
+    ----------
+    identity : bytes
+    width, window, items : int
+        d, L and rows of the item table.
+    state : tuple of int
+        Shape of the model's state.
+    """
+
+    identity: bytes
+    width: int
+    window: int
+    items: int
+    state: tuple[int, ...]
+
+    def size(self) -> int:
+        """Bytes of a state file."""
+        return _HEADER.size + 4 * (self.width + self.window + int(np.prod(self.state))) + _DIGEST
+
+
+def pack(snapshot: Snapshot, layout: Layout) -> bytes:
+    """The bytes of a state file."""
+    recent = np.zeros(layout.window, "<i4")
+    recent[: len(snapshot.recent)] = snapshot.recent
+    header = _HEADER.pack(
+        MAGIC,
+        VERSION,
+        layout.size(),
+        layout.identity,
+        POLICIES.index(snapshot.policy),
+        int(snapshot.corrected),
+        0,
+        len(snapshot.recent),
+        snapshot.clicks,
+    )
+    parts = [header, snapshot.user.astype("<f4").tobytes(), recent.tobytes(), snapshot.state.astype("<f4").tobytes()]
+    body = b"".join(parts)
+    return body + hashlib.blake2b(body, digest_size=_DIGEST).digest()
+
+
+def unpack(raw: bytes, layout: Layout, source: str) -> Snapshot:
+    """Read the bytes of a state file; ``source`` names it in errors.
+
+    Raises
+    ------
+    UserError
+        If they are no state, damaged, or of another version or artifact; the sentence says which.
+    """
+    if raw[: len(MAGIC)] != MAGIC:
+        raise UserError(f"{source} is no state file of a session")
+    if len(raw) < _HEADER.size + _DIGEST:
+        raise UserError(f"{source} is cut off: it has {len(raw)} bytes")
+    _, version, size, identity, policy, corrected, zero, count, clicks = _HEADER.unpack_from(raw)
+    if version != VERSION:
+        raise UserError(f"{source} has the state format {version}; this version reads format {VERSION}")
+    if len(raw) != size or hashlib.blake2b(raw[:-_DIGEST], digest_size=_DIGEST).digest() != raw[-_DIGEST:]:
+        raise UserError(f"{source} is damaged: its contents do not match its checksum")
+    if identity != layout.identity:
+        raise UserError(f"{source} is of another artifact; a state is read by the model and catalogue that made it")
+    right = policy < len(POLICIES) and corrected < 2 and zero == 0 and count == min(clicks, layout.window)
+    if not right or size != layout.size():
+        raise UserError(f"{source} holds what no session writes")
+    at = _HEADER.size
+    user = np.frombuffer(raw, "<f4", layout.width, at)
+    recent = np.frombuffer(raw, "<i4", layout.window, at + 4 * layout.width)
+    state = np.frombuffer(raw, "<f4", int(np.prod(layout.state)), at + 4 * (layout.width + layout.window))
+    in_range = bool(((recent[:count] > 0) & (recent[:count] < layout.items)).all())
+    if not (in_range and np.isfinite(user).all() and np.isfinite(state).all()):
+        raise UserError(f"{source} holds what no session writes")
+    return Snapshot(
+        POLICIES[policy],
+        clicks,
+        bool(corrected),
+        user.astype(np.float32),
+        recent[:count].astype(np.int32),
+        state.astype(np.float32).reshape(layout.state),
+    )
+
+
+def save_state(path: str | os.PathLike, snapshot: Snapshot, layout: Layout) -> None:
+    """Write a state file: whoever opens it sees the old one or the new one, also after a power cut."""
+    with atomic_write(path, "wb") as file:
+        file.write(pack(snapshot, layout))
+
+
+def load_state(path: str | os.PathLike, layout: Layout) -> Snapshot:
+    """Read a state file, and tidy up after saves that were killed.
+
+    Raises
+    ------
+    UserError
+        If there is none, or it is refused.
+    """
+    path = Path(path)
+    _tidy(path)
+    if not path.is_file():
+        raise UserError(f"there is no state file {path}")
+    with path.open("rb") as file:
+        raw = file.read(layout.size() + 1)
+    return unpack(raw, layout, str(path))
+
+
+def _tidy(path: Path) -> None:
+    target = Path(os.path.realpath(path))
+    with suppress(OSError):
+        for file in target.parent.glob(f".{_escaped(target.name[:40])}.????????????????.tmp"):
+            if time.time() - file.stat().st_mtime > _LEFTOVER_AGE:
+                file.unlink()
+
+
+def _escaped(name: str) -> str:
+    return "".join(f"[{c}]" if c in "*?[" else c for c in name)

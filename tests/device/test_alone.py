@@ -1,0 +1,107 @@
+"""Where numpy and onnxruntime are all there is."""
+
+import json
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recbole_cocorr.device import Session, bench
+from tests.conftest import CHECKOUT
+from tests.device import clicks, sent_to, tokens_of
+
+SCRIPT = """
+import json, sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {refused}:
+            raise ImportError(name + " is not on the device")
+
+sys.meta_path.insert(0, Refuse())
+from recbole_cocorr.device import Session, Correction, verify
+folder, clicks, sent = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3])
+verify(folder)
+session = Session.open(folder, policy="carry")
+session.history(clicks[:-1])
+session.click(clicks[-1])
+upload = session.hidden_states()
+first = session.rank_all(5)
+import numpy
+session.apply(Correction(*(numpy.array(s, numpy.float32) for s in sent)), clicks=upload.clicks)
+session.save("state")
+again = Session.open(folder, state="state", policy="carry")
+extra = sorted({{m.partition(".")[0] for m in sys.modules}} & set({refused}))
+print(json.dumps([first.items, again.rank_all(5).items, again.user_vector.tolist(), extra]))
+"""
+REFUSED = ["torch", "recbole", "pandas", "scipy", "onnx", "onnxscript", "safetensors", "yaml", "sklearn", "ray", "tqdm"]
+
+
+def answers(python: str | Path, folder: Path, model, path: list[Path], refused: list[str]) -> None:
+    rows = clicks(11)
+    _, sent = sent_to(model)
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(map(str, path))}
+    command = [str(python), "-c", SCRIPT.format(refused=refused), str(folder), json.dumps(tokens_of(rows))]
+    command.append(json.dumps([s.tolist() for s in sent]))
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    first, corrected, user, extra = json.loads(done.stdout)
+    session = Session.open(folder, policy="carry")
+    session.history(tokens_of(rows))
+    assert first == session.rank_all(5).items
+    session.apply(sent, clicks=11)
+    assert corrected == session.rank_all(5).items
+    assert np.allclose(user, session.user_vector, atol=1e-6)
+    assert extra == []
+
+
+def test_nothing_else_is_imported(written):
+    recommender, folder = written()
+    answers(sys.executable, folder, recommender.model, [CHECKOUT], REFUSED)
+
+
+def test_in_an_environment_that_has_nothing_else(written, tmp_path):
+    """A new virtual environment with numpy and onnxruntime from the registry."""
+    recommender, folder = written()
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = tmp_path / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python"
+    constraints = CHECKOUT / "constraints.txt"
+    command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "0"]
+    command += ["--timeout", "5", "-c", constraints, "numpy", "onnxruntime"]
+    try:
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, timeout=240)
+    except subprocess.TimeoutExpired:
+        pytest.skip("the registry does not answer")
+    if done.returncode:
+        pytest.skip(f"no registry to install from: {done.stderr.strip()[-200:]}")
+    listed = subprocess.run(
+        [str(python), "-m", "pip", "list", "--format=json"], capture_output=True, text=True, check=True
+    )
+    installed = {row["name"].lower() for row in json.loads(listed.stdout)}
+    assert not installed & {"torch", "recbole", "pandas", "scipy", "onnx"}
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "recbole_cocorr").symlink_to(CHECKOUT / "recbole_cocorr")
+    answers(python, folder, recommender.model, [package], [])
+
+
+def test_the_bench_runs_and_imports_nothing_else():
+    result = bench.bench(["GRU4Rec", "SASRec"], (), (2, 5), items=300, candidates=7, clicks=20, table="int8")
+    assert list(result["models"]) == ["GRU4Rec", "SASRec"]
+    for name, row in result["models"].items():
+        assert row["modules"] == []
+        assert row["policy"] == ("carry" if name == "GRU4Rec" else "window")
+        assert set(row["click"]) == {"2", "5"}
+        times = [*row["click"].values(), row["rank"]]
+        assert all(0 < t["p50"] <= t["p99"] for t in times)
+        assert 10 < row["peak_rss_mb"] < 400, "of the small process, not of this one"
+        assert row["artifact_bytes"] > row["graph_bytes"] > 1000
+    assert result["models"]["SASRec"]["window"] == 5, "SASRec is built for each length"
+    text = bench.table_text(result)
+    assert text.splitlines()[1].split()[:1] == ["model"]
+    assert len(text.splitlines()) == 4
