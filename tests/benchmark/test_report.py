@@ -124,7 +124,7 @@ def test_files_beside_the_page(whole):
     names = {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()}
     figures = {n for n in names if n.startswith("figures/")}
     assert len(figures) == 36
-    assert len({n[:-4] for n in figures if n.endswith((".png", ".svg"))}) == 17
+    assert len({n[:-4] for n in figures if n.endswith((".png", ".svg"))}) == 18
     tables = {Path(n).stem for n in names if n.startswith("tables/")}
     assert {"table1-amazon-beauty-paper", "significance-amazon-beauty-paper", "table4-cost"} <= tables
     assert all(f"tables/{t}.md" in names and f"tables/{t}.tex" in names for t in tables)
