@@ -12,6 +12,8 @@ from recbole_cocorr.cli import report_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, or 2 after an error that the user can mend."""
     from recbole_cocorr.benchmark import cli as benchmark
+    from recbole_cocorr.benchmark import correct_cli as correct
+    from recbole_cocorr.benchmark import report_cli
     from recbole_cocorr.benchmark import sweep_cli as sweep
     from recbole_cocorr.benchmark.cost import cli as cost
     from recbole_cocorr.cloud import cli as cloud
@@ -26,9 +28,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     run.set_defaults(func=None)
     benchmark.add_parser(commands)
     sweep.add_parser(commands)
+    correct.add_parser(commands)
     convert.add_parser(commands)
     released_cli.add_parser(commands)
     cost.add_parser(commands)
+    report_cli.add_parser(commands)
     device.add_parser(commands)
     cloud.add_parser(commands)
     arguments = list(sys.argv[1:] if argv is None else argv)

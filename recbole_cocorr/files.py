@@ -63,3 +63,33 @@ def _sync(path: Path, flags: int) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def exclusive(folder: str | os.PathLike, wait: bool = False) -> Iterator[bool]:
+    """Hold a folder's lock, which the system gives back however the process ends.
+
+    Parameters
+    ----------
+    folder
+        Must exist; the lock is its file ``.lock``.
+    wait : bool
+        Whether to wait for another process that holds it.
+
+    Yields
+    ------
+    bool
+        False if another process holds it. Where the system has no such locks (Windows), always True.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield True
+        return
+    with open(Path(folder) / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
+        yield True

@@ -55,8 +55,10 @@ def test_setup_cfg_names_every_package_of_the_checkout():
 
 
 def test_every_module_and_every_property_file_is_in_the_wheel(contents):
-    modules = {str(f.relative_to(CHECKOUT)) for kind in ("*.py", "*.proto") for f in PACKAGE.rglob(kind)}
+    kinds = (".py", ".jinja", ".proto")
+    modules = {str(f.relative_to(CHECKOUT)) for f in PACKAGE.rglob("*") if f.suffix in kinds}
     assert "recbole_cocorr/cloud/v1/correction.proto" in modules
+    assert "recbole_cocorr/benchmark/report.html.jinja" in modules
     assert "recbole_cocorr/data/convert/cli.py" in modules
     properties = {
         f"recbole_cocorr/{f.relative_to(CHECKOUT)}"

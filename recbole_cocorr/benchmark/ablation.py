@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from recbole_cocorr.benchmark.correct import another
+from recbole_cocorr.benchmark.extra_files import ABLATION_FILE, ABLATION_FORMAT
 from recbole_cocorr.benchmark.plan import RunSpec
 from recbole_cocorr.benchmark.run_files import FORMAT_VERSION, RUN_FILE, RunRecord, read_run
 from recbole_cocorr.benchmark.worker import MODEL_FILE
@@ -23,8 +25,6 @@ from recbole_cocorr.layers import Correction
 from recbole_cocorr.model.cocorrrec import CoCorrRec
 from recbole_cocorr.model.factory import build_model
 
-ABLATION_FILE = "ablation.json"
-ABLATION_FORMAT = "recbole_cocorr.ablation"
 STALE = (1, 2, 5)
 
 
@@ -56,7 +56,7 @@ def user_vectors(model: CoCorrRec, item_seq: torch.Tensor, item_seq_len: torch.T
     """User vectors under a variant, and the correction that was used.
 
     A stale correction is made of all clicks but the newest ``variant.stale``; a user of whom the cloud then knows no
-    click goes without. Another user's is that of the next row, so that each is used once.
+    click goes without. Another user's is that of another row, drawn by chance, each used once.
 
     Parameters
     ----------
@@ -75,7 +75,8 @@ def user_vectors(model: CoCorrRec, item_seq: torch.Tensor, item_seq_len: torch.T
     seen = item_seq_len - variant.stale
     correction = model.correction(hidden, seen.clamp_min(1))
     if variant.name == "another user's":
-        correction = Correction(*(part.roll(-1, dims=0) for part in correction))
+        other = torch.from_numpy(another(len(item_seq))).to(item_seq.device)
+        correction = Correction(*(part[other] for part in correction))
     vectors = model.user_vectors(hidden, item_seq_len, correction)
     if variant.stale:
         alone = model.user_vectors(hidden, item_seq_len, None)

@@ -1,6 +1,7 @@
 """``python -m recbole_cocorr benchmark``."""
 
 import argparse
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,10 @@ def _benchmark(arguments: argparse.Namespace) -> int:
     return status
 
 
+def _interrupt(signum: int, frame: Any) -> None:
+    raise KeyboardInterrupt  # the runs are stopped in order, as after Ctrl-C
+
+
 def carry_out(plan, arguments: argparse.Namespace) -> int:
     """Check a plan, run what is open and say what came of it; the exit status is 1 if a run failed."""
     from recbole_cocorr.benchmark.checks import check_plan
@@ -95,11 +100,14 @@ def carry_out(plan, arguments: argparse.Namespace) -> int:
         print(f"{total} runs, {finished} of them finished in {folder}; nothing was run (--dry_run)")
         return 0
     open_folder(folder, plan)
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         complete = engine.run()
     except KeyboardInterrupt:
         print(f"interrupted; the same command goes on in {folder}")
         return 130
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
     finished, total = engine.counts()
     print(f"{finished} of {total} runs are finished in {folder}")
     for run, error in sorted(engine.failed.items()):

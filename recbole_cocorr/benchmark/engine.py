@@ -3,8 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -25,7 +24,7 @@ from recbole_cocorr.benchmark.run_files import (
 )
 from recbole_cocorr.benchmark.worker import DISK_FULL, PROGRESS_FILE
 from recbole_cocorr.errors import UserError
-from recbole_cocorr.files import atomic_write
+from recbole_cocorr.files import atomic_write, exclusive
 
 FAILURES_FILE = "failures.json"
 _POLL_SECONDS = 0.2
@@ -165,7 +164,9 @@ class Engine:
         UserError
             If the disk is full. Finished runs stay, and unfinished ones go on after their last whole epoch.
         """
-        with _alone_in(self.folder):
+        with exclusive(self.folder) as alone:
+            if not alone:
+                raise UserError(f"another benchmark is running in {self.folder}; wait for it, or name another --out")
             return self._run()
 
     def _run(self) -> bool:
@@ -268,22 +269,6 @@ class Engine:
             total += sum(max(0.0, each - spent.get(s.id, 0.0)) for s in open_)
             total += (group.total() - len(specs)) * each
         return total / self.jobs
-
-
-@contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Refuse a second benchmark in the same folder: both would write the same files."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"another benchmark is running in {folder}; wait for it, or name another --out") from None
-        yield
 
 
 def _duration(seconds: float) -> str:

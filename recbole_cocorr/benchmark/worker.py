@@ -28,7 +28,7 @@ from recbole_cocorr.cli import report_errors
 from recbole_cocorr.config import Config
 from recbole_cocorr.data.dataset import HISTORY_END, create_dataset
 from recbole_cocorr.data.loaders import EvalLoader, data_preparation
-from recbole_cocorr.files import atomic_write
+from recbole_cocorr.files import atomic_write, exclusive
 from recbole_cocorr.model.factory import build_model
 from recbole_cocorr.trainer import Trainer
 
@@ -179,7 +179,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if threads:
             torch.set_num_threads(threads)
         try:
-            execute(spec, folder)
+            # Waits for a worker that a killed benchmark left behind; its result is then there to be read.
+            with exclusive(folder, wait=True):
+                execute(spec, folder)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 print(f"error: {folder}: no space is left on the disk", file=sys.stderr)

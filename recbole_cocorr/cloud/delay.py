@@ -221,7 +221,7 @@ def draw(quality: list[dict[str, float]], rows: list[dict[str, Any]], path: Path
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise UserError("matplotlib is not installed; install recbole_cocorr[plots]") from None
+        raise UserError("matplotlib is not installed; install recbole_cocorr[report]") from None
     figure = Figure(figsize=(6.4, 4))
     axes = figure.add_subplot()
     share = np.array([100 * q["share"] for q in quality])

@@ -18,6 +18,7 @@ _INPUTS = {
     "fold": ["state"],
     "prefill": ["items", "state", "start", "stop"],
     "correct": ["item", "state", "slot", "attention", "bias"],
+    "window": ["items"],
     "targets": ["items"],
 }
 
@@ -60,7 +61,7 @@ class Artifact:
         self.vocabulary = Vocabulary(*tokens, self.manifest.probes)
         self.upload_norm = arrays.get("upload_norm")
         self.initial_state = arrays.get("state")
-        for name in ("state", "upload_norm"):  # small, and every session starts from them
+        for name in ("state", "upload_norm", "weights"):  # small, and every session starts from them
             entry = self.manifest.arrays.get(name)
             if entry and digest_of(memoryview(arrays[name].reshape(-1).view(np.uint8))) != entry.blake2b:
                 raise UserError(f"{self.folder / entry.file} is damaged: it does not match its checksum")
@@ -92,17 +93,17 @@ class Artifact:
 
     def _load(self, name: str) -> onnxruntime.InferenceSession:
         entry = self.manifest.graphs[name]
-        raw = (self.folder / entry.file).read_bytes()
-        if digest_of(raw) != entry.blake2b:
-            raise UserError(f"{self.folder / entry.file} is damaged: it does not match its checksum")
+        path = self.folder / entry.file
+        if digest_of(path.read_bytes()) != entry.blake2b:
+            raise UserError(f"{path} is damaged: it does not match its checksum")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = self.threads
         options.log_severity_level = 3
         try:
-            session = onnxruntime.InferenceSession(raw, options, providers=["CPUExecutionProvider"])
+            session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's exceptions have no class in common
             reason = str(error).partition("\n")[0][:200]
-            raise UserError(f"{self.folder / entry.file} is no graph that ONNX Runtime reads: {reason}") from None
+            raise UserError(f"{path} is no graph that ONNX Runtime reads: {reason}") from None
         found = {i.name: i.shape for i in session.get_inputs()}
         if list(found) != self.inputs(name):
             raise UserError(f"the graph {name!r} of {self.folder} reads {list(found)}, not {self.inputs(name)}")
@@ -116,10 +117,10 @@ class Artifact:
 
     def _shapes(self, name: str) -> dict[str, list[int | None]]:
         m = self.manifest
-        whole_mini_batch = name == "prefill" and m.mini_batch is not None
+        clicks = {"prefill": m.mini_batch, "window": m.window}.get(name)
         return {
             "item": [1, m.width],
-            "items": [m.mini_batch if whole_mini_batch else None, m.width],
+            "items": [clicks, m.width],
             "state": list(m.arrays["state"].shape) if "state" in m.arrays else [],
             "slot": [],
             "start": [],

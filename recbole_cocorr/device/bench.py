@@ -114,7 +114,7 @@ def bench(
             rows[name] = {
                 "policy": policy,
                 "window": manifest.window,
-                "graph_bytes": sum(e.bytes for e in manifest.graphs.values()),
+                "graph_bytes": manifest.graph_bytes(),
                 "artifact_bytes": sum(f.stat().st_size for f in latest.iterdir()),
                 **_in_process(spec),
             }

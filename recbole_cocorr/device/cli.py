@@ -52,7 +52,7 @@ def run_export(arguments: argparse.Namespace) -> int:
     manifest = export(
         arguments.checkpoint, arguments.out, arguments.table, arguments.policy, arguments.overwrite, check
     )
-    graphs = sum(e.bytes for e in manifest.graphs.values())
+    graphs = manifest.graph_bytes()
     tables = sum(e.bytes for n, e in manifest.arrays.items() if n.split("_")[0] in ("item", "target"))
     rest = sum(e.bytes for e in manifest.files().values()) - graphs - tables
     print(f"{arguments.out}: {manifest.model['name']}, {manifest.items - 1} items, table {manifest.table}")

@@ -16,9 +16,9 @@ from recbole_cocorr.checkpoint import Checkpoint, load_checkpoint
 from recbole_cocorr.device.arrays import digest_of, write_array
 from recbole_cocorr.device.catalogue import write_catalogue
 from recbole_cocorr.device.fingerprint import model_fingerprint
-from recbole_cocorr.device.graphs import Graphs, graphs_of
-from recbole_cocorr.device.manifest import NAME, POLICIES, FileEntry, Manifest
-from recbole_cocorr.device.onnx_file import to_onnx
+from recbole_cocorr.device.graphs import Graph, Graphs, graphs_of
+from recbole_cocorr.device.manifest import NAME, POLICIES, ArrayEntry, FileEntry, Manifest
+from recbole_cocorr.device.onnx_file import shared_weights, to_onnx, with_shared_weights
 from recbole_cocorr.device.table import PRECISIONS
 from recbole_cocorr.errors import UserError
 from recbole_cocorr.files import atomic_write
@@ -151,8 +151,9 @@ def write_artifact(
         policy = DEFAULT_POLICY if parts.state is not None else "window"
     if parts.state is None and policy != "window":
         raise UserError(f"{type(model).__name__} keeps no state, so its policy is window")
-    graphs = {name: _write_graph(folder, name, parts) for name in parts.graphs}
+    graphs, weights = _write_graphs(folder, parts)
     arrays, probes = write_catalogue(folder, recommender.vocabulary.items, weight, table, _targets_of(model, parts))
+    arrays["weights"] = weights
     for name, tensor in (("state", parts.state), ("upload_norm", parts.upload_norm)):
         if tensor is not None:
             arrays[name] = write_array(folder, name, tensor.float().numpy())
@@ -183,13 +184,22 @@ def _write_manifest(folder: Path, manifest: Manifest) -> None:
         file.write(manifest.to_json())
 
 
-def _write_graph(folder: Path, name: str, parts: Graphs) -> FileEntry:
-    graph = parts.graphs[name]
+def _write_graphs(folder: Path, parts: Graphs) -> tuple[dict[str, FileEntry], ArrayEntry]:
+    """Write the graphs and the weights that they share."""
+    models = {name: _model_of(graph) for name, graph in parts.graphs.items()}
+    blob = shared_weights(models)
+    weights = write_array(folder, "weights", np.frombuffer(blob, np.uint8))
+    graphs = {}
+    for name, model in models.items():
+        raw = with_shared_weights(model, blob, weights.file)
+        (folder / f"{name}.onnx").write_bytes(raw)
+        graphs[name] = FileEntry(f"{name}.onnx", len(raw), digest_of(raw))
+    return graphs, weights
+
+
+def _model_of(graph: Graph) -> Any:
     dynamic = tuple({0: graph.free[i]} if i in graph.free else None for i in graph.inputs) if graph.free else None
-    raw = to_onnx(graph.module, tuple(graph.inputs.values()), list(graph.inputs), graph.outputs, dynamic)
-    file = f"{name}.onnx"
-    (folder / file).write_bytes(raw)
-    return FileEntry(file, len(raw), digest_of(raw))
+    return to_onnx(graph.module, tuple(graph.inputs.values()), list(graph.inputs), graph.outputs, dynamic)
 
 
 def _targets_of(model: nn.Module, parts: Graphs) -> Callable[[np.ndarray], np.ndarray] | None:

@@ -117,6 +117,10 @@ class Manifest:
         """Every file but the manifest, by its name."""
         return {entry.file: entry for entry in (*self.graphs.values(), *self.arrays.values())}
 
+    def graph_bytes(self) -> int:
+        """Bytes of all graphs and the weights that they share."""
+        return sum(e.bytes for e in self.graphs.values()) + self.arrays["weights"].bytes
+
     def identity(self) -> bytes:
         """16 bytes that two artifacts share only if their sessions' states can be exchanged."""
         parts = [self.fingerprint, self.table, str(self.window), str(self.mini_batch)]
@@ -296,6 +300,7 @@ def _check_parts(manifest: Manifest) -> None:
         "token_bytes": ("uint8", (None,)),
         "token_offsets": ("uint32", (m.items + 1,)),
         "token_index": ("uint32", (None,)),
+        "weights": ("uint8", (None,)),
     }
     if "target_vectors" in m.arrays:
         wanted["target_vectors"] = (item_type, (m.items, m.width))
@@ -314,6 +319,8 @@ def _check_parts(manifest: Manifest) -> None:
         )
         if entry.dtype != dtype or not fits:
             raise _BadError(f"the array {name!r} is {entry.dtype} {list(entry.shape)}, which does not fit")
+    if m.arrays["weights"].bytes > 1 << 30:
+        raise _BadError("the array 'weights' must be of a moderate size")
     slots = m.arrays["token_index"].shape[0]
     if slots < 2 or slots & (slots - 1) or slots < m.items:
         raise _BadError(f"token_index has {slots} slots; it must be a power of two and hold every item")

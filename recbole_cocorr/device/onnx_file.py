@@ -1,9 +1,10 @@
-"""A torch module as an ONNX file."""
+"""Torch modules as ONNX files that share one file of weights."""
 
 import contextlib
 import io
 import logging
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,12 +13,15 @@ from recbole_cocorr.errors import UserError
 
 # Read by ONNX Runtime from 1.15 on, and by onnxruntime-web.
 OPSET = 20
+# Constants of fewer bytes stay in the graphs.
+_LEAST = 1024
+_ALIGNMENT = 64
 
 
 def to_onnx(
     module: torch.nn.Module, arguments: tuple, inputs: list[str], outputs: list[str], dynamic: Any = None
-) -> bytes:
-    """The bytes of an ONNX file.
+) -> Any:
+    """A module as an ``onnx.ModelProto``.
 
     Parameters
     ----------
@@ -54,7 +58,36 @@ def to_onnx(
     model = program.model_proto
     _strip(model)
     onnx.checker.check_model(model)
+    return model
+
+
+def shared_weights(models: Mapping[str, Any]) -> bytes:
+    """The large constants of some graphs, each once, one after another; equal ones are equal byte for byte."""
+    blob, places = bytearray(), {}
+    for model in models.values():
+        for tensor in _large(model):
+            if tensor.raw_data not in places:
+                blob += bytes(-len(blob) % _ALIGNMENT)
+                places[tensor.raw_data] = len(blob)
+                blob += tensor.raw_data
+    return bytes(blob)
+
+
+def with_shared_weights(model: Any, blob: bytes, file: str) -> bytes:
+    """The bytes of an ONNX file whose large constants are read from ``file``, in the same folder (external data)."""
+    from onnx.external_data_helper import set_external_data
+
+    for tensor in _large(model):
+        place = blob.find(tensor.raw_data)
+        while place % _ALIGNMENT:
+            place = blob.find(tensor.raw_data, place + 1)
+        set_external_data(tensor, file, place, len(tensor.raw_data))
+        tensor.ClearField("raw_data")
     return model.SerializeToString(deterministic=True)
+
+
+def _large(model: Any) -> list[Any]:
+    return [tensor for tensor in model.graph.initializer if len(tensor.raw_data) >= _LEAST]
 
 
 def _strip(model: Any) -> None:

@@ -1,6 +1,8 @@
 """The graphs of an artifact, run over one user's state."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import onnxruntime
@@ -33,6 +35,10 @@ class Reader:
         self.recurrent = artifact.initial_state is not None
         self._every = artifact.manifest.mini_batch
         self._width = artifact.manifest.width
+        self._window = artifact.manifest.window if "window" in artifact.manifest.graphs else None
+        self._read_window: Callable[[], None] | None = None
+        # Clicks that were read without making their state, which few ask for.
+        self._unread: list[int] = []
         if self.recurrent:
             self._bind()
         else:
@@ -63,17 +69,34 @@ class Reader:
             self._bindings.append(binding)
         self._run = graph.run_with_iobinding
 
+    def _bind_window(self) -> None:
+        graph = self.artifact.graph("window")
+        self._grid = np.zeros((self._window, self._width), np.float32)
+        binding = graph.io_binding()
+        binding.bind_ortvalue_input("items", onnxruntime.OrtValue.ortvalue_from_numpy(self._grid))
+        output = graph.get_outputs()[0].name
+        binding.bind_ortvalue_output(output, onnxruntime.OrtValue.ortvalue_from_numpy(self._out))
+        self._read_window = partial(graph.run_with_iobinding, binding)
+
     def state(self) -> np.ndarray:
         """The state after the last click; empty for a model that keeps none."""
-        return self._states[self._now].copy() if self.recurrent else np.zeros(0, np.float32)
+        return self._current().copy() if self.recurrent else np.zeros(0, np.float32)
+
+    def _current(self) -> np.ndarray:
+        if self._unread:
+            rows, self._unread = self._unread, []
+            self._go_on(rows, 0, self.artifact.initial_state)
+        return self._states[self._now]
 
     def set_state(self, state: np.ndarray) -> None:
         """Go on from a state."""
         if self.recurrent:
-            self._states[self._now][...] = state
+            self._states[self._now][...], self._unread = state, []
 
     def click(self, row: int, clicks: int) -> np.ndarray:
         """User vector [d] after one more click on ``row``, ``clicks`` having been read."""
+        if self._unread:
+            self._current()
         now, vector, table = self._now, self._item[0], self.artifact.items
         if table.scales is None:
             vector[...] = table.rows[row]
@@ -101,11 +124,19 @@ class Reader:
         if not self.recurrent:
             (user,) = self.artifact.graph("prefill").run(None, {"items": self._vectors(rows)})
             return self._finite(user[0])
+        if len(rows) == self._window:
+            if self._read_window is None:
+                self._bind_window()
+            self._grid[...] = self._vectors(rows)
+            self._read_window()
+            user = self._finite(self._out[0])
+            self._unread = list(rows)
+            return user
         return self._go_on(rows, 0, self.artifact.initial_state)
 
     def go_on(self, rows: list[int], clicks: int) -> np.ndarray:
         """User vector [d] after the clicks ``rows``, ``clicks`` having been read before."""
-        return self._go_on(rows, clicks, self._states[self._now])
+        return self._go_on(rows, clicks, self._current())
 
     def _go_on(self, rows: list[int], clicks: int, state: np.ndarray) -> np.ndarray:
         graph = self.artifact.graph("prefill")
@@ -125,14 +156,14 @@ class Reader:
             user, state = graph.run(None, feed)
             at += len(part)
         user = self._finite(user[0])
-        self._states[self._now][...] = state
+        self._states[self._now][...], self._unread = state, []
         return user
 
     def correct(self, row: int, clicks: int, correction: Correction) -> np.ndarray:
         """User vector [d] of the last click, on ``row``, with a correction."""
         feed = {
             "item": self._vectors([row]),
-            "state": self._states[self._now],
+            "state": self._current(),
             "slot": np.array((clicks - 1) % self._every),
             "attention": correction.attention,
             "bias": correction.bias,

@@ -289,7 +289,10 @@ class Session:
             self._check_clicked()
             x = self.artifact.items.vectors(np.array(self._recent))
             norm = np.sqrt(np.square(x).mean(axis=1, keepdims=True) + np.float32(self.artifact.manifest.norm_eps))
-            return Upload(x / norm * self.artifact.upload_norm, self.clicks, self.fingerprint)
+            x = x / norm * self.artifact.upload_norm
+            if not np.isfinite(x).all():
+                raise UserError(f"the item table of {self.artifact.folder} is damaged: a hidden state is not finite")
+            return Upload(x, self.clicks, self.fingerprint)
 
     def apply(self, correction: Any, clicks: int, fingerprint: str | None = None) -> None:
         """Use a correction until the next click.

@@ -1,13 +1,16 @@
 """The training loss of any sequential model, each sequence encoded once.
 
 BCE and BPR on sampled negatives, and CE, are computed here for every model whose score is a dot product,
-RecBole's own included, from its user vector; losses of a model's own (BERT4Rec's cloze) are the model's
-``calculate_loss``; a model that scores pairs only (DIN) gets rows repeated.
+RecBole's own included, from its user vector, and so is BERT4Rec's cloze loss; other losses of a model's own are the
+model's ``calculate_loss``; a model that scores pairs only (DIN) gets rows repeated.
 """
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from recbole.data.interaction import Interaction
+from recbole.model.sequential_recommender.bert4rec import BERT4Rec
 from recbole.utils import InputType
 from torch import nn
 
@@ -54,6 +57,9 @@ def bpr_loss(scores: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
     return (loss * real[:, 1:]).sum() / real[:, 1:].sum().clamp_min(1)
 
 
+# What RecBole's BERT4Rec names the parts of its cloze task.
+_CLOZE = ("MASK_INDEX", "MASK_ITEM_SEQ", "POS_ITEMS", "output_bias")
+
 SAMPLED_LOSSES = {"BCE": bce_loss, "BPR": bpr_loss}
 
 
@@ -69,8 +75,8 @@ class Objective:
         None for a model that has only one loss. A model that leaves no choice (DIN, RepeatNet, TransRec) keeps
         its own, whatever is given.
     probe : Interaction, optional
-        A few training rows. A stock model's CE is computed in blocks only if that gives the model's own loss on
-        them; without a probe it is the model's own.
+        A few training rows. A stock model's CE, or BERT4Rec's cloze loss, is computed in blocks only if that gives
+        the model's own loss on them; without a probe it is the model's own.
     """
 
     def __init__(self, model: nn.Module, scorer: Scorer, loss_type: str | None, probe: Interaction | None = None):
@@ -80,7 +86,12 @@ class Objective:
         elif input_type == InputType.PAIRWISE and not hasattr(model, "loss_type") and loss_type != "BCE":
             loss_type = "BPR"
         self.model, self.scorer, self.loss_type = model, scorer, loss_type
-        self._in_blocks = probe is not None and loss_type == "CE" and self._equals_own_loss(probe)
+        self._in_blocks = self._cloze_in_blocks = False
+        if probe is not None and loss_type == "CE":
+            if all(hasattr(model, name) for name in _CLOZE) and isinstance(model, BERT4Rec):
+                self._cloze_in_blocks = self._equals_own_loss(self._cloze, probe)
+            elif not getattr(model, "reads_neg_items", False) and isinstance(scorer, DotProductScorer):
+                self._in_blocks = self._equals_own_loss(self._catalogue, probe)
 
     def __call__(self, interaction: Interaction, sample: SharedSample | None = None) -> torch.Tensor:
         """Loss of the rows; with ``sample``, softmax over the positive and the sample (logQ-corrected)."""
@@ -89,6 +100,8 @@ class Objective:
             return self._sampled_softmax(interaction, sample)
         if self._in_blocks:
             return self._catalogue(interaction)
+        if self._cloze_in_blocks:
+            return self._cloze(interaction)
         if NEG_ITEMS not in interaction or getattr(model, "reads_neg_items", False):
             return model.calculate_loss(interaction)
         positive, negative = interaction[model.ITEM_ID], interaction[NEG_ITEMS]
@@ -120,16 +133,23 @@ class Objective:
         target = interaction[self.model.POS_ITEM_ID]
         return catalogue_cross_entropy(scorer.encode(interaction), scorer.item_vectors(), target, bias)
 
-    @torch.no_grad()
-    def _equals_own_loss(self, probe: Interaction) -> bool:
+    def _cloze(self, interaction: Interaction) -> torch.Tensor:
+        """BERT4Rec's loss of the masked positions, those that count alone (RecBole counts none at the first click)."""
         model = self.model
-        if getattr(model, "reads_neg_items", False) or not isinstance(self.scorer, DotProductScorer):
-            return False
+        masked = interaction[model.MASK_INDEX]
+        row, slot = (masked > 0).nonzero(as_tuple=True)
+        hidden = model.forward(interaction[model.MASK_ITEM_SEQ])[row, masked[row, slot]]
+        items = model.item_embedding.weight[: model.n_items]
+        return catalogue_cross_entropy(hidden, items, interaction[model.POS_ITEMS][row, slot], model.output_bias)
+
+    @torch.no_grad()
+    def _equals_own_loss(self, loss: Callable[[Interaction], torch.Tensor], probe: Interaction) -> bool:
+        model = self.model
         training = model.training
         model.eval()
         try:
             own = model.calculate_loss(probe)
-            return bool(torch.is_tensor(own) and torch.allclose(self._catalogue(probe), own, rtol=1e-5))
+            return bool(torch.is_tensor(own) and torch.allclose(loss(probe), own, rtol=1e-5))
         finally:
             model.train(training)
 

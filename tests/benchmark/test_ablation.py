@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from recbole_cocorr.__main__ import main
 from recbole_cocorr.benchmark.ablation import VARIANTS, Variant, ablate, common_share, ranks_under, user_vectors
+from recbole_cocorr.benchmark.correct import another
 from recbole_cocorr.data.dataset import create_dataset
 from recbole_cocorr.data.loaders import data_preparation
 from recbole_cocorr.errors import UserError
@@ -62,17 +63,24 @@ def test_a_stale_correction_knows_nothing_of_the_newest_clicks(model_and_test, s
 
 
 @torch.no_grad()
-def test_another_users_is_the_next_rows(model_and_test):
+def test_another_users_is_another_rows(model_and_test):
     model, test = model_and_test
     seq, length = rows_of(model, test)
     found, _ = user_vectors(model, seq, length, Variant("another user's"))
     own = model.correction(model.hidden_states(seq), length)
-    last = len(seq) - 1
-    for row, giver in ((0, 1), (last, 0)):
+    for row, giver in enumerate(another(len(seq))):
+        assert row != giver
         sent = Correction(*(part[giver : giver + 1] for part in own))
         hidden = model.hidden_states(seq[row : row + 1])
         wanted = model.user_vectors(hidden, length[row : row + 1], sent)
         torch.testing.assert_close(found[row : row + 1], wanted, rtol=1e-4, atol=1e-5)
+
+
+@given(st.integers(0, 50), st.integers(0, 5))
+def test_everybody_gets_one_of_another(rows, seed):
+    found = another(rows, seed)
+    assert sorted(found) == list(range(rows))
+    assert rows < 2 or all(found != np.arange(rows))
 
 
 def test_own_ranks_are_the_trainers(model_and_test, make_config):

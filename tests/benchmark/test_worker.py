@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,9 +14,10 @@ from recbole_cocorr.__main__ import main
 from recbole_cocorr.benchmark import worker
 from recbole_cocorr.benchmark.executors import Processes
 from recbole_cocorr.benchmark.plan import RunSpec
-from recbole_cocorr.benchmark.run_files import read_results, read_run
+from recbole_cocorr.benchmark.run_files import RunRecord, read_results, read_run, write_run
 from recbole_cocorr.errors import UserError
 from recbole_cocorr.evaluation.ranking import summarise
+from recbole_cocorr.files import exclusive
 
 
 def spec_of(small_data: Path, **changed) -> RunSpec:
@@ -197,7 +199,41 @@ def test_ray_runs_it_too(small_data, tmp_path):
     command = ["benchmark", "--models=Pop", "--datasets=small", "--seeds=1,2", "--distributed=ray", "--threads=1"]
     command += [f"--out={tmp_path / 'r'}", f"--data_path={small_data}", "--use_gpu=False", "--jobs=2"]
     done = subprocess.run(
-        [__import__("sys").executable, "-c", code, *command], capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, "-c", code, *command], capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert [r.seed for r in read_results(tmp_path / "r")] == [1, 2]
+
+
+def test_a_second_worker_waits_for_the_first(small_data, tmp_path):
+    """What a killed benchmark left running is not started again beside itself."""
+    spec = spec_of(small_data)
+    folder = tmp_path / "w"
+    folder.mkdir()
+    executor = Processes(threads=1)
+    with exclusive(folder) as alone:
+        assert alone
+        process, _ = executor.start(spec, folder)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(timeout=12)
+        write_run(folder / "run.json", RunRecord("C", "CoCorrRec", "small", "paper", 5, 0.01, test={"ndcg@10": 0.5}))
+    assert process.wait(timeout=120) == 0
+    assert read_run(folder / "run.json").test == {"ndcg@10": 0.5}
+
+
+def test_a_terminated_benchmark_stops_its_runs(small_data, tmp_path):
+    out = tmp_path / "r"
+    code = "import sys; from recbole_cocorr.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    command = ["benchmark", "--models=GRU4Rec", "--datasets=small", "--seeds=1", "--threads=1", f"--out={out}"]
+    command += [f"--data_path={small_data}", "--use_gpu=False", "--epochs=100000", "--stopping_step=100000"]
+    process = subprocess.Popen([sys.executable, "-c", code, *command], stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not list(out.glob("runs/*/model.training.safetensors")):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130 and "the same command goes on" in said
+    for folder in (out, *out.glob("runs/*")):  # nobody holds a lock any more
+        with exclusive(folder) as alone:
+            assert alone

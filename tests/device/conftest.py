@@ -21,7 +21,7 @@ FINGERPRINT = "0123456789abcdef" * 2
 def in_precision(plain: Path, folder: Path, recommender, table: str) -> None:
     """An artifact with the graphs of another one, as an export with ``table`` writes it."""
     manifest = read_manifest(plain)
-    for name in ("state", "upload_norm"):
+    for name in ("state", "upload_norm", "weights"):
         if name in manifest.arrays:
             shutil.copy(plain / manifest.arrays[name].file, folder)
     for graph in manifest.graphs.values():
@@ -30,7 +30,7 @@ def in_precision(plain: Path, folder: Path, recommender, table: str) -> None:
     vectors = model.item_embedding.weight.detach().numpy()
     phi = _targets_of(model, graphs_of(model))
     arrays, probes = write_catalogue(folder, recommender.vocabulary.items, vectors, table, phi)
-    kept = {n: e for n, e in manifest.arrays.items() if n in ("state", "upload_norm")}
+    kept = {n: e for n, e in manifest.arrays.items() if n in ("state", "upload_norm", "weights")}
     changed = replace(manifest, table=table, arrays={**kept, **arrays}, probes=probes)
     (folder / "manifest.json").write_text(changed.to_json())
 

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -45,8 +46,8 @@ def once(monkeypatch):
     def to_onnx(module, arguments, inputs, *rest):
         key = type(module).__name__, tuple(inputs)
         if key not in GRAPHS:
-            GRAPHS[key] = real(module, arguments, inputs, *rest)
-        return GRAPHS[key]
+            GRAPHS[key] = real(module, arguments, inputs, *rest).SerializeToString()
+        return onnx.ModelProto.FromString(GRAPHS[key])
 
     real = exports.to_onnx
     monkeypatch.setattr(exports, "to_onnx", to_onnx)
@@ -221,19 +222,43 @@ def test_what_stands_in_the_way(once, saved, tmp_path, capsys):
     assert not (tmp_path / "new").exists()
 
 
-def test_the_same_checkpoint_gives_the_same_files(saved, tmp_path):
+def test_the_same_model_gives_the_same_files(written, saved, tmp_path):
     """Byte for byte, so that a state outlives a second export; and no path of this machine in them."""
-    path = saved("CoCorrRec")
-    for name in ("one", "two"):
-        exports.export(path, tmp_path / name)
-    files = names(tmp_path / "one")
-    assert files == names(tmp_path / "two")
+    _, first = written()
+    exports.export(saved("CoCorrRec"), tmp_path / "second")
+    files = names(tmp_path / "second")
+    assert files == names(first)
     for file in files:
-        raw = (tmp_path / "one" / file).read_bytes()
-        assert raw == (tmp_path / "two" / file).read_bytes(), file
+        raw = (tmp_path / "second" / file).read_bytes()
+        if file != "manifest.json":  # it has the fingerprint of the checkpoint
+            assert raw == (first / file).read_bytes(), file
         assert b"site-packages" not in raw
         assert os.getcwd().encode() not in raw
         assert b"recbole_cocorr/" not in raw
+
+
+def test_the_graphs_share_their_weights(written):
+    """What stands in several graphs stands in one file once."""
+    _, folder = written()
+    manifest = read_manifest(folder)
+    large = []
+    for entry in manifest.graphs.values():
+        model = onnx.load(folder / entry.file, load_external_data=False)
+        for tensor in model.graph.initializer:
+            if tensor.data_location == onnx.TensorProto.EXTERNAL:
+                place = {e.key: e.value for e in tensor.external_data}
+                assert place["location"] == manifest.arrays["weights"].file
+                large.append((int(place["offset"]), int(place["length"])))
+            else:
+                assert len(tensor.raw_data) < 1024
+    ends = dict(large)
+    assert len(large) > len(ends) > 1
+    assert all(offset % 64 == 0 for offset in ends)
+    assert (
+        manifest.graph_bytes()
+        == sum((folder / e.file).stat().st_size for e in manifest.graphs.values())
+        + (folder / manifest.arrays["weights"].file).stat().st_size
+    )
 
 
 # -- the check can fail ----------------------------------------------------------------------------------

@@ -216,7 +216,7 @@ def test_every_file_is_missed_and_every_damage_found(own_copy):
         file.write_bytes(damaged)
         with pytest.raises(UserError, match="is damaged: it does not match its checksum"):
             verify(folder)
-        if file.suffix == ".onnx" or file.name.startswith(("state", "upload")):
+        if file.suffix == ".onnx" or file.name.startswith(("state", "upload", "weights")):
             with pytest.raises(UserError, match="is damaged: it does not match its checksum"):
                 artifact = Artifact(folder)
                 for name in artifact.manifest.graphs:
@@ -242,6 +242,7 @@ def test_a_graph_that_is_none(own_copy):
         Session.open(folder)
 
 
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")
 @pytest.mark.parametrize("table", ["fp32", "fp16", "int8"])
 @given(data=st.data())
 @settings(max_examples=25, deadline=None)
@@ -368,6 +369,23 @@ def test_a_damaged_vocabulary_never_crashes_or_hangs(data):
             assert len(vocabulary.token(row)) <= len(arrays["token_bytes"])
         except UserError as error:
             assert "the item vocabulary is damaged" in str(error)
+
+
+def test_a_look_up_ends_where_no_slot_is_empty():
+    arrays, probes = build_vocabulary(["[PAD]", *(f"t{i}" for i in range(20))])
+    vocabulary = Vocabulary(**arrays, probes=probes)
+
+    class Full:
+        read = 0
+
+        def __getitem__(self, slot):
+            self.read += 1
+            assert self.read <= probes, "a look-up reads no more slots than the manifest says"
+            return 1 + slot % 20
+
+    vocabulary._index = Full()
+    assert vocabulary.row("nobody") == 0
+    assert vocabulary._index.read == probes
 
 
 def test_a_token_that_stands_twice():

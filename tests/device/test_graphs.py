@@ -15,7 +15,7 @@ LAYERS = pytest.mark.parametrize("layers", [1, 2])
 
 
 def close(ours, expected):
-    torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4)
 
 
 def read(model, rows):
@@ -73,6 +73,24 @@ def test_a_history_at_once_equals_click_by_click(size, layers):
             at += count
             close(user[0], users[at - 1])
             close(state, states[at - 1])
+
+
+@pytest.mark.parametrize("window, size", [(1, 1), (1, 4), (2, 2), (7, 7), (7, 9)])
+@torch.no_grad()
+def test_a_window_that_is_one_mini_batch_equals_the_full_pass(window, size):
+    model = make(MAX_ITEM_LIST_LENGTH=window, mini_batch_size=size).model
+    graph = cocorrrec.Window(model)
+    for seed in range(4):
+        rows = clicks(window, seed)
+        expected = model.user_vectors(model.hidden_states(torch.tensor([rows])), torch.tensor([window]))
+        close(graph(model.item_embedding.weight[rows]), expected)
+
+
+def test_which_models_have_a_window_graph():
+    assert "window" in graphs_of(make(mini_batch_size=None).model).graphs
+    assert "window" in graphs_of(make(mini_batch_size=9).model).graphs
+    assert "window" not in graphs_of(make(mini_batch_size=6).model).graphs
+    assert "window" not in graphs_of(make(mini_batch_size=7, num_layers=2).model).graphs
 
 
 @SIZES

@@ -86,6 +86,30 @@ def test_a_correction_equals_the_corrected_full_pass(written, policy):
             assert_close(session.user_vector, reference(model, read_rows(rows[: t + 1], policy), sent))
 
 
+@given(st.lists(st.tuples(st.lists(st.integers(1, ITEMS - 1), min_size=1, max_size=9), st.sampled_from("cska"))))
+@settings(max_examples=25, deadline=None)
+def test_a_window_that_is_one_mini_batch(written, tmp_path_factory, parts):
+    """L = K, as in the paper: a window has a graph of its own, and the state is made when it is asked for."""
+    model, session = opened(written, policy="window", mini_batch_size=WINDOW)
+    assert "window" in session.artifact.manifest.graphs
+    path, rows = tmp_path_factory.mktemp("window") / "state", []
+    for number, (part, way) in enumerate(parts):
+        for row in part if way == "c" else ():
+            session.click(TOKENS[row])
+        if way != "c":
+            session.history(tokens_of(part))
+        rows += part
+        expected = reference(model, rows[-WINDOW:])
+        if way == "k":
+            session.save(path)
+            session = Session.open(session.artifact.folder, state=path, policy="window")
+        if way == "a":
+            sent, arrays = sent_to(model, number)
+            session.apply(arrays, clicks=len(rows))
+            expected = reference(model, rows[-WINDOW:], sent)
+        assert_close(session.user_vector, expected)
+
+
 def test_a_click_ends_a_correction(written):
     model, session = opened(written, policy="carry")
     rows = clicks(5)
@@ -150,12 +174,13 @@ def test_rankings_are_those_of_the_model(written, name):
     assert ranking.unknown == []
 
 
-def test_the_list_is_that_of_recommend(written):
-    recommender, folder = written(use_gcn=False)
-    for policy in ("window",):
-        session = Session.open(folder, policy=policy)
-        session.history(tokens_of(clicks(20)))
-        theirs = recommender.recommend(tokens_of(clicks(20)), k=ITEMS)
+def test_the_list_is_that_of_recommend(written, monkeypatch):
+    recommender, folder = written(mini_batch_size=WINDOW)
+    monkeypatch.setattr(recommender.model, "use_gcn", False)  # the device alone
+    for count in (3, 20):
+        session = Session.open(folder, policy="window")
+        session.history(tokens_of(clicks(count)))
+        theirs = recommender.recommend(tokens_of(clicks(count)), k=ITEMS)
         ours = session.rank_all(ITEMS)
         assert ours.items == theirs.items
         assert_close(ours.scores, theirs.scores)
@@ -299,7 +324,7 @@ def test_a_correction_of_another_model(written):
 
 
 def test_models_without_a_cloud(written):
-    for session in (opened(written, "GRU4Rec")[1], opened(written, use_gcn=False)[1]):
+    for session in (opened(written, "GRU4Rec")[1], opened(written, "Mamba4Rec")[1]):
         session.click("item-1")
         for call in (session.hidden_states, lambda s=session: s.apply(None, clicks=1)):
             with pytest.raises(UserError, match="takes no correction"):
@@ -424,3 +449,13 @@ def test_two_sessions_of_one_artifact_do_not_meet(written):
         second.click(TOKENS[b])
     assert_close(first.user_vector, reference(model, rows))
     assert_close(second.user_vector, reference(model, others))
+
+
+def test_a_state_that_is_set_takes_the_place_of_one_that_is_not_made_yet(written):
+    artifact = Session.open(written(mini_batch_size=WINDOW)[1]).artifact
+    first, second = Reader(artifact), Reader(artifact)
+    first.from_start(clicks(WINDOW))
+    second.go_on(clicks(4, 1), 0)
+    first.set_state(second.state())
+    assert np.array_equal(first.state(), second.state())
+    assert np.array_equal(first.click(3, 4), second.click(3, 4))

@@ -127,13 +127,35 @@ def test_cross_entropy_is_over_the_catalogue(make_config, name):
     torch.testing.assert_close(objective(rows), expected)
 
 
-def test_bert4rec_learns_by_its_cloze_task(make_config):
-    config = make_config("BERT4Rec")
+@pytest.mark.parametrize("ft_ratio", [0.0, 1.0])
+def test_bert4rec_learns_by_its_cloze_task(make_config, ft_ratio):
+    """In blocks, over the masked positions alone; with the loss and every gradient that RecBole computes."""
+    config = make_config("BERT4Rec", ft_ratio=ft_ratio)
     assert config["loss_type"] == "CE"
-    model, objective, rows = prepared(config)
+    model, _, rows = prepared(config)
     model.float()
     assert "Mask_item_id_list" in rows
-    torch.testing.assert_close(objective(rows), model.calculate_loss(rows))
+    with torch.no_grad():
+        model.output_bias.normal_()
+    objective = Objective(model, find_scorer(model, rows), "CE", rows)
+    assert objective._cloze_in_blocks
+    counted = int((rows["MASK_INDEX"] > 0).sum())
+    assert 0 < counted < rows["MASK_INDEX"].numel()
+    fast, slow = objective(rows), model.calculate_loss(rows)
+    torch.testing.assert_close(fast, slow)
+    ours, theirs = gradients(model, fast), gradients(model, slow)
+    for parameter, gradient in theirs.items():
+        torch.testing.assert_close(ours[parameter], gradient, rtol=1e-4, atol=1e-6, msg=parameter)
+
+
+def test_a_cloze_loss_of_another_kind_stays_the_models_own(make_config):
+    model, _, rows = prepared(make_config("BERT4Rec"))
+    model.float()
+    own = model.calculate_loss
+    model.calculate_loss = lambda interaction: 2 * own(interaction)
+    objective = Objective(model, find_scorer(model, rows), "CE", rows)
+    assert not objective._cloze_in_blocks
+    torch.testing.assert_close(objective(rows), 2 * own(rows))
 
 
 def test_every_sequence_is_encoded_once(make_config):

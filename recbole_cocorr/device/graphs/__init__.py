@@ -111,6 +111,9 @@ def _cocorrrec(model: CoCorrRec) -> Graphs:
             after,
         ),
     }
+    if len(model.layers) == 1 and model.max_seq_length <= size:
+        window = torch.randn(model.max_seq_length, d)
+        graphs["window"] = Graph(cocorrrec.Window(model), {"items": window}, ["user"])
     result = Graphs(graphs, state, size)
     if not isinstance(model.target_transform, nn.Identity):
         count = torch.export.Dim("n", min=1, max=1 << 31)

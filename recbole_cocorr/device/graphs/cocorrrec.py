@@ -194,6 +194,47 @@ class Prefill(_Graph):
         return self.final_norm(x), self.joined(after)
 
 
+class Window(_Graph):
+    """The last L clicks read anew, for a model of one layer whose L is no more than K: [L, d] to user vector [1, d].
+
+    All clicks then learn from the initial model and meet in one sum. Rows stay rows [L, H, f], so that nothing is
+    transposed, and a product with W0 is one with a block-diagonal matrix. G is not centred: a constant added to all
+    entries of a head's Zbar is taken out by the LayerNorm that follows.
+    """
+
+    def __init__(self, model: CoCorrRec):
+        super().__init__(model)
+        (layer,) = self.layers
+        ttt, L = layer.ttt, model.max_seq_length
+        with torch.no_grad():
+            cos, sin = (t[:L, None].repeat_interleave(2, dim=2) for t in ttt._tables(ttt.W0)[:2])
+            self.register_buffer("cos", cos)  # [L, 1, f]
+            self.register_buffer("sin", sin * torch.tensor([-1.0, 1.0]).repeat(layer.width // 2))
+            self.register_buffer("swap", torch.arange(layer.width).view(-1, 2).flip(1).flatten())
+            self.register_buffer("turn", layer.turn[L - 1].clone())  # the last click's slot never changes
+            self.register_buffer("W0", torch.block_diag(*ttt.W0))
+            self.register_buffer("b0", ttt.b0.flatten())
+            self.register_buffer("gamma", ttt.inner_norm_weight.clone())  # [H, f]
+            self.register_buffer("beta", ttt.inner_norm_bias.clone())
+            self.register_buffer("step", ttt.inner_norm_weight * layer.steps[L - 1])
+
+    def forward(self, items: torch.Tensor) -> torch.Tensor:
+        (layer,) = self.layers
+        H, f = layer.heads, layer.width
+        rows = F.linear(layer.norm(items), layer.weight, layer.bias).view(-1, H, 3 * f + 1)
+        queries, keys, values, gates = rows.split([f, f, f, 1], dim=2)
+        q = queries[-1:] @ self.turn
+        keys = keys * self.cos + keys.index_select(2, self.swap) * self.sin
+        prediction = (keys.reshape(-1, H * f) @ self.W0 + self.b0).view(-1, H, f)
+        xhat, _, rstd = torch.native_layer_norm(prediction, [f], None, None, NORM_EPS)
+        residual = (xhat * self.gamma + (keys - values)) * self.step
+        read = ((keys * q).sum(dim=-1, keepdim=True) + 1) * torch.sigmoid(gates) * rstd
+        learned = (residual - xhat * (residual * xhat).mean(dim=-1, keepdim=True)) * read
+        mixed = (q.reshape(1, H * f) @ self.W0 + self.b0).view(1, H, f) - learned.sum(dim=0, keepdim=True)
+        heads = F.layer_norm(mixed, (f,), eps=NORM_EPS) * self.gamma + (self.beta + q)
+        return self.final_norm(layer.ttt.o_proj(layer.ttt.post_norm(heads.view(1, -1))))
+
+
 class Correct(_Graph):
     """The user vector of the last click again, with a correction (eqs. 14-15); for a model of one layer.
 
@@ -204,7 +245,9 @@ class Correct(_Graph):
     def forward(self, item, state, slot, attention, bias):
         ((layer, held),) = self.parts(state)
         W, b, keys, grads = layer.split(held)
-        q = layer.ttt.q_proj(layer.norm(item)).view(layer.heads, 1, layer.width) @ layer.turn[slot]
+        # All projections, though the queries' alone are read: one weight for every graph.
+        both, _, _ = layer.projected(item)
+        q = both[..., : layer.width] @ layer.turn[slot]
         step = layer.steps[slot]
         start = b - step * grads.sum(dim=1, keepdim=True)  # bbar
         row = self.fusion.fuse_attention(

@@ -1,0 +1,221 @@
+"""Every model of a results folder with the same cloud prior, and whether that prior is personal."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from recbole_cocorr.benchmark.environment import machine, versions
+from recbole_cocorr.benchmark.extra_files import CORRECTORS_FILE, CORRECTORS_FORMAT
+from recbole_cocorr.benchmark.plan import RunSpec
+from recbole_cocorr.benchmark.run_files import FORMAT_VERSION, RUN_FILE, RunRecord, read_run
+from recbole_cocorr.benchmark.worker import MODEL_FILE
+from recbole_cocorr.checkpoint import load_checkpoint, load_weights
+from recbole_cocorr.config import Config
+from recbole_cocorr.correctors import ItemItem, Trust
+from recbole_cocorr.correctors.protocol import cloud_lists, histories, training_interactions
+from recbole_cocorr.data.dataset import create_dataset
+from recbole_cocorr.data.loaders import EvalLoader, data_preparation
+from recbole_cocorr.errors import UserError
+from recbole_cocorr.evaluation.ranking import per_row, rank_positive, summarise
+from recbole_cocorr.files import atomic_write
+from recbole_cocorr.model.factory import build_model
+from recbole_cocorr.model.fast_layers import use_fast_layers
+from recbole_cocorr.model.scoring import find_scorer
+
+STALE = (1, 2, 5)
+
+
+@torch.no_grad()
+def device_lists(model, loader: EvalLoader) -> np.ndarray:
+    """The model's own scores of the loader's candidates [rows, 1 + N]."""
+    found, scorer = [], None
+    for batch in loader.batches():
+        interaction = batch.interaction.to(next(model.parameters()).device)
+        if scorer is None:
+            scorer = find_scorer(model, interaction)
+            scorer.prepare()
+        found.append(scorer.candidates(interaction, batch.candidates.to(interaction[model.ITEM_SEQ].device)).cpu())
+    return torch.cat(found).double().numpy()
+
+
+def another(rows: int, seed: int = 0) -> np.ndarray:
+    """Another row for each, every row once: neighbours in a file are alike, so the circle is drawn by chance.
+
+    Returns
+    -------
+    numpy.ndarray of int64, shape [rows]
+        The row itself only where there is no other.
+    """
+    circle = np.random.default_rng(seed).permutation(rows)
+    found = np.empty(rows, dtype=np.int64)
+    found[circle] = np.roll(circle, -1)
+    return found
+
+
+class CorrectedRun:
+    """One trained run, the cloud's corrector for its data, and the trust between them.
+
+    Parameters
+    ----------
+    record : RunRecord
+    weights_file : pathlib.Path
+    correctors : dict
+        Fitted correctors by dataset, kept from run to run.
+    settings : dict
+        ``l2``, ``neighbours`` and ``decay`` of the corrector.
+
+    Raises
+    ------
+    UserError
+        If the run ranks among all items.
+    """
+
+    def __init__(
+        self, record: RunRecord, weights_file: Path, correctors: dict[str, ItemItem], settings: dict[str, Any]
+    ):
+        spec = RunSpec(
+            record.label,
+            record.model,
+            record.dataset,
+            record.protocol,
+            record.seed,
+            record.learning_rate,
+            record.settings,
+        )
+        config = Config(spec.model, spec.dataset, None, {"show_progress": False}, overrides=spec.overrides())
+        train, self.valid, self.test = data_preparation(config, create_dataset(config))
+        if self.test.candidates is None:
+            raise UserError(f"{record.label} on {record.dataset}: correctors are measured on sampled candidates")
+        self.metrics, self.topk = [m.lower() for m in config["metrics"]], config["topk"]
+        if record.dataset not in correctors:
+            users, items = training_interactions(self.valid.dataset, self.test.dataset)
+            correctors[record.dataset] = ItemItem.fit(users, items, self.test.dataset.item_num, **settings)
+        self.corrector = correctors[record.dataset]
+        model = build_model(config, train.dataset)
+        load_weights(model, load_checkpoint(weights_file).weights, str(weights_file))
+        use_fast_layers(model)
+        model.eval()
+        self.device = {"valid": device_lists(model, self.valid), "test": device_lists(model, self.test)}
+        cloud, clicks = cloud_lists(self.corrector, self.valid)
+        self.trust = Trust.fit(self.device["valid"], cloud, clicks, self.valid.candidates.numpy() > 0)
+
+    def _ranks(self, scores: np.ndarray, loader: EvalLoader) -> np.ndarray:
+        return rank_positive(torch.from_numpy(scores), loader.candidates[:, 1:] > 0).numpy()
+
+    def tables(self) -> dict[str, np.ndarray]:
+        """Ranks [rows, 3] of the test items by variant; and of the validation items, as "valid none", "valid own"."""
+        device, test = self.device["test"], self.test
+        cloud, clicks = cloud_lists(self.corrector, test)
+        fuse = self.trust.fuse
+        found = {
+            "none": self._ranks(device, test),
+            "own": self._ranks(fuse(device, cloud, clicks), test),
+        }
+        for stale in STALE:
+            old, known = cloud_lists(self.corrector, test, stale)
+            found[f"stale {stale}"] = self._ranks(fuse(device, old, known), test)
+        found["another user's"] = self._ranks(fuse(device, *self._of_another_user()), test)
+        found["the cloud alone"] = self._ranks(cloud.astype(np.float64), test)
+        of_valid, known = cloud_lists(self.corrector, self.valid)
+        found["valid none"] = self._ranks(self.device["valid"], self.valid)
+        found["valid own"] = self._ranks(fuse(self.device["valid"], of_valid, known), self.valid)
+        return found
+
+    def _of_another_user(self) -> tuple[np.ndarray, np.ndarray]:
+        """The candidates scored with the history of another row, each history used once."""
+        known = histories(self.test)
+        known = [known[other] for other in another(len(known))]
+        return self.corrector.scores(known, self.test.candidates.numpy()), np.array([len(h) for h in known])
+
+
+def tested_runs(folder: Path) -> list[tuple[RunRecord, Path]]:
+    """The tested runs of a results folder, each with its weights."""
+    found = []
+    for file in sorted((folder / "runs").glob(f"*/{RUN_FILE}")):
+        record = read_run(file)
+        if record.test is not None and record.protocol == "paper":
+            found.append((record, file.parent / MODEL_FILE))
+    return found
+
+
+def correct(
+    folder: Path,
+    settings: dict[str, Any],
+    labels: list[str] | None = None,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Give every tested run of a folder the item-item corrector, print the table and write ``correctors.json``.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+    settings : dict
+        ``l2``, ``neighbours``, ``decay``.
+    labels : list of str, optional
+        These models only.
+    say : callable
+
+    Raises
+    ------
+    UserError
+        If there is no such run, or every run failed.
+    """
+    runs = [(r, w) for r, w in tested_runs(folder) if labels is None or r.label in labels]
+    if not runs:
+        raise UserError(f"{folder} holds no tested run of the paper protocol" + (f" of {labels}" if labels else ""))
+    rows: list[dict[str, Any]] = []
+    correctors: dict[str, ItemItem] = {}
+    failed: list[dict[str, Any]] = []
+    for record, weights in runs:
+        try:
+            run = CorrectedRun(record, weights, correctors, settings)
+        except UserError as error:
+            say(f"failed: {record.label} on {record.dataset}, seed {record.seed}: {error}")
+            failed.append({"dataset": record.dataset, "label": record.label, "seed": record.seed, "error": str(error)})
+            continue
+        tables = run.tables()
+        say(
+            f"{record.label} on {record.dataset}, seed {record.seed}: trust {run.trust.base:.3f} "
+            f"{run.trust.per_log_click:+.3f} ln(clicks)"
+        )
+        say(f"  {'correction':16}{'UAUC':>8}{'NDCG@10':>9}{'HR@10':>8}   against none, NDCG@10")
+        without = {"": tables["none"], "valid": tables["valid none"]}
+        for variant, table in tables.items():
+            base = without["valid" if variant.startswith("valid") else ""]
+            gain = per_row(table, ["ndcg"], [10])["ndcg@10"] - per_row(base, ["ndcg"], [10])["ndcg@10"]
+            found = {k: float(v) for k, v in summarise(table, run.metrics, run.topk, 6).items()}
+            error = float(gain.std(ddof=1) / np.sqrt(len(gain))) if len(gain) > 1 else 0.0
+            say(
+                f"  {variant:16}{found.get('gauc', np.nan):8.4f}{found.get('ndcg@10', np.nan):9.4f}"
+                f"{found.get('hit@10', np.nan):8.4f}   {gain.mean():+.5f} (standard error {error:.5f})"
+            )
+            rows.append(
+                {
+                    "dataset": record.dataset,
+                    "label": record.label,
+                    "seed": record.seed,
+                    "corrector": "item-item",
+                    "variant": variant,
+                    "metrics": found,
+                    "against_none": {"ndcg@10": float(gain.mean()), "standard_error": error},
+                    "trust": {"base": run.trust.base, "per_log_click": run.trust.per_log_click},
+                }
+            )
+    if not rows:
+        raise UserError(failed[0]["error"])
+    content = {
+        "format": CORRECTORS_FORMAT,
+        "format_version": FORMAT_VERSION,
+        "settings": settings,
+        "versions": versions(),
+        "machine": machine(),
+        "rows": rows,
+        "failed": failed,
+    }
+    with atomic_write(folder / CORRECTORS_FILE) as file:
+        json.dump(content, file, indent=1)
+    return content

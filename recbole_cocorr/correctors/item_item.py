@@ -1,0 +1,257 @@
+"""Item-item structure from everybody's histories: a linear model of each item from its neighbours.
+
+EASE (Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019) predicts whether a user has an item from
+all other items, with ridge regression; it needs the inverse of an items x items matrix. Here each item is regressed on
+the few items that occur with it most, so its system is of their number, the whole model is sparse, and a catalogue of
+a million items costs a million small systems. With as many neighbours as items it is EASE.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import scipy.sparse as sparse
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from recbole_cocorr.errors import UserError
+from recbole_cocorr.files import atomic_write
+
+FORMAT, FORMAT_VERSION = "recbole_cocorr.item_item", 1
+
+# Systems that are solved at once.
+_SYSTEMS = 256
+# Items whose co-occurrences are counted at once.
+_ITEMS = 1 << 15
+
+
+class ItemItem:
+    """Scores of candidates from a history: sum over the clicks of decay^age * B[click, candidate].
+
+    Parameters
+    ----------
+    weights : scipy.sparse.csr_matrix of float32, shape [n_items, n_items]
+        B; row: what was clicked, column: what it speaks for. Row and column 0 are padding.
+    decay : float
+        Weight of a click beside that of the click after it; the newest has 1.
+    """
+
+    def __init__(self, weights: sparse.csr_matrix, decay: float = 0.9):
+        if not 0.0 < decay <= 1.0:
+            raise UserError(f"corrector_decay is {decay!r}; it must be above 0 and at most 1")
+        self.weights = sparse.csr_matrix(weights, dtype=np.float32)
+        self.weights.sort_indices()
+        self.decay = float(decay)
+
+    @property
+    def n_items(self) -> int:
+        """Size of the catalogue, padding included."""
+        return self.weights.shape[0]
+
+    @classmethod
+    def fit(
+        cls,
+        users: np.ndarray,
+        items: np.ndarray,
+        n_items: int,
+        l2: float = 100.0,
+        neighbours: int = 100,
+        decay: float = 0.9,
+    ) -> "ItemItem":
+        """Learn B from interactions.
+
+        Parameters
+        ----------
+        users, items : numpy.ndarray of int, shape [N]
+            Who clicked what, in any order; repeats count once.
+        n_items : int
+            Size of the catalogue, padding included.
+        l2 : float
+            Ridge penalty; EASE's lambda.
+        neighbours : int
+            Items that an item is regressed on: those with the most common users for their own number of users.
+        decay : float
+            See the class.
+
+        Raises
+        ------
+        UserError
+            For settings that do not fit.
+        """
+        if not l2 > 0:
+            raise UserError(f"corrector_l2 is {l2!r}; it must be above 0")
+        if neighbours < 1:
+            raise UserError(f"corrector_neighbours is {neighbours!r}; it must be at least 1")
+        together = _co_occurrences(np.asarray(users), np.asarray(items), n_items)
+        near, count = _nearest(together, l2, neighbours)
+        return cls(_solve(together, near, count, l2), decay)
+
+    # -- scoring ---------------------------------------------------------------------------------
+
+    def scores(self, histories: Sequence[np.ndarray], candidates: np.ndarray) -> np.ndarray:
+        """Scores of each row's candidates.
+
+        Parameters
+        ----------
+        histories : sequence of numpy.ndarray of int
+            Item ids, oldest first; any length, also none.
+        candidates : numpy.ndarray of int, shape [B, C]
+
+        Returns
+        -------
+        numpy.ndarray of float32, shape [B, C]
+            0 where no click speaks for or against the candidate.
+        """
+        lengths = np.array([len(h) for h in histories], dtype=np.int64)
+        start = np.r_[0, np.cumsum(lengths)]
+        clicked = np.concatenate([np.asarray(h, dtype=np.int64) for h in histories]) if len(lengths) else np.empty(0)
+        age = np.repeat(start[1:], lengths) - 1 - np.arange(start[-1])
+        weight = (self.decay**age).astype(np.float32)
+        result = np.zeros(candidates.shape, dtype=np.float32)
+        rows = 1024  # whose products, some thousand numbers each, are held at once
+        for low in range(0, len(lengths), rows):
+            high = min(low + rows, len(lengths))
+            part = slice(start[low], start[high])
+            shape = (high - low, self.n_items)
+            history = sparse.csr_matrix((weight[part], clicked[part], start[low : high + 1] - start[low]), shape=shape)
+            spoken = sparse.csr_matrix(history @ self.weights)
+            spoken.sort_indices()
+            for row in range(high - low):
+                a, b = spoken.indptr[row], spoken.indptr[row + 1]
+                if a < b:
+                    result[low + row] = _look_up(spoken.indices[a:b], spoken.data[a:b], candidates[low + row])
+        return result
+
+    # -- files -----------------------------------------------------------------------------------
+
+    def save(self, path: str | Path) -> None:
+        """Write the weights as one safetensors file, whole or not at all."""
+        tensors = {
+            "indptr": self.weights.indptr.astype(np.int64),
+            "indices": self.weights.indices.astype(np.int32),
+            "data": self.weights.data,
+        }
+        texts = {
+            "format": FORMAT,
+            "format_version": str(FORMAT_VERSION),
+            "content": json.dumps({"n_items": self.n_items, "decay": self.decay}),
+        }
+        with atomic_write(path, "wb") as file:
+            file.write(save(tensors, metadata=texts))
+
+    @classmethod
+    def load(cls, path: str | Path) -> "ItemItem":
+        """Read what :meth:`save` wrote.
+
+        Raises
+        ------
+        UserError
+            If the file is missing, something else, of another version or damaged.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise UserError(f"there is no item-item file {path}")
+        try:
+            with safe_open(path, framework="np") as file:
+                texts = dict(file.metadata() or {})
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError, ValueError) as error:
+            raise UserError(f"{path} is not a readable safetensors file ({error})") from None
+        if texts.get("format") != FORMAT or texts.get("format_version") != str(FORMAT_VERSION):
+            raise UserError(f"{path} holds no item-item model of format version {FORMAT_VERSION}")
+        try:
+            content = json.loads(texts["content"])
+            size = int(content["n_items"])
+            indptr, indices, data = (tensors[name] for name in ("indptr", "indices", "data"))
+            whole = len(indptr) == size + 1 and indptr[0] == 0 and indptr[-1] == len(indices) == len(data)
+            if (
+                not whole
+                or (np.diff(indptr) < 0).any()
+                or (len(indices) and not 0 <= indices.min() <= indices.max() < size)
+            ):
+                raise ValueError("its rows do not fit together")
+            return cls(sparse.csr_matrix((data, indices, indptr), shape=(size, size)), content["decay"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{path} is damaged: {error}") from None
+
+
+def _look_up(known: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """``values`` of the sorted ids ``known`` at the ids ``wanted``, 0 where there is none."""
+    place = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+    return np.where(known[place] == wanted, values[place], 0.0)
+
+
+def _co_occurrences(users: np.ndarray, items: np.ndarray, n_items: int) -> sparse.csr_matrix:
+    """Users that each pair of items has in common; the diagonal is an item's own number of users."""
+    _, who = np.unique(users, return_inverse=True)
+    shape = (int(who.max(initial=-1)) + 1, n_items)
+    clicked = sparse.csr_matrix((np.ones(len(items), np.float32), (who, items)), shape=shape)
+    clicked.sum_duplicates()
+    clicked.data[:] = 1.0
+    by_item = sparse.csr_matrix(clicked.T)
+    blocks = [by_item[low : low + _ITEMS] @ clicked for low in range(0, n_items, _ITEMS)]
+    return sparse.csr_matrix(sparse.vstack(blocks, format="csr"))
+
+
+def _nearest(together: sparse.csr_matrix, l2: float, neighbours: int) -> tuple[np.ndarray, np.ndarray]:
+    """Each item's neighbours [n_items, M], and how many of them there are [n_items]."""
+    n_items = together.shape[0]
+    users = together.diagonal()
+    most = int(min(neighbours, np.diff(together.indptr).max(initial=0)))
+    near, count = np.zeros((n_items, most), dtype=np.int32), np.zeros(n_items, dtype=np.int64)
+    for item in range(n_items):
+        a, b = together.indptr[item], together.indptr[item + 1]
+        others, common = together.indices[a:b], together.data[a:b]
+        keep = others != item
+        others, common = others[keep], common[keep]
+        if len(others) > neighbours:
+            # The regression's own weight of a lone neighbour; equal ones by their number, so that the choice is one.
+            order = np.lexsort((others, -common / (users[others] + l2)))[:neighbours]
+            others = others[order]
+        near[item, : len(others)] = np.sort(others)
+        count[item] = len(others)
+    return near, count
+
+
+def _entries(matrix: sparse.csr_matrix, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the rows' entries in the matrix's arrays, and which of ``rows`` each belongs to."""
+    start, length = matrix.indptr[rows], matrix.indptr[rows + 1] - matrix.indptr[rows]
+    owner = np.repeat(np.arange(len(rows)), length)
+    before = np.cumsum(length) - length
+    return np.arange(len(owner)) + np.repeat(start - before, length), owner
+
+
+def _solve(together: sparse.csr_matrix, near: np.ndarray, count: np.ndarray, l2: float) -> sparse.csr_matrix:
+    """B: for each item the ridge regression on its neighbours."""
+    n_items = together.shape[0]
+    place = np.full(n_items, -1, dtype=np.int64)  # of an item among the neighbours at hand
+    found: list[np.ndarray] = []
+    # Similar numbers of neighbours together: a system is padded to the largest of its batch.
+    order = np.argsort(count, kind="stable")
+    order = order[count[order] > 0]
+    for low in range(0, len(order), _SYSTEMS):
+        batch = order[low : low + _SYSTEMS]
+        width = int(count[batch].max())
+        left = np.zeros((len(batch), width, width))
+        right = np.zeros((len(batch), width, 1))
+        for row, item in enumerate(batch):
+            ids = near[item, : count[item]]
+            place[ids] = np.arange(len(ids))
+            flat, owner = _entries(together, ids)
+            to = place[together.indices[flat]]
+            known = to >= 0
+            left[row, owner[known], to[known]] = together.data[flat[known]]
+            a, b = together.indptr[item], together.indptr[item + 1]
+            to = place[together.indices[a:b]]
+            known = to >= 0
+            right[row, to[known], 0] = together.data[a:b][known]
+            place[ids] = -1
+        left[:, np.arange(width), np.arange(width)] += l2
+        weights = np.linalg.solve(left, right)[:, :, 0]
+        found += [weights[row, : count[item]].astype(np.float32) for row, item in enumerate(batch)]
+    if not found:
+        return sparse.csr_matrix((n_items, n_items), dtype=np.float32)
+    rows = np.concatenate([near[item, : count[item]] for item in order])
+    columns = np.repeat(order, count[order])
+    return sparse.csr_matrix((np.concatenate(found), (rows, columns)), shape=(n_items, n_items))

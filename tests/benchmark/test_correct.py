@@ -1,0 +1,102 @@
+"""The same cloud prior for every model of a results folder."""
+
+import json
+
+import numpy as np
+import pytest
+
+from recbole_cocorr.__main__ import main
+from recbole_cocorr.benchmark import correct
+from recbole_cocorr.correctors.protocol import histories, training_interactions
+from recbole_cocorr.data.dataset import create_dataset
+from recbole_cocorr.data.loaders import data_preparation
+from recbole_cocorr.errors import UserError
+from tests.conftest import write_inter
+
+
+def by_user(small_data):
+    rows = [line.split("\t") for line in (small_data / "small" / "small.inter").read_text().splitlines()[1:]]
+    found: dict[str, list[str]] = {}
+    for user, item, _ in sorted(rows, key=lambda r: (r[0], float(r[2]))):
+        found.setdefault(user, []).append(item)
+    return found
+
+
+def test_it_learns_from_no_held_out_click(make_config, small_data):
+    data = create_dataset(make_config("GRU4Rec"))
+    _, valid, test = data_preparation(make_config("GRU4Rec"), data)
+    users, items = training_interactions(valid.dataset, test.dataset)
+    tokens, names = data.field2id_token["item_id"], data.field2id_token["user_id"]
+    found = sorted((names[u], tokens[i]) for u, i in zip(users, items, strict=True))
+    wanted = []
+    for user, clicked in by_user(small_data).items():
+        held = 2 if len(clicked) > 3 else 1 if len(clicked) == 3 else 0
+        wanted += [(user, item) for item in clicked[: len(clicked) - held]]
+    assert found == sorted(wanted)
+
+
+@pytest.mark.parametrize("stale", [0, 1, 5])
+def test_a_history_is_everything_before_the_target(make_config, small_data, stale):
+    data = create_dataset(make_config("GRU4Rec"))
+    _, _, test = data_preparation(make_config("GRU4Rec"), data)
+    tokens, names = data.field2id_token["item_id"], data.field2id_token["user_id"]
+    all_of = by_user(small_data)
+    for user, known in zip(test.users, histories(test, stale), strict=True):
+        before = all_of[names[user]][:-1]
+        assert [tokens[i] for i in known] == before[: max(0, len(before) - stale)]
+
+
+@pytest.fixture
+def chains(tmp_path):
+    """A data set in which an item is followed by the next one: something to learn."""
+    generator = np.random.default_rng(0)
+    rows = []
+    for user in range(150):
+        start = int(generator.integers(0, 150))
+        rows += [(f"u{user}", f"i{(start + step) % 150}", step) for step in range(int(generator.integers(4, 9)))]
+    return write_inter(tmp_path / "data", "chains", rows)
+
+
+def test_the_command(chains, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "r"
+    command = ["benchmark", "--models=Pop,GRU4Rec", "--datasets=chains", "--seeds=1", "--learning_rates=0.01"]
+    command += [f"--data_path={chains}", "--use_gpu=False", "--epochs=12", f"--out={out}", "--jobs=2", "--threads=1"]
+    assert main([*command, "--train_batch_size=100"]) == 0
+    made = correct.CorrectedRun
+
+    def one_fails(record, *arguments):
+        if record.label == "Pop":
+            raise UserError("it cannot be")
+        return made(record, *arguments)
+
+    monkeypatch.setattr(correct, "CorrectedRun", one_fails)
+    assert main(["correct", str(out), "--l2=1", "--neighbours=20"]) == 0
+    printed = capsys.readouterr().out
+    assert "another user's" in printed and "failed: Pop on chains, seed 1: it cannot be" in printed
+    content = json.loads((out / "correctors.json").read_text())
+    assert content["settings"] == {"l2": 1.0, "neighbours": 20, "decay": 0.9}
+    assert [(f["label"], f["error"]) for f in content["failed"]] == [("Pop", "it cannot be")]
+    rows = {r["variant"]: r for r in content["rows"]}
+    assert {"own", "none", "stale 1", "stale 2", "stale 5", "another user's", "valid none", "valid own"} <= set(rows)
+    run = json.loads(next(out.glob("runs/*gru4rec*/run.json")).read_text())
+    # Without the cloud it is the device's list: the metrics of the run itself.
+    for name, value in run["test"].items():
+        assert rows["none"]["metrics"][name] == pytest.approx(value, abs=6e-5)
+    for name, value in run["valid"].items():
+        assert rows["valid none"]["metrics"][name] == pytest.approx(value, abs=6e-5)
+    ndcg = {name: row["metrics"]["ndcg@10"] for name, row in rows.items()}
+    assert ndcg["own"] > ndcg["none"] and ndcg["own"] > ndcg["stale 2"] and ndcg["own"] > ndcg["another user's"]
+
+
+@pytest.mark.parametrize(
+    "flags, said",
+    [(["--l2=0"], "corrector_l2 is 0.0"), (["--models=X"], "no tested run"), (["--decay=2"], "decay is 2.0")],
+)
+def test_bad_requests(flags, said, small_data, tmp_path, capsys):
+    out = tmp_path / "r"
+    command = ["benchmark", "--models=Pop", "--datasets=small", "--seeds=1", f"--data_path={small_data}"]
+    assert main([*command, "--use_gpu=False", f"--out={out}", "--threads=1"]) == 0
+    capsys.readouterr()
+    assert main(["correct", str(out), *flags]) == 2
+    assert said in capsys.readouterr().err
+    assert not (out / "correctors.json").exists()

@@ -1,0 +1,286 @@
+"""The report: what its page holds, what it says of missing parts and of bad folders."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("matplotlib")
+
+from recbole_cocorr.__main__ import main
+from recbole_cocorr.benchmark.field import FIELD
+from recbole_cocorr.benchmark.report import build, page
+from recbole_cocorr.errors import UserError
+from tests.benchmark.made_results import (
+    made_field,
+    made_run,
+    made_sweep,
+    whole_results,
+    write_ablation,
+    write_cost,
+    write_json,
+    write_results,
+    write_sweep,
+)
+
+VOID = {"meta", "link", "br", "hr", "img", "input"}
+LOADING = {"src", "href", "xlink:href", "srcset", "data", "action", "poster", "background"}
+
+
+class Page(HTMLParser):
+    """Checks that tags nest, and collects text, ids and what a browser would load."""
+
+    def __init__(self, text: str):
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.ids: list[str] = []
+        self.loads: list[str] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+        assert not self.open, f"never closed: {self.open}"
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+        self._attributes(attrs)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self._attributes(attrs)
+
+    def _attributes(self, attrs):
+        names = [name for name, _ in attrs]
+        assert len(names) == len(set(names))
+        for name, value in attrs:
+            assert not name.startswith("on"), f"a script in {name}"
+            if name == "id":
+                self.ids.append(value)
+            if name in LOADING:
+                self.loads.append(value)
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-3:]}"
+        self.open.pop()
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] not in ("style", "title"):
+            self.words.append(data)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> tuple[Path, str]:
+    """A results folder with every part, and its page."""
+    folder = whole_results(tmp_path_factory.mktemp("whole") / "results", users=200)
+    assert main(["report", str(folder)]) == 0
+    return folder, (folder / "report" / "report.html").read_text(encoding="utf-8")
+
+
+def test_page_parses_and_loads_nothing(whole):
+    _, text = whole
+    found = Page(text)
+    assert len(found.ids) == len(set(found.ids))
+    inner = [link for link in found.loads if link.startswith("#")]
+    assert {link[1:] for link in inner} <= set(found.ids)
+    assert set(found.loads) - set(inner) == {"data:,"}
+    assert not {"script", "iframe", "object", "embed"} & set(found.tags)
+    assert "http:" not in text and "https:" not in text and "@import" not in text and "//" not in text
+    assert not re.search(r"url\((?!#)", text)
+
+
+def test_page_holds_every_part(whole):
+    _, text = whole
+    found = Page(text)
+    assert 'class="missing"' not in text
+    assert found.tags.count("svg") == 18
+    for words in (
+        "Test metrics on amazon-beauty, protocol paper",
+        "BERT4Rec keeps its cloze loss",
+        "corrected for 49 comparisons",
+        "CoCorrRec minus each other model",
+        "Cost of one inference with L = 10",
+        "Up to L = 1000",
+        "12,101 items; 100 candidates scored; K at most 10; latency on 1 thread; median of 50 runs; processor: made up",
+        "On the front (ringed)",
+        "TTT mini-batch K",
+        "by the length of the user's history",
+        "91.0% of the correction of the attention",
+        "chosen on validation only: 0.001, 0.005",
+        "49 on amazon-beauty, protocol paper",
+        "sasrec-2021",
+        "Version of torch",
+    ):
+        assert words in found.text, words
+
+
+def test_files_beside_the_page(whole):
+    folder, _ = whole
+    out = folder / "report"
+    names = {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()}
+    figures = {n for n in names if n.startswith("figures/")}
+    assert len(figures) == 36
+    assert len({n[:-4] for n in figures if n.endswith((".png", ".svg"))}) == 18
+    tables = {Path(n).stem for n in names if n.startswith("tables/")}
+    assert {"table1-amazon-beauty-paper", "significance-amazon-beauty-paper", "table4-cost"} <= tables
+    assert all(f"tables/{t}.md" in names and f"tables/{t}.tex" in names for t in tables)
+    assert not any(".tmp" in n for n in names)
+
+
+def test_out_of_the_command(tmp_path, capsys):
+    folder = write_results(tmp_path / "r", [made_run(users=40)])
+    assert main(["report", str(folder), "--out", str(tmp_path / "elsewhere")]) == 0
+    assert (tmp_path / "elsewhere" / "report.html").is_file() and not (folder / "report").exists()
+    assert "written: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("label", ["<script>alert(1)</script>", '"><img src=x>', "a & b | *c* {{ 7*7 }} {% raw %}"])
+def test_labels_are_text_and_nothing_else(tmp_path, label):
+    folder = write_results(tmp_path / "r", made_field([label, "CoCorrRec"], seeds=(1,), users=60))
+    write_cost(folder, [label, "CoCorrRec"])
+    write_ablation(folder, label)
+    (folder / "failures.json").write_text(json.dumps([{"run": label, "error": label}]))
+    found = Page(page(build(folder)))
+    assert not {"script", "img"} & set(found.tags)
+    assert label in found.text
+
+
+def test_one_run_has_a_report_and_every_missing_part_its_command(tmp_path):
+    folder = write_results(tmp_path / "my results", [made_run(users=40)])
+    text = page(build(folder))
+    found = Page(text)
+    for command in ("sweep --datasets NAME --out", "benchmark --ablate correction --datasets NAME --out"):
+        assert f"python -m recbole_cocorr {command} 'my results'" in found.text
+    assert "python -m recbole_cocorr cost --out 'my results'/cost.json" in found.text
+    assert text.count('class="missing"') == 5
+    assert "<sup>*" not in text and "CoCorrRec minus" not in found.text
+
+
+def test_parts_without_a_tested_run(tmp_path):
+    """Costs alone, sweeps alone."""
+    write_cost(tmp_path)
+    found = Page(page(build(tmp_path)))
+    assert "Cost of one inference" in found.text
+    assert "No run was tested. python -m recbole_cocorr benchmark --datasets NAME --out" in found.text
+    folder = write_results(tmp_path / "sweep", made_sweep(users=30))
+    write_sweep(folder)
+    assert "Time of one inference over K" in Page(page(build(folder))).text
+
+
+def test_runs_with_other_users_are_named_and_the_rest_is_shown(tmp_path, capsys):
+    folder = write_results(tmp_path / "r", [made_run(users=50), made_run("DIN", users=49)])
+    assert main(["report", str(folder)]) == 0
+    sentence = "CoCorrRec (seed 2020) and DIN (seed 2020) cannot be compared: 1 user was tested by only one of them"
+    assert sentence in capsys.readouterr().err
+    text = Page((folder / "report" / "report.html").read_text(encoding="utf-8")).text
+    assert sentence in text and "Test metrics on amazon-beauty" in text
+
+
+def test_another_reference(tmp_path):
+    folder = write_results(tmp_path / "r", made_field(["SASRec", "Mamba4Rec"], seeds=(1,), users=200))
+    assert "Mamba4Rec minus each other model" in Page(page(build(folder, "Mamba4Rec"))).text
+    with pytest.raises(UserError, match="'Mamba'; there are Mamba4Rec, SASRec"):
+        build(folder, "Mamba")
+
+
+def no_folder(path: Path) -> Path:
+    return path / "nowhere"
+
+
+def no_plan(path: Path) -> Path:
+    return path
+
+
+def no_runs(path: Path) -> Path:
+    return write_results(path, [])
+
+
+def untested(path: Path) -> Path:
+    return write_results(path, [made_run(tested=False, users=10)])
+
+
+def other_version(path: Path) -> Path:
+    write_results(path, [made_run(users=10)])
+    file = next(path.glob("runs/*/run.json"))
+    file.write_text(file.read_text().replace('"format_version": 1', '"format_version": 7'))
+    return path
+
+
+def half_a_file(path: Path) -> Path:
+    write_results(path, [made_run(users=10)])
+    (path / "cost.json").write_text('{"format": "recbole')
+    return path
+
+
+def cost_of_another_kind(path: Path) -> Path:
+    write_results(path, [made_run(users=10)])
+    write_json(path / "cost.json", "recbole_cocorr.sweep", rows=[])
+    return path
+
+
+def cost_without_length(path: Path) -> Path:
+    write_results(path, [made_run(users=10)])
+    write_json(path / "cost.json", "recbole_cocorr.cost", rows=[{"model": "SASRec"}])
+    return path
+
+
+def cost_of_words(path: Path) -> Path:
+    write_results(path, [made_run(users=10)])
+    write_json(path / "cost.json", "recbole_cocorr.cost", rows=[{"model": "SASRec", "L": 10, "flops": "many"}])
+    return path
+
+
+def failures_of_another_shape(path: Path) -> Path:
+    write_results(path, [made_run(users=10)])
+    (path / "failures.json").write_text('{"run": "x"}')
+    return path
+
+
+def twice(path: Path) -> Path:
+    return write_results(path, [made_run(users=10), made_run(users=10)])
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (no_folder, "does not exist"),
+        (no_plan, "has no plan.json"),
+        (no_runs, "has no finished run yet"),
+        (untested, "1 finished run, but none was tested"),
+        (other_version, "has format version 7"),
+        (half_a_file, "cost.json is damaged"),
+        (cost_of_another_kind, "is no file of the kind recbole_cocorr.cost"),
+        (cost_without_length, "row 0 lacks 'L'"),
+        (cost_of_words, "flops of 'SASRec' is 'many', no number from 0"),
+        (failures_of_another_shape, "its rows are no list"),
+        (twice, "has two tested runs with seed 2020"),
+    ],
+)
+def test_bad_folders_are_one_sentence_and_nothing_is_written(tmp_path, capsys, make, words):
+    folder = make(tmp_path)
+    assert main(["report", str(folder)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1 and words in error
+    assert not (folder / "report").exists()
+
+
+def test_a_file_in_the_way(tmp_path, capsys):
+    folder = write_results(tmp_path / "r", [made_run(users=10)])
+    (tmp_path / "file").write_text("")
+    assert main(["report", str(folder), "--out", str(tmp_path / "file")]) == 2
+    assert "file" in capsys.readouterr().err
+
+
+def test_without_matplotlib(tmp_path, capsys, monkeypatch):
+    folder = write_results(tmp_path / "r", [made_run(users=10)])
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
+    assert main(["report", str(folder)]) == 2
+    assert "pip install 'recbole_cocorr[report]'" in capsys.readouterr().err
+
+
+def test_the_made_field_is_the_field():
+    assert [r.label for r in made_field(seeds=(1,), users=10) if r.test] == list(FIELD)
