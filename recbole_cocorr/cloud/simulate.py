@@ -52,6 +52,11 @@ class ServerProcess:
             raise UserError("the server did not start; its error stands above")
         self.port = int(line.split()[-1])
 
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._running.pid
+
     def send(self, number: int) -> None:
         """Send a signal."""
         self._running.send_signal(number)

@@ -1,0 +1,92 @@
+"""Throughput, latency and memory of the correction service: the server on one core, its client on another.
+
+    python benchmarks/cloud_service.py [--checkpoint FILE] [--in_flight 1 8 64] [--seconds 10] [--memory 100000]
+
+Without a checkpoint the network has the paper's sizes and fresh weights: the times are the same.
+"""
+
+import argparse
+import asyncio
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import grpc
+import numpy as np
+
+from recbole_cocorr.cloud.correction_model import load_correction_model
+from recbole_cocorr.cloud.delay import checkpoint_of_length
+from recbole_cocorr.cloud.simulate import ServerProcess
+from recbole_cocorr.cloud.v1 import correction_pb2 as pb
+from recbole_cocorr.cloud.wire import CORRECT, encode_rows
+
+
+async def load(port: int, request: bytes, in_flight: int, seconds: float, requests: int = 0) -> np.ndarray:
+    """Milliseconds of every request of so many callers, each asking again as soon as it is answered."""
+    found: list[float] = []
+    end = time.monotonic() + seconds if seconds else float("inf")
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        call = channel.unary_unary(CORRECT)
+
+        async def caller() -> None:
+            while time.monotonic() < end and (not requests or len(found) < requests):
+                began = time.monotonic()
+                await call(request, timeout=60)
+                found.append(1000 * (time.monotonic() - began))
+
+        await call(request, timeout=60)
+        await asyncio.gather(*(caller() for _ in range(in_flight)))
+    return np.array(found)
+
+
+def resident(pid: int) -> float:
+    """MiB that a process holds in memory."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS"):
+            return int(line.split()[1]) / 1024
+    return float("nan")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", type=Path)
+    parser.add_argument("--in_flight", nargs="+", type=int, default=[1, 8, 64])
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each load")
+    parser.add_argument("--memory", type=int, default=100_000, help="requests over which memory is watched; 0: none")
+    arguments = parser.parse_args()
+    cores = sorted(os.sched_getaffinity(0))
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.safetensors"
+        checkpoint_of_length(arguments.checkpoint, 10, file)
+        model = load_correction_model(file)
+        rows = np.random.default_rng(0).standard_normal((10, model.width))
+        request = pb.CorrectRequest(
+            fingerprint=bytes.fromhex(model.fingerprint), clicks=10, hidden_states=encode_rows(rows)
+        ).SerializeToString()
+        server = ServerProcess(file)
+        try:
+            for thread in os.listdir(f"/proc/{server.pid}/task"):
+                os.sched_setaffinity(int(thread), cores[:1])
+            os.sched_setaffinity(0, cores[1:] or cores)
+            print(f"request {len(request)} bytes, {model.width=}, one core for the server", file=sys.stderr)
+            print("in flight  requests/s   p50 ms   p99 ms")
+            for count in arguments.in_flight:
+                asyncio.run(load(server.port, request, count, min(1.0, arguments.seconds)))  # warm
+                began = time.monotonic()
+                found = asyncio.run(load(server.port, request, count, arguments.seconds))
+                rate = len(found) / (time.monotonic() - began)
+                p50, p99 = np.quantile(found, [0.5, 0.99])
+                print(f"{count:9} {rate:11.0f} {p50:8.2f} {p99:8.2f}", flush=True)
+            if arguments.memory:
+                before = resident(server.pid)
+                asyncio.run(load(server.port, request, 16, 0, arguments.memory))
+                after = resident(server.pid)
+                print(f"memory: {before:.1f} MiB, {after:.1f} MiB after {arguments.memory} more requests")
+        finally:
+            server.kill()
+
+
+if __name__ == "__main__":
+    main()
