@@ -25,7 +25,7 @@ def need_cloud() -> None:
     UserError
         If the extra ``cloud`` is not installed.
     """
-    for name in ("grpc", "google.protobuf", "grpc_health.v1", "grpc_reflection.v1alpha", "prometheus_client"):
+    for name in ("grpc", "google.protobuf", "grpc_health.v1", "grpc_reflection.v1alpha", "prometheus_client", "h11"):
         try:
             import_module(name)
         except ImportError:

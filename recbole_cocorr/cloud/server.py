@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import signal
+import ssl
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -15,6 +16,7 @@ from prometheus_client import start_http_server
 
 from recbole_cocorr.cloud.batcher import Batcher
 from recbole_cocorr.cloud.correction_model import CorrectionModel, load_correction_model
+from recbole_cocorr.cloud.http import HttpRoute
 from recbole_cocorr.cloud.logs import log
 from recbole_cocorr.cloud.metrics import Metrics
 from recbole_cocorr.cloud.security import host_of, is_loopback, read_file
@@ -39,7 +41,7 @@ class Server:
 
     Attributes
     ----------
-    port : int
+    port, http_port : int
         Where it listens, once started.
     metrics : Metrics
     """
@@ -53,6 +55,8 @@ class Server:
         self._loading = asyncio.Lock()
         self._seen: tuple[int, ...] = ()
         self._http: tuple | None = None
+        self._route: HttpRoute | None = None
+        self.http_port = 0
 
     async def start(self) -> None:
         """Load the checkpoint and listen.
@@ -91,11 +95,27 @@ class Server:
             except OSError as error:
                 raise UserError(f"metrics cannot listen on {s.metrics}: {error.strerror}") from None
         self._batcher.start()
+        if s.http:
+            await self._start_route()
         await self._server.start()
         await self._tell_health(health_pb2.HealthCheckResponse.SERVING)
         log(logging.INFO, "serving", listen=s.listen, port=self.port, **_told(model))
         if self._tokens.tokens and not s.tls_cert and not is_loopback(s.listen):
             log(logging.WARNING, "tokens travel without TLS; something before this server must add it")
+
+    async def _start_route(self) -> None:
+        s = self.settings
+        self._route = HttpRoute(self._service, self._tokens, self.metrics, s.http_origin)
+        tls = None
+        try:
+            if s.tls_cert:
+                tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=s.tls_client_ca or None)
+                tls.load_cert_chain(s.tls_cert, s.tls_key)
+                if s.tls_client_ca:
+                    tls.verify_mode = ssl.CERT_REQUIRED
+            self.http_port = await self._route.start(host_of(s.http), int(s.http.rpartition(":")[2]), tls)
+        except OSError as error:  # ssl's errors are of this kind too
+            raise UserError(f"http cannot listen on {s.http}: {error.strerror or error}") from None
 
     def _listen(self) -> None:
         s = self.settings
@@ -169,7 +189,10 @@ class Server:
         """Take nothing more in, answer what was, and end."""
         log(logging.INFO, "stopping")
         await self._health.enter_graceful_shutdown()
-        await self._server.stop(self.settings.grace)
+        waiting = [self._server.stop(self.settings.grace)]
+        if self._route is not None:
+            waiting.append(self._route.stop(self.settings.grace))
+        await asyncio.gather(*waiting)
         await self._batcher.close()
         if self._http:
             self._http[0].shutdown()

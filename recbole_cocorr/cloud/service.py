@@ -107,30 +107,54 @@ class Corrections:
                 del self._connections[peer]
 
     async def _correct(self, request: bytes, context: grpc.aio.ServicerContext) -> bytes:
-        asked, model = _parsed(pb.CorrectRequest, request), self.model
-        if len(asked.fingerprint) != 16:
-            raise Refusal(_Code.INVALID_ARGUMENT, f"a fingerprint of {len(asked.fingerprint)} bytes; it has 16")
-        if asked.fingerprint.hex() != model.fingerprint:
+        asked, shape = _parsed(pb.CorrectRequest, request), self.model.shape
+        left = context.time_remaining()
+        deadline = None if left is None else time.monotonic() + left
+        sent = await self.corrected(asked.fingerprint, asked.clicks, asked.encoding, asked.hidden_states, deadline)
+        return pb.CorrectReply(
+            fingerprint=asked.fingerprint, clicks=asked.clicks, correction=sent, **shape._asdict()
+        ).SerializeToString()
+
+    async def corrected(
+        self, fingerprint: bytes, clicks: int, encoding: int, payload: bytes, deadline: float | None
+    ) -> bytes:
+        """The correction of checked hidden states.
+
+        Parameters
+        ----------
+        fingerprint : bytes
+        clicks, encoding : int
+        payload : bytes
+            Hidden states.
+        deadline : float or None
+            Of ``time.monotonic``.
+
+        Raises
+        ------
+        Refusal
+            For a request that is malformed, of another model, or one too many.
+        TimeoutError
+            If the deadline passed while it waited.
+        """
+        model = self.model
+        if len(fingerprint) != 16:
+            raise Refusal(_Code.INVALID_ARGUMENT, f"a fingerprint of {len(fingerprint)} bytes; it has 16")
+        if fingerprint.hex() != model.fingerprint:
             raise Refusal(
                 _Code.FAILED_PRECONDITION,
                 f"the device's model is another one than the service's, {model.fingerprint}; it goes on alone until "
                 "it has that one",
             )
-        if not asked.clicks:
+        if not clicks:
             raise Refusal(_Code.INVALID_ARGUMENT, "the click counter is 0; there is nothing to correct")
         try:
-            rows = decode_rows(asked.hidden_states, asked.encoding, model.width, model.most_rows)
+            rows = decode_rows(payload, encoding, model.width, model.most_rows)
         except WireError as error:
             raise Refusal(_Code.INVALID_ARGUMENT, str(error)) from None
-        left = context.time_remaining()
-        deadline = None if left is None else time.monotonic() + left
         try:
-            correction = await self._batcher.correct(model, rows, deadline)
+            return await self._batcher.correct(model, rows, deadline)
         except QueueFullError:
             raise Refusal(_Code.RESOURCE_EXHAUSTED, "too many requests wait; try again later") from None
-        return pb.CorrectReply(
-            fingerprint=asked.fingerprint, clicks=asked.clicks, correction=correction, **model.shape._asdict()
-        ).SerializeToString()
 
     async def describe(self, request: bytes, context: grpc.aio.ServicerContext) -> bytes:
         """Answer Describe: which model is served."""

@@ -30,6 +30,8 @@ class ServeSettings:
     checkpoint: str = _setting("", "the .safetensors file that training wrote")
     listen: str = _setting("127.0.0.1:50051", "HOST:PORT, [HOST]:PORT or unix:PATH; port 0 takes a free one")
     metrics: str = _setting("", "HOST:PORT of Prometheus' metrics over HTTP; empty: none")
+    http: str = _setting("", "HOST:PORT of the same over plain HTTP, for a web page; empty: none")
+    http_origin: str = _setting("", "origin of a page that may ask from a browser, such as http://localhost:8000")
     tls_cert: str = _setting("", "the server's certificate chain, PEM")
     tls_key: str = _setting("", "its private key, PEM")
     tls_client_ca: str = _setting("", "certificates that a client's must be signed by, PEM: mutual TLS")
@@ -158,8 +160,12 @@ def _check(settings: ServeSettings, environment: Mapping[str, str]) -> None:
         raise UserError("tls_client_ca needs tls_cert and tls_key")
     if settings.metrics:
         is_loopback(settings.metrics)  # an address, or an error
-    if not is_loopback(settings.listen) and not settings.tls_cert and not settings.tokens(environment):
+    if any(c.isspace() or ord(c) > 126 for c in settings.http_origin):
+        raise UserError(f"http_origin is {settings.http_origin!r}; it must be like http://localhost:8000")
+    for name, address in (("listen", settings.listen), ("http", settings.http)):
+        if not address or is_loopback(address) or settings.tls_cert or settings.tokens(environment):
+            continue
         raise UserError(
-            f"listen is {settings.listen}, which other machines can reach, without TLS and without tokens; "
+            f"{name} is {address}, which other machines can reach, without TLS and without tokens; "
             "set tls_cert and tls_key, or token_file, or listen on 127.0.0.1"
         )

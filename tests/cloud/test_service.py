@@ -195,6 +195,22 @@ def test_a_lone_request_is_not_held_and_what_waits_goes_together():
     asyncio.run(run())
 
 
+def test_a_lone_request_begins_at_once():
+    async def run():
+        metrics, model = Metrics(), _Slow()
+        batcher = Batcher(metrics)
+        batcher.start()
+        task = asyncio.create_task(batcher.correct(model, row(0)))
+        for _ in range(5):  # turns of the event loop, no time
+            await asyncio.sleep(0)
+        assert metrics.registry.get_sample_value("recbole_cocorr_batch_size_count") == 1
+        model.go.release()
+        await task
+        await batcher.close()
+
+    asyncio.run(run())
+
+
 def test_a_request_keeps_the_model_it_came_for():
     async def run():
         old, new, batcher = _Slow(), _Slow(), Batcher(Metrics())
