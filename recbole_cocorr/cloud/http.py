@@ -1,9 +1,9 @@
 """Corrections over plain HTTP for a web page, beside gRPC: the same payload, the same checks, the same queue.
 
-``POST /v1/correct``: the body is the hidden states, float32, little-endian; the headers ``X-Fingerprint`` (32 hexadecimal
-digits) and ``X-Clicks`` say of which model and clicks. The answer's body is the correction, A^ and then B^; its headers
-repeat the two and add ``X-Shape: H,K,f``. ``GET /v1/describe`` says in JSON which model is served. An error is a line
-of text.
+``POST /v1/correct``: the body is the hidden states, float32, little-endian; the headers ``X-Fingerprint`` (32
+hexadecimal digits) and ``X-Clicks`` say of which model and clicks. The answer's body is the correction, A^ and then B^;
+its headers repeat the two and add ``X-Shape: H,K,f``. ``GET /v1/describe`` says in JSON which model is served. An error
+is a line of text.
 """
 
 import asyncio
