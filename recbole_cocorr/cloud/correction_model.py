@@ -56,8 +56,11 @@ class CorrectionModel:
         padded = np.zeros((len(uploads), max(lengths), self.width), np.float32)
         for row, x in enumerate(uploads):
             padded[row, : len(x)] = x
-        sent = self.network(torch.from_numpy(padded), torch.tensor(lengths))
-        attention, bias = sent.attention.numpy(), sent.bias.numpy()
+        # torch's own GRU: the network's forward chooses the one that is made for training.
+        x, rows = torch.from_numpy(padded), torch.tensor(lengths)
+        net = self.network
+        attention = net.attention_net(x, rows).view(-1, *net.attention_shape).numpy()
+        bias = net.bias_net(x, rows).view(-1, *net.bias_shape).numpy()
         return [encode_correction(a, b) for a, b in zip(attention, bias, strict=True)]
 
 

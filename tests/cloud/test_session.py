@@ -192,3 +192,13 @@ def test_session_open_with_a_cloud(artifact, server):
         assert session.rank_all().status == "corrected"
     with pytest.raises(UserError, match="deadline_ms has no meaning"):
         Session.open(artifact, deadline_ms=5)
+
+
+def test_a_click_ends_the_correction_before_it(artifact, cloud, session):
+    rows = clicks(5)
+    session.history(tokens_of(rows[:4]))
+    cloud.sent[-1]._settle(answer())
+    assert session.rank_all(ITEMS).status == "corrected"
+    session.click(TOKENS[rows[4]])
+    found = session.rank_all(ITEMS)
+    assert (found.status, found.items, session.corrected) == ("late", alone(artifact, rows), False)
