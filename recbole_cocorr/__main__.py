@@ -17,6 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from recbole_cocorr.benchmark import sweep_cli as sweep
     from recbole_cocorr.benchmark.cost import cli as cost
     from recbole_cocorr.cloud import cli as cloud
+    from recbole_cocorr.correctors import cli as correctors
     from recbole_cocorr.data.convert import cli as convert
     from recbole_cocorr.device import cli as device
     from recbole_cocorr.model import released_cli
@@ -29,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     benchmark.add_parser(commands)
     sweep.add_parser(commands)
     correct.add_parser(commands)
+    correctors.add_parser(commands)
     convert.add_parser(commands)
     released_cli.add_parser(commands)
     cost.add_parser(commands)

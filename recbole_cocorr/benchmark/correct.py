@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from recbole_cocorr.benchmark.environment import machine, versions
 from recbole_cocorr.benchmark.extra_files import CORRECTORS_FILE, CORRECTORS_FORMAT
@@ -16,30 +15,17 @@ from recbole_cocorr.benchmark.worker import MODEL_FILE
 from recbole_cocorr.checkpoint import load_checkpoint, load_weights
 from recbole_cocorr.config import Config
 from recbole_cocorr.correctors import ItemItem, Trust
+from recbole_cocorr.correctors.fit import device_lists, ranks
 from recbole_cocorr.correctors.protocol import cloud_lists, histories, training_interactions
 from recbole_cocorr.data.dataset import create_dataset
-from recbole_cocorr.data.loaders import EvalLoader, data_preparation
+from recbole_cocorr.data.loaders import data_preparation
 from recbole_cocorr.errors import UserError
-from recbole_cocorr.evaluation.ranking import per_row, rank_positive, summarise
+from recbole_cocorr.evaluation.ranking import per_row, summarise
 from recbole_cocorr.files import atomic_write
 from recbole_cocorr.model.factory import build_model
 from recbole_cocorr.model.fast_layers import use_fast_layers
-from recbole_cocorr.model.scoring import find_scorer
 
 STALE = (1, 2, 5)
-
-
-@torch.no_grad()
-def device_lists(model, loader: EvalLoader) -> np.ndarray:
-    """The model's own scores of the loader's candidates [rows, 1 + N]."""
-    found, scorer = [], None
-    for batch in loader.batches():
-        interaction = batch.interaction.to(next(model.parameters()).device)
-        if scorer is None:
-            scorer = find_scorer(model, interaction)
-            scorer.prepare()
-        found.append(scorer.candidates(interaction, batch.candidates.to(interaction[model.ITEM_SEQ].device)).cpu())
-    return torch.cat(found).double().numpy()
 
 
 def another(rows: int, seed: int = 0) -> np.ndarray:
@@ -103,26 +89,23 @@ class CorrectedRun:
         cloud, clicks = cloud_lists(self.corrector, self.valid)
         self.trust = Trust.fit(self.device["valid"], cloud, clicks, self.valid.candidates.numpy() > 0)
 
-    def _ranks(self, scores: np.ndarray, loader: EvalLoader) -> np.ndarray:
-        return rank_positive(torch.from_numpy(scores), loader.candidates[:, 1:] > 0).numpy()
-
     def tables(self) -> dict[str, np.ndarray]:
         """Ranks [rows, 3] of the test items by variant; and of the validation items, as "valid none", "valid own"."""
         device, test = self.device["test"], self.test
         cloud, clicks = cloud_lists(self.corrector, test)
         fuse = self.trust.fuse
         found = {
-            "none": self._ranks(device, test),
-            "own": self._ranks(fuse(device, cloud, clicks), test),
+            "none": ranks(device, test),
+            "own": ranks(fuse(device, cloud, clicks), test),
         }
         for stale in STALE:
             old, known = cloud_lists(self.corrector, test, stale)
-            found[f"stale {stale}"] = self._ranks(fuse(device, old, known), test)
-        found["another user's"] = self._ranks(fuse(device, *self._of_another_user()), test)
-        found["the cloud alone"] = self._ranks(cloud.astype(np.float64), test)
+            found[f"stale {stale}"] = ranks(fuse(device, old, known), test)
+        found["another user's"] = ranks(fuse(device, *self._of_another_user()), test)
+        found["the cloud alone"] = ranks(cloud.astype(np.float64), test)
         of_valid, known = cloud_lists(self.corrector, self.valid)
-        found["valid none"] = self._ranks(self.device["valid"], self.valid)
-        found["valid own"] = self._ranks(fuse(self.device["valid"], of_valid, known), self.valid)
+        found["valid none"] = ranks(self.device["valid"], self.valid)
+        found["valid own"] = ranks(fuse(self.device["valid"], of_valid, known), self.valid)
         return found
 
     def _of_another_user(self) -> tuple[np.ndarray, np.ndarray]:

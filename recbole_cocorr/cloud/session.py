@@ -9,6 +9,7 @@ from typing import Any
 
 from recbole_cocorr.cloud.client import CORRECTED, LATE, OFFLINE, REFUSED, Answer, Client, Pending
 from recbole_cocorr.cloud.uploads import NoiseOf, gaussian_sigma, sensitivity_of
+from recbole_cocorr.device.evidence import Evidence
 from recbole_cocorr.device.ranking import Ranking
 from recbole_cocorr.device.session import Session
 from recbole_cocorr.errors import UserError
@@ -146,11 +147,17 @@ class CorrectedSession:
                 self._upload()
             return unknown
 
-    def rank(self, candidates: Sequence[str], k: int | None = None, exclude: Iterable[str] = ()) -> CorrectedRanking:
-        """Put candidates in order, corrected if the correction is there by the deadline."""
+    def rank(
+        self,
+        candidates: Sequence[str],
+        k: int | None = None,
+        exclude: Iterable[str] = (),
+        evidence: Evidence | None = None,
+    ) -> CorrectedRanking:
+        """Put candidates in order, corrected if the correction is there by the deadline; see :meth:`Session.rank`."""
         with self._lock:
             answer, waited = self._correct()
-            return self._told(self.session.rank(candidates, k, exclude), answer, waited)
+            return self._told(self.session.rank(candidates, k, exclude, evidence), answer, waited)
 
     def rank_all(self, k: int = 10, exclude: Iterable[str] = ()) -> CorrectedRanking:
         """The best items of the whole catalogue, corrected if the correction is there by the deadline."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
 
+from recbole_cocorr.device.evidence import fuse
 from recbole_cocorr.errors import UserError
 
 SCALE = 0.01
@@ -47,9 +48,7 @@ class Trust:
         -------
         numpy.ndarray, shape [B, C]
         """
-        weight = self.base + self.per_log_click * np.log(np.maximum(clicks, 1))
-        # Never against the cloud's own order: a long history could otherwise turn the sign.
-        return device + np.maximum(weight, 0.0)[:, None] * np.arcsinh(cloud / self.scale)
+        return fuse(device, cloud, clicks, self.base, self.per_log_click, self.scale)
 
     @classmethod
     def fit(

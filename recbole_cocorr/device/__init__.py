@@ -11,12 +11,13 @@ _NAMES = {
     "Session": "session",
     "Ranking": "ranking",
     "Correction": "correction",
+    "Evidence": "evidence",
     "Upload": "correction",
     "update_catalogue": "catalogue",
     "verify": "artifact",
 }
 
-__all__ = ["Correction", "Ranking", "Session", "Upload", "update_catalogue", "verify"]
+__all__ = ["Correction", "Evidence", "Ranking", "Session", "Upload", "update_catalogue", "verify"]
 
 
 def __getattr__(name: str) -> Any:

@@ -32,6 +32,7 @@ def _add_export(commands: Any) -> None:
     parser.add_argument(
         "--data_path", metavar="FOLDER", help="holds NAME/NAME.inter (default: where training found it)"
     )
+    parser.add_argument("--corrector", type=Path, metavar="DIR", help="what fit-corrector wrote for this checkpoint")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier artifact")
     parser.set_defaults(func=run_export)
 
@@ -50,7 +51,13 @@ def run_export(arguments: argparse.Namespace) -> int:
         return found["check"]
 
     manifest = export(
-        arguments.checkpoint, arguments.out, arguments.table, arguments.policy, arguments.overwrite, check
+        arguments.checkpoint,
+        arguments.out,
+        arguments.table,
+        arguments.policy,
+        arguments.overwrite,
+        arguments.corrector,
+        check,
     )
     graphs = manifest.graph_bytes()
     tables = sum(e.bytes for n, e in manifest.arrays.items() if n.split("_")[0] in ("item", "target"))

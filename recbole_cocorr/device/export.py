@@ -13,6 +13,7 @@ from torch import nn
 
 from recbole_cocorr import __version__
 from recbole_cocorr.checkpoint import Checkpoint, load_checkpoint
+from recbole_cocorr.correctors.folder import trust_of
 from recbole_cocorr.device.arrays import digest_of, write_array
 from recbole_cocorr.device.catalogue import write_catalogue
 from recbole_cocorr.device.fingerprint import model_fingerprint
@@ -58,6 +59,7 @@ def export(
     table: str = "fp32",
     policy: str | None = None,
     overwrite: bool = False,
+    corrector: str | os.PathLike | None = None,
     check: Callable[[Recommender, Path], dict[str, Any]] | None = None,
 ) -> Manifest:
     """Write a device artifact: the whole folder, or nothing.
@@ -73,6 +75,8 @@ def export(
         What sessions do by default with more clicks than L.
     overwrite : bool
         Whether an earlier artifact may be replaced.
+    corrector : str or os.PathLike, optional
+        A folder that ``fit-corrector`` wrote for this checkpoint; its trust goes into the manifest.
     check : callable
         Given the model and the folder before it has its name; what it returns becomes ``check`` of the manifest, and
         what it raises leaves nothing behind.
@@ -93,7 +97,11 @@ def export(
     target.parent.mkdir(parents=True, exist_ok=True)
     work.mkdir()
     try:
-        manifest = write_artifact(work, recommender, checkpoint_fingerprint(read), table, policy)
+        fingerprint = checkpoint_fingerprint(read)
+        manifest = write_artifact(work, recommender, fingerprint, table, policy)
+        if corrector is not None:
+            manifest.trust = trust_of(corrector, fingerprint)
+            _write_manifest(work, manifest)
         if check is not None:
             manifest.check = check(recommender, work)
             _write_manifest(work, manifest)

@@ -94,6 +94,9 @@ class Manifest:
     check : dict
         What the check after writing found.
     package_version : str
+    trust : dict or None
+        ``base``, ``per_log_click`` and ``scale`` of the trust in the cloud's item-item scores, and the fingerprint
+        ``corrector`` of what makes them; None where none was learned.
     """
 
     model: dict[str, Any]
@@ -112,6 +115,7 @@ class Manifest:
     metrics: dict[str, float] = field(default_factory=dict)
     check: dict[str, Any] = field(default_factory=dict)
     package_version: str = ""
+    trust: dict[str, Any] | None = None
 
     def files(self) -> dict[str, FileEntry]:
         """Every file but the manifest, by its name."""
@@ -274,6 +278,7 @@ def _manifest_of(content: dict[str, Any]) -> Manifest:
         metrics=_dict(content, "metrics"),
         check=_dict(content, "check"),
         package_version=str(content.get("package_version"))[:40],
+        trust=_trust(content.get("trust")),
     )
     _check_parts(manifest)
     return manifest
@@ -288,6 +293,17 @@ def _correction(content: Any) -> dict[str, list[int]] | None:
         right = right and sizes and all(1 <= n <= _MOST_WINDOW for n in shape) and math.prod(shape) <= 1 << 26
     if not right:
         raise _BadError(f"correction is {str(content)[:60]}")
+    return content
+
+
+def _trust(content: Any) -> dict[str, Any] | None:
+    if content is None:
+        return None
+    numbers = ("base", "per_log_click", "scale")
+    right = isinstance(content, dict) and set(content) == {*numbers, "corrector"}
+    right = right and all(type(content[n]) is float and abs(content[n]) <= 1e6 for n in numbers)
+    if not right or not content["scale"] > 0 or not isinstance(content["corrector"], str):
+        raise _BadError(f"trust is {str(content)[:60]}")
     return content
 
 

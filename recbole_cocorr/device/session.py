@@ -11,6 +11,7 @@ import numpy as np
 
 from recbole_cocorr.device.artifact import Artifact
 from recbole_cocorr.device.correction import Upload, checked
+from recbole_cocorr.device.evidence import Evidence, fuse
 from recbole_cocorr.device.manifest import POLICIES
 from recbole_cocorr.device.ranking import Ranking, best
 from recbole_cocorr.device.reader import Reader
@@ -203,7 +204,13 @@ class Session:
             self._check_clicked()
             return self._user.copy()
 
-    def rank(self, candidates: Sequence[str], k: int | None = None, exclude: Iterable[str] = ()) -> Ranking:
+    def rank(
+        self,
+        candidates: Sequence[str],
+        k: int | None = None,
+        exclude: Iterable[str] = (),
+        evidence: Evidence | None = None,
+    ) -> Ranking:
         """Put candidates in order.
 
         Parameters
@@ -214,11 +221,14 @@ class Session:
             How many to return, at most; all, if left out.
         exclude : iterable of str
             Tokens to leave out.
+        evidence : Evidence, optional
+            The cloud's item-item scores. Without them the ranking is the device's own.
 
         Raises
         ------
         UserError
-            Before the first click, for a ``k`` below 1, or if no candidate is in the catalogue.
+            Before the first click, for a ``k`` below 1, if no candidate is in the catalogue, or for evidence of
+            another corrector than the artifact's trust is for, of more clicks than were read, or not finite.
         """
         tokens, out = _tokens(candidates, "candidates"), set(_tokens(exclude, "exclude"))
         if k is not None:
@@ -233,8 +243,10 @@ class Session:
             if out:
                 rows = self._rows(known)[0]
             scores = self.artifact.targets.scores(self._user, np.array(rows, dtype=np.intp))
-            places, chosen = self._best(scores, len(rows) if k is None else k)
             names = list(known)
+            if evidence is not None:
+                scores = self._with_evidence(scores, names, evidence)
+            places, chosen = self._best(scores, len(rows) if k is None else k)
             return Ranking([names[place] for place in places], chosen, unknown)
 
     def rank_all(self, k: int = 10, exclude: Iterable[str] = ()) -> Ranking:
@@ -262,6 +274,25 @@ class Session:
             places, chosen = self._best(scores[numbers], k)
             token = self.artifact.vocabulary.token
             return Ranking([token(row) for row in numbers[places].tolist()], chosen)
+
+    def _with_evidence(self, scores: np.ndarray, names: list[str], evidence: Evidence) -> np.ndarray:
+        trust = self.artifact.manifest.trust
+        if trust is None:
+            raise UserError(f"{self.artifact.folder} has no trust in item-item scores; export it with --corrector=DIR")
+        if evidence.corrector != trust["corrector"]:
+            raise UserError(
+                f"the evidence is of the corrector {str(evidence.corrector)[:40]!r}, the artifact's trust is for "
+                f"{trust['corrector']!r}"
+            )
+        if type(evidence.clicks) is not int or not 0 <= evidence.clicks <= self.clicks:
+            raise UserError(
+                f"the evidence is of {str(evidence.clicks)[:40]} clicks, and the session has read {self.clicks}"
+            )
+        given = evidence.scores
+        cloud = np.array([given.get(name, 0.0) for name in names], dtype=np.float32)
+        if not np.isfinite(cloud).all():
+            raise UserError("a score of the evidence is not finite")
+        return fuse(scores, cloud, evidence.clicks, trust["base"], trust["per_log_click"], trust["scale"])
 
     def _best(self, scores: np.ndarray, k: int) -> tuple[list[int], list[float]]:
         """Places of the k best, and their scores."""

@@ -10,6 +10,7 @@ from recbole_cocorr.cloud import CorrectedSession
 from recbole_cocorr.cloud.breaker import Breaker
 from recbole_cocorr.cloud.client import Answer, Pending
 from recbole_cocorr.device import Session
+from recbole_cocorr.device.evidence import Evidence
 from recbole_cocorr.errors import UserError
 from tests.device import ITEMS, TOKENS, clicks, tokens_of
 
@@ -202,3 +203,9 @@ def test_a_click_ends_the_correction_before_it(artifact, cloud, session):
     session.click(TOKENS[rows[4]])
     found = session.rank_all(ITEMS)
     assert (found.status, found.items, session.corrected) == ("late", alone(artifact, rows), False)
+
+
+def test_evidence_reaches_the_session(session):
+    session.history(tokens_of(clicks(4)))
+    with pytest.raises(UserError, match="has no trust in item-item scores"):
+        session.rank(["item-3"], evidence=Evidence({}, 0, "x"))

@@ -1,0 +1,110 @@
+"""Fit a corrector and the trust in it for one checkpoint."""
+
+import os
+from typing import Any
+
+import numpy as np
+import torch
+
+from recbole_cocorr.checkpoint import load_checkpoint
+from recbole_cocorr.config import Config
+from recbole_cocorr.correctors.folder import save_corrector
+from recbole_cocorr.correctors.item_item import ItemItem
+from recbole_cocorr.correctors.protocol import cloud_lists, training_interactions
+from recbole_cocorr.correctors.trust import Trust
+from recbole_cocorr.data.dataset import create_dataset
+from recbole_cocorr.data.loaders import EvalLoader, data_preparation
+from recbole_cocorr.errors import UserError
+from recbole_cocorr.evaluation.ranking import rank_positive, summarise
+from recbole_cocorr.model.scoring import find_scorer
+from recbole_cocorr.recommend import recommender_from
+
+# Settings that decide which interactions there are, and which candidates are drawn.
+_SAME_DATA = (
+    "seed",
+    "protocol",
+    "MAX_ITEM_LIST_LENGTH",
+    "load_col",
+    "user_inter_num_interval",
+    "item_inter_num_interval",
+)
+
+
+@torch.no_grad()
+def device_lists(model, loader: EvalLoader) -> np.ndarray:
+    """The model's own scores of the loader's candidates [rows, 1 + N]."""
+    found, scorer = [], None
+    device = next(model.parameters()).device
+    for batch in loader.batches():
+        interaction = batch.interaction.to(device)
+        if scorer is None:
+            scorer = find_scorer(model, interaction)
+            scorer.prepare()
+        found.append(scorer.candidates(interaction, batch.candidates.to(device)).cpu())
+    return torch.cat(found).double().numpy() if found else np.empty((0, 1))
+
+
+def ranks(scores: np.ndarray, loader: EvalLoader) -> np.ndarray:
+    """Ranks [rows, 3] of the loader's items by these scores."""
+    return rank_positive(torch.from_numpy(scores), loader.candidates[:, 1:] > 0).numpy()
+
+
+def fit_corrector(
+    checkpoint: str | os.PathLike,
+    out: str | os.PathLike,
+    settings: dict[str, Any],
+    data_path: str | None = None,
+) -> tuple[Trust, dict[str, dict[str, float]], str]:
+    """Learn the weights from the training interactions, the trust on the validation items, and write both.
+
+    Parameters
+    ----------
+    checkpoint : str or os.PathLike
+    out : str or os.PathLike
+        The folder to write.
+    settings : dict
+        ``l2``, ``neighbours``, ``decay``.
+    data_path : str, optional
+        Holds NAME/NAME.inter; where training found it, if left out.
+
+    Returns
+    -------
+    tuple of Trust, dict and str
+        The trust; the validation metrics "none" and "own"; the corrector's fingerprint.
+
+    Raises
+    ------
+    UserError
+        If the data are missing or other than those trained on, or candidates are not sampled.
+    """
+    from recbole_cocorr.device.export import checkpoint_fingerprint
+
+    read = load_checkpoint(checkpoint)
+    model = recommender_from(read, str(checkpoint), "cpu").model
+    name = str(read.config["dataset"])
+    # A configuration keeps the data set's own folder; one is made from the folder above.
+    place = data_path or os.path.dirname(str(read.config["data_path"]))
+    same = {key: read.config[key] for key in _SAME_DATA if read.config.get(key) is not None}
+    config = Config(
+        str(read.config["model"]), name, None, {"show_progress": False, "use_gpu": False}, {**same, "data_path": place}
+    )
+    data = create_dataset(config)
+    if [str(t) for t in data.field2id_token[data.iid_field]] != read.items:
+        raise UserError(f"the data in {place} hold other items than {checkpoint} was trained on")
+    _, valid, test = data_preparation(config, data)
+    if valid.candidates is None:
+        raise UserError(
+            f"{checkpoint} was trained under the protocol {config['protocol']}; the trust needs sampled lists"
+        )
+    users, items = training_interactions(valid.dataset, test.dataset)
+    corrector = ItemItem.fit(users, items, data.item_num, **settings)
+    alone = device_lists(model, valid)
+    cloud, clicks = cloud_lists(corrector, valid)
+    trust = Trust.fit(alone, cloud, clicks, valid.candidates.numpy() > 0)
+    metrics = [m.lower() for m in config["metrics"]]
+    found = {
+        name: {k: float(v) for k, v in summarise(ranks(scores, valid), metrics, config["topk"], 6).items()}
+        for name, scores in (("none", alone), ("own", trust.fuse(alone, cloud, clicks)))
+    }
+    digest = save_corrector(out, corrector, trust, read.items, checkpoint_fingerprint(read), found)
+    return trust, found, digest

@@ -1,0 +1,120 @@
+"""A fitted corrector on the disk: what the cloud scores with, and how far one model's devices trust it.
+
+``item_item.safetensors`` holds the weights, ``trust.json`` the trust, the model that it was learned for, and the
+item tokens by the weights' numbers.
+"""
+
+import hashlib
+import json
+import math
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from recbole_cocorr.correctors.item_item import ItemItem
+from recbole_cocorr.correctors.trust import Trust
+from recbole_cocorr.errors import UserError
+from recbole_cocorr.files import atomic_write
+
+WEIGHTS_FILE, TRUST_FILE = "item_item.safetensors", "trust.json"
+FORMAT, FORMAT_VERSION = "recbole_cocorr.trust", 1
+
+
+def save_corrector(
+    folder: str | os.PathLike,
+    corrector: ItemItem,
+    trust: Trust,
+    items: list[str],
+    fingerprint: str,
+    found: dict[str, Any],
+) -> str:
+    """Write a corrector; the trust last, so that a folder with one is whole.
+
+    Parameters
+    ----------
+    folder : str or os.PathLike
+        Made if it is not there.
+    corrector : ItemItem
+    trust : Trust
+    items : list of str
+        Tokens by item id; entry 0 is padding.
+    fingerprint : str
+        Of the model whose scores the trust was learned with.
+    found : dict
+        What was measured on the validation items.
+
+    Returns
+    -------
+    str
+        The corrector's own fingerprint.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / TRUST_FILE).unlink(missing_ok=True)
+    corrector.save(folder / WEIGHTS_FILE)
+    digest = hashlib.blake2b((folder / WEIGHTS_FILE).read_bytes(), digest_size=16).hexdigest()
+    content = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "corrector": digest,
+        "fingerprint": fingerprint,
+        "trust": asdict(trust),
+        "validation": found,
+        "items": items,
+    }
+    with atomic_write(folder / TRUST_FILE) as file:
+        json.dump(content, file)
+    return digest
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    path = folder / TRUST_FILE
+    if not path.is_file():
+        raise UserError(f"{folder} holds no {TRUST_FILE}; python -m recbole_cocorr fit-corrector makes it")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is damaged: {error}") from None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise UserError(f"{path} is no trust file of recbole_cocorr")
+    if content.get("format_version") != FORMAT_VERSION:
+        raise UserError(f"{path} has format version {content.get('format_version')!r}, not {FORMAT_VERSION}")
+    trust, items = content.get("trust"), content.get("items")
+    numbers = isinstance(trust, dict) and set(trust) == {"base", "per_log_click", "scale"}
+    numbers = numbers and all(isinstance(v, float) and math.isfinite(v) for v in trust.values()) and trust["scale"] > 0
+    texts = all(isinstance(content.get(key), str) for key in ("corrector", "fingerprint"))
+    if not numbers or not texts or not isinstance(items, list) or not all(isinstance(t, str) for t in items):
+        raise UserError(f"{path} is damaged: a part is missing or of another kind")
+    return content
+
+
+def trust_of(folder: str | os.PathLike, fingerprint: str) -> dict[str, Any]:
+    """The trust in a corrector, as an artifact's manifest holds it.
+
+    Raises
+    ------
+    UserError
+        If there is none, or it was learned for another model than that of ``fingerprint``.
+    """
+    content = _read(Path(folder))
+    if content["fingerprint"] != fingerprint:
+        raise UserError(f"{folder} was fitted for another model; run fit-corrector with this checkpoint")
+    return {**content["trust"], "corrector": content["corrector"]}
+
+
+def load_corrector(folder: str | os.PathLike) -> tuple[ItemItem, list[str], str]:
+    """The weights, the item tokens and the corrector's fingerprint: what the cloud needs.
+
+    Raises
+    ------
+    UserError
+        If a file is missing, damaged or does not fit the other.
+    """
+    folder = Path(folder)
+    content = _read(folder)
+    corrector = ItemItem.load(folder / WEIGHTS_FILE)
+    digest = hashlib.blake2b((folder / WEIGHTS_FILE).read_bytes(), digest_size=16).hexdigest()
+    if digest != content["corrector"] or corrector.n_items != len(content["items"]):
+        raise UserError(f"{folder}: {WEIGHTS_FILE} is not the one that {TRUST_FILE} was written with")
+    return corrector, content["items"], digest
