@@ -1,6 +1,7 @@
 # make run    set up and train CoCorrRec for 8 epochs on ml-100k, which ships inside the recbole package
 # make test   set up and run the tests
 # make lint   ruff
+# make demo   the trained model in a browser, on http://127.0.0.1:8000 (needs npm the first time)
 # make bench  timings side by side with stock RecBole and torch's layers (an hour or more);
 #             DATASET=amazon-beauty DATA_PATH=DIR for other data than ml-100k
 
@@ -9,10 +10,13 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: run test lint bench setup clean
+.PHONY: run demo test lint bench setup clean
 
 run: $(STAMP)
 	$(BIN)/python run_recbole_cocorr.py --model=CoCorrRec --dataset=ml-100k --epochs=8
+
+demo: $(STAMP)
+	$(BIN)/python -m recbole_cocorr demo
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
