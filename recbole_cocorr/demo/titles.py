@@ -1,12 +1,15 @@
 """What the items of a data set are called: the columns of its ``.item`` file, in RecBole's format."""
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from recbole_cocorr.errors import UserError
+
+_ARTICLE = re.compile(r"^(.+), (The|A|An)$")
 
 
 def find_items(dataset: str, data_path: str | None = None) -> Path | None:
@@ -65,13 +68,18 @@ def titles_of(items: Path | None, tokens: Sequence[str]) -> list[tuple[str, str,
     if items is None:
         return [(token, token, "") for token in tokens]
     rows = _columns(items, (("title", "name"), ("year",)))
-    named = {token: (title or token, year) for token, title, year in rows}
+    named = {token: (_read(title) or token, year) for token, title, year in rows}
     counts: Counter[str] = Counter()
     interactions = items.with_suffix(".inter")
     if interactions.is_file():
         counts.update(token for (token,) in _columns(interactions, ()))
     ordered = sorted(tokens, key=lambda token: -counts[token])
     return [(token, *named.get(token, (token, ""))) for token in ordered]
+
+
+def _read(title: str) -> str:
+    """A title as it is read: MovieLens puts an article last ("Godfather, The")."""
+    return _ARTICLE.sub(r"\2 \1", title)
 
 
 def _columns(file: Path, wanted: tuple[tuple[str, ...], ...]) -> Iterator[tuple[str, ...]]:

@@ -6,7 +6,7 @@ export class Figures {
   constructor() {
     this.clear();
     this.requests = 0;
-    // Every request of the page is listed by the browser; those until now loaded it.
+    // The browser lists every request that has ended; those until now loaded the page.
     const started = performance.now();
     this.observer = new PerformanceObserver((list) => {
       this.requests += list.getEntries().filter((entry) => entry.startTime > started).length;
@@ -31,8 +31,9 @@ export class Figures {
     return sorted[Math.floor(sorted.length / 2)];
   }
 
-  /** Nothing is sent without a request; what one would carry the browser does not tell. */
+  /** Nothing is sent without a request; how much one carried the browser does not tell. */
   get sent() {
-    return this.requests === 0 ? "0" : `${this.requests} requests`;
+    if (this.requests === 0) return "0";
+    return this.requests === 1 ? "in 1 request" : `in ${this.requests} requests`;
   }
 }

@@ -6,6 +6,7 @@ import { Figures } from "./figures.js";
 import { moves } from "./ranking.js";
 import { Session } from "./session.js";
 import { matching, Titles } from "./titles.js";
+import { Turns } from "./turns.js";
 import * as view from "./view.js";
 
 const SHOWN = 20; // places of the ranking
@@ -17,6 +18,7 @@ env.wasm.numThreads = 1; // one click is too little work for more
 env.wasm.wasmPaths = { wasm: new URL("runtime/ort-wasm-simd-threaded.wasm", root).href };
 
 const page = { session: null, titles: null, log: [], before: null, figures: null };
+const turns = new Turns(); // a click is read, ranked and shown before the next
 
 async function load() {
   const artifact = await Artifact.fetch(new URL("artifact/", root));
@@ -28,9 +30,9 @@ async function load() {
   page.session = new Session(artifact);
   page.figures = new Figures();
   view.showAbout(artifact.manifest, page.titles.length);
-  view.onItem(click);
+  view.onItem((token) => turns.run(() => click(token)));
   view.onSearch(showFound);
-  view.onAgain(startAgain);
+  view.onAgain(() => turns.run(startAgain));
   showFound();
   view.ready();
 }

@@ -2,6 +2,7 @@
 
 import { best } from "./ranking.js";
 import { Reader } from "./reader.js";
+import { Turns } from "./turns.js";
 
 export class Session {
   /** `policy` is "window" or "carry": what becomes of clicks older than the window; the artifact's, if left out. */
@@ -13,14 +14,14 @@ export class Session {
     this.recent = []; // rows of the last clicks, at most as many as the window holds
     this.reader = new Reader(artifact);
     this.user = null;
-    this.last = Promise.resolve();
+    this.turns = new Turns(); // a click needs the state that the one before it left
     if (!this.reader.recurrent && policy !== "window") throw new Error("this model keeps no state: policy is window");
   }
 
   /** Read one click. False for an item that is not in the catalogue: nothing has changed then. */
   async click(token) {
     const row = this.artifact.vocabulary.row(token);
-    if (row) await this.#inTurn(() => this.#readOne(row));
+    if (row) await this.turns.run(() => this.#readOne(row));
     return row !== 0;
   }
 
@@ -28,7 +29,7 @@ export class Session {
   async history(tokens) {
     const { vocabulary } = this.artifact;
     const rows = tokens.map((token) => vocabulary.row(token)).filter(Boolean);
-    if (rows.length) await this.#inTurn(() => this.#readMany(rows));
+    if (rows.length) await this.turns.run(() => this.#readMany(rows));
     return [...new Set(tokens.filter((token) => !vocabulary.row(token)))];
   }
 
@@ -56,12 +57,5 @@ export class Session {
     this.user = on ? await this.reader.goOn(rows, this.clicks) : await this.reader.fromStart(recent);
     this.recent = recent;
     this.clicks += rows.length;
-  }
-
-  /** Clicks wait for each other: a graph runs while the page goes on, and the next click needs its state. */
-  #inTurn(work) {
-    const done = this.last.then(work);
-    this.last = done.catch(() => {}); // the caller is told; those who wait go on
-    return done;
   }
 }
