@@ -118,6 +118,8 @@ def test_start_again_forgets(opened):
     page.click("#again")
     page.wait_for_function("() => document.querySelector('#clicks').textContent === '0'")
     assert ranking_of(page) == []
+    assert page.evaluate("document.activeElement.id") == "search"
+    assert page.inner_text("#news") == "Click a title, and the model ranks the rest."
     assert page.is_disabled("#again")
     pick(page, "item-7")
     assert ranking_of(page) == wanted(folder, ["item-7"])

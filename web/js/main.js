@@ -77,6 +77,7 @@ function startAgain() {
   Object.assign(page, { session: new Session(page.artifact), log: [], before: null });
   page.figures.clear();
   view.clear();
+  view.focusSearch();
   view.showFigures(0, page.figures);
   showFound();
 }

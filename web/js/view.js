@@ -28,6 +28,7 @@ export function showAbout(manifest, items) {
 }
 
 export function ready() {
+  clear();
   document.querySelector("main").hidden = false;
 }
 
@@ -40,6 +41,9 @@ export function showFound(tokens, all, clicked, titles) {
   const more = all > tokens.length ? `The first ${tokens.length} of ${all}; the search finds the rest.` : "";
   element("found-note").textContent = all ? more : "No title has these words.";
 }
+
+/** The button that was clicked can no longer have the focus. */
+export const focusSearch = () => element("search").focus();
 
 /** `moved` holds places risen, null for a title that is new; it is null itself after the first click. */
 export function showRanking(tokens, moved, titles) {
@@ -92,9 +96,9 @@ export function showError(error) {
 export function clear() {
   fill(ranking, []);
   log.replaceChildren();
-  element("news").textContent = "";
-  element("next-note").textContent = "Click a title, and the model ranks the rest.";
+  element("news").className = "";
+  element("news").textContent = "Click a title, and the model ranks the rest.";
+  element("next-note").textContent = "Nothing yet.";
   element("past-note").textContent = "None yet.";
   element("again").disabled = true;
-  element("search").focus();
 }
