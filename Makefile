@@ -2,6 +2,7 @@
 # make test   set up and run the tests
 # make lint   ruff
 # make proto  the Python code of the service's .proto file, which is checked in
+# make demo   the trained model in a browser, on http://127.0.0.1:8000 (needs npm the first time)
 # make bench  timings side by side with stock RecBole and torch's layers (an hour or more);
 #             DATASET=amazon-beauty DATA_PATH=DIR for other data than ml-100k
 
@@ -10,10 +11,13 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: run test lint bench proto setup clean
+.PHONY: run demo test lint bench proto setup clean
 
 run: $(STAMP)
 	$(BIN)/python run_recbole_cocorr.py --model=CoCorrRec --dataset=ml-100k --epochs=8
+
+demo: $(STAMP)
+	$(BIN)/python -m recbole_cocorr demo
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
@@ -42,7 +46,7 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or 3.11 is needed (numpy < 2 and ray 2.6 have no newer wheels); this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11 ...") if not (3, 10) <= sys.version_info[:2] <= (3, 11) else None'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,tuning,report,export,cloud]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,browser,tuning,report,export,cloud]'
 	touch $(STAMP)
 
 clean:

@@ -19,6 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from recbole_cocorr.cloud import cli as cloud
     from recbole_cocorr.correctors import cli as correctors
     from recbole_cocorr.data.convert import cli as convert
+    from recbole_cocorr.demo import cli as demo
     from recbole_cocorr.device import cli as device
     from recbole_cocorr.model import released_cli
 
@@ -37,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     report_cli.add_parser(commands)
     device.add_parser(commands)
     cloud.add_parser(commands)
+    demo.add_parser(commands)
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["run"]:
         return run_main(arguments[1:])

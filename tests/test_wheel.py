@@ -24,8 +24,9 @@ def wheel(tmp_path_factory) -> Path:
     source.mkdir()
     for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(CHECKOUT / name, source)
-    for name in ("recbole_cocorr", "properties", "dataset_configs"):
-        shutil.copytree(CHECKOUT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("recbole_cocorr", "properties", "dataset_configs", "web"):
+        ignored = shutil.ignore_patterns("__pycache__", "node_modules")
+        shutil.copytree(CHECKOUT / name, source / name, ignore=ignored)
     # setuptools' own build backend, without pip: pip would look for the package `wheel`, which setuptools
     # has not needed since 70.1.
     code = f"from setuptools.build_meta import build_wheel; build_wheel({str(folder)!r})"
@@ -49,7 +50,7 @@ def test_setup_cfg_names_every_package_of_the_checkout():
     setup = configparser.ConfigParser()
     setup.read(CHECKOUT / "setup.cfg", encoding="utf-8")
     named = set(setup["options"]["packages"].split())
-    assert named == packages() | {"recbole_cocorr.properties", "recbole_cocorr.dataset_configs"}
+    assert named == packages() | {f"recbole_cocorr.{n}" for n in ("properties", "dataset_configs", "web")}
     folders = {f.parent for f in PACKAGE.rglob("*.py")}
     assert all((folder / "__init__.py").is_file() for folder in folders)
 
@@ -66,9 +67,16 @@ def test_every_module_and_every_property_file_is_in_the_wheel(contents):
         for f in (CHECKOUT / folder).rglob("*.yaml")
     }
     assert "recbole_cocorr/properties/protocol/paper.yaml" in properties
-    assert modules | properties <= contents
+    web = CHECKOUT / "web"
+    page = {
+        f"recbole_cocorr/{f.relative_to(CHECKOUT)}"
+        for f in web.rglob("*")
+        if f.is_file() and "node_modules" not in f.parts
+    }
+    assert {"recbole_cocorr/web/js/session.js", "recbole_cocorr/web/package-lock.json"} <= page
+    assert modules | properties | page <= contents
     # and nothing besides: no tests, no stray copies
-    assert {n for n in contents if ".dist-info/" not in n} == modules | properties
+    assert {n for n in contents if ".dist-info/" not in n} == modules | properties | page
 
 
 def test_the_wheel_has_the_command_and_torchs_entry_point(wheel, contents):
@@ -85,6 +93,7 @@ ELSEWHERE = """
     from pathlib import Path
     import recbole_cocorr
     from recbole_cocorr import __main__
+    from recbole_cocorr.demo.folder import web_folder
     from recbole_cocorr.property_files import known_names, property_file
 
     root = Path(sys.argv.pop())
@@ -95,6 +104,8 @@ ELSEWHERE = """
         file = property_file(kind, name)
         assert file is not None and root in file.parents, (kind, name, file)
     assert known_names("protocol") == ["full", "paper"], known_names("protocol")
+    assert web_folder() == root / "recbole_cocorr" / "web", web_folder()
+    assert (web_folder() / "index.html").is_file()
     flags = ["--dataset=small", "--data_path=data", "--use_gpu=False", "--epochs=1", "--show_progress=False"]
     assert __main__.main(["run", "--model=CoCorrRec", *flags]) == 0
     assert __main__.main(["run", "--model=CoCorRec", *flags]) == 2

@@ -1,0 +1,82 @@
+"""onnxruntime-web: two files of its npm package, fetched once.
+
+They are neither in the checkout nor in the wheel: the WebAssembly alone is larger than all the rest. ``npm ci``
+compares what it fetches with ``web/package-lock.json``.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from recbole_cocorr.demo.folder import web_folder
+from recbole_cocorr.errors import UserError
+
+FILES = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
+PACKAGE = "onnxruntime-web"
+_SECONDS = 600
+
+
+def pinned_version() -> str:
+    """The version of onnxruntime-web that the page was tested with."""
+    lock = json.loads((web_folder() / "package-lock.json").read_text(encoding="utf-8"))
+    return lock["packages"][f"node_modules/{PACKAGE}"]["version"]
+
+
+def find_runtime(out: Path, given: Path | None = None) -> Path:
+    """Folder with the files of onnxruntime-web.
+
+    Parameters
+    ----------
+    out : pathlib.Path
+        Keeps them; they are fetched with npm if they are not there.
+    given : pathlib.Path, optional
+        A folder that has them.
+
+    Raises
+    ------
+    UserError
+        If the folder that was given lacks a file, or npm is missing or fails.
+    """
+    if given is not None:
+        missing = [name for name in FILES if not (given / name).is_file()]
+        if missing:
+            raise UserError(f"{given} has no {missing[0]}; --runtime names the folder dist of {PACKAGE}")
+        return given
+    version = pinned_version()
+    kept = out / f"{PACKAGE}-{version}"
+    if not all((kept / name).is_file() for name in FILES):
+        _fetch(kept, version)
+    return kept
+
+
+def _fetch(kept: Path, version: str) -> None:
+    npm = shutil.which("npm")
+    if npm is None:
+        raise UserError(
+            f"the page runs on {PACKAGE} {version}, which is fetched with npm, and npm is not installed: "
+            f"install Node.js, or run `npm pack {PACKAGE}@{version}` elsewhere, unpack it and name its folder dist "
+            "with --runtime=DIR"
+        )
+    print(f"fetching {PACKAGE} {version} with npm, this once", flush=True)
+    kept.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".npm-", dir=kept.parent) as folder:
+        for name in ("package.json", "package-lock.json"):
+            shutil.copy(web_folder() / name, folder)
+        _npm_ci(npm, folder)
+        for name in FILES:  # of 140 MB that npm unpacks, 14 are needed
+            os.replace(Path(folder) / "node_modules" / PACKAGE / "dist" / name, kept / name)
+
+
+def _npm_ci(npm: str, folder: str) -> None:
+    # No package's scripts are run: nothing here needs building.
+    command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline", "--loglevel=error"]
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise UserError(f"`npm ci` did not fetch {PACKAGE} within {_SECONDS} seconds") from None
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no reason given"]
+        raise UserError(f"`npm ci` could not fetch {PACKAGE}: {' / '.join(lines[:3])[:400]}")

@@ -1,0 +1,60 @@
+"""What the page is made of: every address, and the file or the bytes behind it."""
+
+import json
+from pathlib import Path
+
+from recbole_cocorr.demo.folder import web_folder
+from recbole_cocorr.demo.runtime import FILES
+from recbole_cocorr.demo.titles import find_items, titles_of
+from recbole_cocorr.device.artifact import Artifact, verify
+from recbole_cocorr.device.manifest import NAME
+
+_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".svg": "image/svg+xml",
+    ".wasm": "application/wasm",
+}
+
+
+def site_of(artifact: Path, runtime: Path, data_path: str | None = None) -> dict[str, Path | bytes]:
+    """All addresses of the site.
+
+    Parameters
+    ----------
+    artifact, runtime : pathlib.Path
+        Folders of the device artifact and of onnxruntime-web.
+    data_path : str, optional
+        Holds ``NAME/NAME.item``.
+
+    Returns
+    -------
+    dict of str to pathlib.Path or bytes
+        By path of the address. Nothing else is served, so that no address leads out of the site.
+
+    Raises
+    ------
+    UserError
+        If the artifact is damaged.
+    """
+    verify(artifact)  # the page compares sizes alone
+    opened = Artifact(artifact)
+    tokens = [opened.vocabulary.token(row) for row in range(1, opened.manifest.items)]
+    items = find_items(str(opened.manifest.model.get("dataset", "")), data_path)
+    site: dict[str, Path | bytes] = {"/titles.json": json.dumps(titles_of(items, tokens)).encode()}
+    web = web_folder()
+    site["/"] = web / "index.html"
+    for file in ("style.css", "icon.svg", *(f"js/{f.name}" for f in sorted((web / "js").glob("*.js")))):
+        site[f"/{file}"] = web / file
+    site |= {f"/artifact/{name}": artifact / name for name in (NAME, *opened.manifest.files())}
+    site |= {f"/runtime/{name}": runtime / name for name in FILES}
+    return site
+
+
+def content_type(address: str) -> str:
+    """The media type of an address."""
+    suffix = ".html" if address == "/" else Path(address).suffix
+    return _TYPES.get(suffix, "application/octet-stream")

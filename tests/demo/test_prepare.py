@@ -1,0 +1,120 @@
+"""What the demo shows: named, found or trained; and the command around it."""
+
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from recbole_cocorr import quick_start
+from recbole_cocorr.__main__ import main
+from recbole_cocorr.checkpoint import Checkpoint, plain_config, save_checkpoint
+from recbole_cocorr.demo.prepare import find_artifact
+from recbole_cocorr.demo.runtime import FILES
+from recbole_cocorr.device.manifest import read_manifest
+from recbole_cocorr.errors import UserError
+from tests.conftest import CHECKOUT
+from tests.device import TOKENS, make
+
+
+def save(path: Path, name: str = "GRU4Rec") -> Path:
+    recommender = make(name)
+    config = plain_config({**recommender.config, "dataset": "ml-100k", "data_path": "nowhere/ml-100k"})
+    checkpoint = Checkpoint("model", config, TOKENS, recommender.model.state_dict(), 1, 0, {"ndcg@10": 0.25})
+    save_checkpoint(path, checkpoint)
+    return path
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Training, replaced by a made-up checkpoint; the settings it was called with."""
+    calls = []
+
+    def run(model, dataset, config_dict, overrides):
+        calls.append((model, dataset, config_dict))
+        return {"saved_model_file": str(save(Path(config_dict["checkpoint_dir"]) / "made.safetensors"))}
+
+    monkeypatch.setattr(quick_start, "run", run)
+    return calls
+
+
+def test_it_trains_once_and_uses_what_is_there(trained, tmp_path, capsys):
+    out = tmp_path / "out"
+    made = find_artifact(out, epochs=2)
+    assert read_manifest(made).model["name"] == "GRU4Rec"
+    ((model, dataset, settings),) = trained
+    assert (model, dataset, settings["epochs"]) == ("CoCorrRec", "ml-100k", 2)
+    assert "2 epochs: a minute or two, this once" in capsys.readouterr().out
+    assert sorted(f.name for f in out.iterdir()) == ["artifact", "checkpoint.safetensors"]
+
+    before = (made / "manifest.json").stat().st_mtime_ns
+    assert find_artifact(out) == made
+    assert (made / "manifest.json").stat().st_mtime_ns == before
+    assert "--checkpoint=FILE replaces it" in capsys.readouterr().out
+
+    (made / "manifest.json").unlink()
+    for file in made.iterdir():
+        file.unlink()
+    assert find_artifact(out) == made, "an export that was interrupted is done again, from the checkpoint"
+    assert len(trained) == 1
+
+    find_artifact(out, checkpoint=save(tmp_path / "mine.safetensors", "SASRec"))
+    assert read_manifest(made).model["name"] == "SASRec"
+
+
+def test_a_training_that_is_interrupted_leaves_nothing(monkeypatch, tmp_path):
+    def run(model, dataset, config_dict, overrides):
+        save(Path(config_dict["checkpoint_dir"]) / "half.safetensors")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(quick_start, "run", run)
+    with pytest.raises(KeyboardInterrupt):
+        find_artifact(tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_the_settings_of_the_training_are_those_that_training_knows(trained, tmp_path):
+    from recbole_cocorr.config import Config
+
+    find_artifact(tmp_path / "out")
+    ((model, dataset, settings),) = trained
+    assert Config(model, dataset, None, settings, overrides={})["epochs"] == 3
+
+
+def test_what_is_named_and_wrong(tmp_path, capsys):
+    with pytest.raises(UserError, match="epochs is 0"):
+        find_artifact(tmp_path / "out", epochs=0)
+    with pytest.raises(UserError, match=r"nothing\.safetensors"):
+        find_artifact(tmp_path / "out", checkpoint=tmp_path / "nothing.safetensors")
+    for name in FILES:
+        (tmp_path / name).write_text("")
+    flags = ["--no_browser", "--port=0", f"--runtime={tmp_path}"]
+    assert main(["demo", f"--artifact={tmp_path}", *flags]) == 2
+    assert "manifest.json" in capsys.readouterr().err
+
+
+def test_the_command_prints_its_address_serves_and_ends_with_ctrl_c(written, tmp_path):
+    _, folder = written("GRU4Rec")
+    for name in FILES:
+        (tmp_path / name).write_text("runtime")
+    command = [sys.executable, "-m", "recbole_cocorr", "demo", f"--artifact={folder}", f"--runtime={tmp_path}"]
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        [*command, "--port=0", "--no_browser"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    ) as process:
+        try:
+            address = process.stdout.readline().split()[0]
+            with urllib.request.urlopen(address + "artifact/manifest.json", timeout=10) as answer:
+                assert answer.read() == (folder / "manifest.json").read_bytes()
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 0
+            assert process.stderr.read() == ""
+        finally:
+            process.kill()

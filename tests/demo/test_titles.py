@@ -1,0 +1,84 @@
+"""Titles from RecBole's .item files."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recbole_cocorr.demo.titles import find_items, titles_of
+from recbole_cocorr.errors import UserError
+
+
+def write(folder: Path, item: str, inter: str | None = None) -> Path:
+    (folder / "d").mkdir(parents=True, exist_ok=True)
+    (folder / "d" / "d.item").write_text(item, encoding="utf-8")
+    if inter is not None:
+        (folder / "d" / "d.inter").write_text(inter, encoding="utf-8")
+    return folder / "d" / "d.item"
+
+
+def test_the_films_that_ship_with_recbole():
+    file = find_items("ml-100k")
+    assert file is not None
+    found = titles_of(file, ["1", "50", "127", "no such item"])
+    # 583, 452 and 413 people have rated them
+    assert found[:3] == [
+        ("50", "Star Wars", "1977"),
+        ("1", "Toy Story", "1995"),
+        ("127", "The Godfather", "1972"),
+    ]
+    assert found[3] == ("no such item", "no such item", "")
+
+
+def test_columns_are_found_by_their_names_and_the_most_clicked_come_first(tmp_path):
+    item = 'price:float\titem_id:token\tname:token_seq\n1\ta\tA "quoted\n2\tb\t\n3\tc\tBirds, The\n4\n'
+    inter = "user_id:token\titem_id:token\nu\tc\nv\tc\nu\ta\n"
+    file = write(tmp_path, item, inter)
+    assert titles_of(file, ["a", "b", "c", "d"]) == [
+        ("c", "The Birds", ""),
+        ("a", 'A "quoted', ""),
+        ("b", "b", ""),
+        ("d", "d", ""),
+    ]
+
+
+def test_without_interactions_the_order_is_the_catalogues(tmp_path):
+    file = write(tmp_path, "item_id:token\tmovie_title:token_seq\trelease_year:token\na\tA\t1999\nb\tB\t2001\n")
+    assert titles_of(file, ["b", "a"]) == [("b", "B", "2001"), ("a", "A", "1999")]
+
+
+def test_a_data_set_without_titles(tmp_path):
+    assert find_items("nowhere") is None
+    assert find_items("../ml-100k") == find_items("ml-100k")
+    assert find_items("") is None
+    assert titles_of(None, ["a"]) == [("a", "a", "")]
+    with pytest.raises(UserError, match=r"holds no nowhere/nowhere\.item"):
+        find_items("nowhere", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "has no column item_id:token"),
+        (b"title:token_seq\nA\n", "has no column item_id:token; its columns are title"),
+        (b"item_id:token\ttitle:token\n1\t\xff\n", "is no table in RecBole's format"),
+    ],
+)
+def test_a_file_that_cannot_be_read(tmp_path, content, said):
+    file = write(tmp_path, "")
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=said):
+        titles_of(file, ["1"])
+
+
+@given(st.binary(max_size=200))
+def test_any_file_gives_titles_or_one_sentence(tmp_path_factory, content):
+    file = tmp_path_factory.getbasetemp() / "any.item"
+    file.write_bytes(b"item_id:token\ttitle:token\n" + content)
+    try:
+        found = titles_of(file, ["1", "2"])
+    except UserError as error:
+        assert "\n" not in str(error)
+    else:
+        assert [token for token, _, _ in found] == ["1", "2"]

@@ -1,0 +1,104 @@
+/** What the page shows. Titles are set as text, never as markup. */
+
+import { arrowKeys, fill } from "./lists.js";
+
+const element = (id) => document.getElementById(id);
+const [found, ranking, log] = ["found", "ranking", "log"].map(element);
+
+export const searched = () => element("search").value;
+
+/** Call `click` with the token of a title that is clicked, in either list. */
+export function onItem(click) {
+  for (const list of [found, ranking]) {
+    list.addEventListener("click", (event) => {
+      const button = event.target.closest("button");
+      if (button) click(button.dataset.token);
+    });
+    arrowKeys(list);
+  }
+}
+
+export const onSearch = (search) => element("search").addEventListener("input", search);
+export const onAgain = (again) => element("again").addEventListener("click", again);
+
+export function showAbout(manifest, items) {
+  const { name, dataset } = manifest.model;
+  const of = dataset ? ` of ${dataset}` : "";
+  element("about").textContent = `${name} ranks ${items} items${of} in this page, and sends nothing.`;
+}
+
+export function ready() {
+  clear();
+  document.querySelector("main").hidden = false;
+}
+
+export function showFound(tokens, all, clicked, titles) {
+  const rows = tokens.map((token) => {
+    const mark = clicked.has(token) ? "✓ " : "";
+    return { token, parts: [["title", mark + titles.title(token)], ["about", titles.about(token)]] };
+  });
+  fill(found, rows);
+  const more = all > tokens.length ? `The first ${tokens.length} of ${all}; the search finds the rest.` : "";
+  element("found-note").textContent = all ? more : "No title has these words.";
+}
+
+/** The button that was clicked can no longer have the focus. */
+export const focusSearch = () => element("search").focus();
+
+/** `moved` holds places risen, null for a title that is new; it is null itself after the first click. */
+export function showRanking(tokens, moved, titles) {
+  const rows = tokens.map((token, place) => {
+    const [kind, text, spoken] = moved ? movement(moved[place]) : ["same", "", ""];
+    const parts = [["place", `${place + 1}`], ["title", titles.title(token)], [`move ${kind}`, text, spoken]];
+    return { token, parts };
+  });
+  fill(ranking, rows);
+  element("next-note").textContent = moved ? "Places moved since the click before." : "The next click shows what moves.";
+}
+
+function movement(places) {
+  if (places === null) return ["new", "new", "new"];
+  if (places === 0) return ["same", "–", "not moved"];
+  return places > 0 ? ["up", `▲ ${places}`, `up ${places}`] : ["down", `▼ ${-places}`, `down ${-places}`];
+}
+
+export function showLog(tokens, window, policy, titles) {
+  const lines = tokens.map((token, i) => {
+    const line = document.createElement("li");
+    line.textContent = titles.title(token);
+    if (policy === "window" && i < tokens.length - window) line.className = "old";
+    return line;
+  });
+  log.replaceChildren(...lines.reverse());
+  const which = policy === "window" ? `The model reads the last ${window}.` : "The model carries all of them on.";
+  element("past-note").textContent = `Latest first. ${which}`;
+  element("again").disabled = false;
+}
+
+export function showFigures(clicks, figures) {
+  const milliseconds = (value) => (value === undefined ? "–" : value.toFixed(value < 10 ? 2 : 1));
+  element("clicks").textContent = clicks;
+  element("last-ms").textContent = milliseconds(figures.last);
+  element("median-ms").textContent = milliseconds(figures.median);
+  element("sent").textContent = figures.sent;
+}
+
+export function showNews(token, first, titles) {
+  element("news").className = "";
+  element("news").textContent = first ? `After “${titles.title(token)}”: “${titles.title(first)}” is first.` : "";
+}
+
+export function showError(error) {
+  element("news").className = "error";
+  element("news").textContent = `This did not work: ${error.message}`;
+}
+
+export function clear() {
+  fill(ranking, []);
+  log.replaceChildren();
+  element("news").className = "";
+  element("news").textContent = "Click a title, and the model ranks the rest.";
+  element("next-note").textContent = "Nothing yet.";
+  element("past-note").textContent = "None yet.";
+  element("again").disabled = true;
+}
