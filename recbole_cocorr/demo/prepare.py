@@ -65,6 +65,7 @@ def _train(checkpoint: Path, epochs: int) -> None:
         }
         result = run("CoCorrRec", DATASET, config_dict=settings, overrides={})
         os.replace(result["saved_model_file"], checkpoint)
+    print(f"the model is kept as {checkpoint}", flush=True)
 
 
 def _export(checkpoint: Path, target: Path) -> None:

@@ -53,6 +53,8 @@ def test_it_ranks_as_python_does_and_asks_nobody(opened):
         before = session.rank_all(ITEMS, exclude=log).items
     logged = page.eval_on_selector_all("#log li", "all => all.map(l => l.textContent)")
     assert logged == [title(token) for token in reversed(log)]
+    shown = page.eval_on_selector_all("#ranking .title", "all => all.map(t => t.textContent)")
+    assert shown == [title(token) for token in expected]
     assert page.said == []
     assert page.asked == loaded, "a click has asked for something"
     assert {urlsplit(url).netloc for url in loaded} == {urlsplit(page.url).netloc}
@@ -84,6 +86,9 @@ def test_clicks_that_come_faster_than_they_are_read(opened):
     page.evaluate("log => log.forEach(t => document.querySelector(`#found [data-token='${t}']`).click())", log)
     page.wait_for_function("() => document.querySelector('#clicks').textContent === '9'")
     assert ranking_of(page) == wanted(folder, log)
+    session = Session.open(folder)
+    session.history(log[:-1])
+    check_moves(page, wanted(folder, log), session.rank_all(ITEMS, exclude=log).items)
 
 
 def test_the_keyboard_is_enough(opened):
@@ -124,6 +129,22 @@ def test_start_again_forgets(opened):
     pick(page, "item-7")
     assert ranking_of(page) == wanted(folder, ["item-7"])
     assert page.eval_on_selector_all("#log li", "all => all.length") == 1
+
+
+def test_start_again_waits_for_the_click_before_it(opened):
+    page, folder = opened()
+    pick(page, "item-5")
+    page.evaluate(
+        """() => {
+          document.querySelector("#found [data-token='item-6']").click();
+          document.querySelector("#again").click();
+          document.querySelector("#found [data-token='item-7']").click();
+        }"""
+    )
+    page.wait_for_function("(text) => document.querySelector('#news').textContent.includes(text)", arg=title("item-7"))
+    assert page.inner_text("#clicks") == "1"
+    assert ranking_of(page) == wanted(folder, ["item-7"])
+    assert page.said == []
 
 
 def test_the_search_finds_by_words_and_says_when_nothing_is_found(opened):

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -102,13 +103,11 @@ def test_the_command_prints_its_address_serves_and_ends_with_ctrl_c(written, tmp
         (tmp_path / name).write_text("runtime")
     command = [sys.executable, "-m", "recbole_cocorr", "demo", f"--artifact={folder}", f"--runtime={tmp_path}"]
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        [*command, "--port=0", "--no_browser"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-    ) as process:
+    command += ["--port=0", "--no_browser"]
+    pipe = subprocess.PIPE
+    # A test run in the background ignores Ctrl-C, and hands that on.
+    hears = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment, preexec_fn=hears) as process:
         try:
             address = process.stdout.readline().split()[0]
             with urllib.request.urlopen(address + "artifact/manifest.json", timeout=10) as answer:

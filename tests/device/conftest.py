@@ -16,6 +16,8 @@ pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 
 FINGERPRINT = "0123456789abcdef" * 2
+# What was written: one for all folders of tests that use the fixture.
+_MADE = {}
 
 
 def in_precision(plain: Path, folder: Path, recommender, table: str) -> None:
@@ -38,11 +40,10 @@ def in_precision(plain: Path, folder: Path, recommender, table: str) -> None:
 @pytest.fixture(scope="session")
 def written(tmp_path_factory):
     """Write the artifact of a model by name, once; returns the recommender and the folder, to be left as it is."""
-    made = {}
 
     def write(name: str = "CoCorrRec", table: str = "fp32", **settings):
         key = (name, table, *sorted(settings.items()))
-        if key not in made:
+        if key not in _MADE:
             folder = tmp_path_factory.mktemp(f"{name}-{table}")
             if table == "fp32":
                 recommender = make(name, **settings)
@@ -50,8 +51,8 @@ def written(tmp_path_factory):
             else:
                 recommender, plain = write(name, **settings)
                 in_precision(plain, folder, recommender, table)
-            made[key] = recommender, folder
-        return made[key]
+            _MADE[key] = recommender, folder
+        return _MADE[key]
 
     return write
 
