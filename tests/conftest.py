@@ -2,6 +2,11 @@
 
 import logging
 import os
+
+# Before torch, and for the processes that tests start: their work is too small for more than one thread, and threads
+# that wait for each other on a busy machine take several times as long.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
