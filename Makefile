@@ -1,5 +1,5 @@
 # make run    set up and train CoCorrRec for 8 epochs on ml-100k, which ships inside the recbole package
-# make test   set up and run the tests
+# make test   set up and run the tests, two files at a time (JOBS=1 for one)
 # make lint   ruff
 # make proto  the Python code of the service's .proto file, which is checked in
 # make demo   the trained model in a browser, on http://127.0.0.1:8000 (needs npm the first time)
@@ -20,7 +20,7 @@ demo: $(STAMP)
 	$(BIN)/python -m recbole_cocorr demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(or $(JOBS),2) --dist loadfile
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -27,6 +27,10 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
+    # RecBole's SINE switches it on when its package is imported, and every training after that is several times slower.
+    on = torch.is_anomaly_enabled()
+    torch.autograd.set_detect_anomaly(False)
+    assert not on, "autograd's anomaly mode was left on: look RecBole's models up with registry.find_model"
     root = logging.getLogger()
     for handler in root.handlers[:]:
         if isinstance(handler, logging.FileHandler):

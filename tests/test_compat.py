@@ -118,6 +118,26 @@ def test_looking_a_model_up_leaves_autograds_anomaly_mode_alone(monkeypatch, bef
         torch.autograd.set_detect_anomaly(was)
 
 
+IMPORTS = """
+    import importlib, pkgutil, torch, recbole_cocorr
+
+    for module in pkgutil.walk_packages(recbole_cocorr.__path__, "recbole_cocorr."):
+        if module.name.rpartition(".")[2] not in ("__main__", "properties", "dataset_configs", "web"):
+            try:
+                importlib.import_module(module.name)
+            except ModuleNotFoundError as error:  # of an extra that is not installed
+                if error.name.startswith("recbole"):
+                    raise
+            if torch.is_anomaly_enabled():
+                raise SystemExit(f"{module.name} switches anomaly mode on")
+"""
+
+
+def test_no_module_of_this_package_switches_the_anomaly_mode_on():
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(IMPORTS)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
 def test_the_anomaly_mode_comes_back_after_an_error_too():
     before = torch.is_anomaly_enabled()
     with pytest.raises(ImportError), compat.anomaly_mode_kept():

@@ -10,7 +10,6 @@ import torch
 import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from recbole.model.sequential_recommender import GRU4Rec
 from recbole.utils import InputType
 
 from recbole_cocorr import config as config_module
@@ -203,7 +202,7 @@ def test_a_key_of_another_model_only_warns(caplog):
 
 
 def test_a_model_class_of_ones_own_brings_its_own_keys():
-    class Mine(GRU4Rec):
+    class Mine(registry.find_model("GRU4Rec")):
         pass
 
     config = make(Mine, my_key=3, embedding_size=8, loss_type="CE")

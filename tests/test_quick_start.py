@@ -5,10 +5,10 @@ import os
 from pathlib import Path
 
 import pytest
-from recbole.model.sequential_recommender import GRU4Rec
 from recbole.trainer import HyperTuning
 
 from recbole_cocorr.errors import UserError
+from recbole_cocorr.model.registry import find_model
 from recbole_cocorr.quick_start import objective_function, run
 
 
@@ -78,7 +78,7 @@ def test_overrides_beat_the_dict_and_the_file(quick):
 
 
 def test_a_model_class_of_ones_own(quick):
-    class Mine(GRU4Rec):
+    class Mine(find_model("GRU4Rec")):
         def __init__(self, config, dataset):
             super().__init__(config, dataset)
             assert config["my_key"] == 3

@@ -10,13 +10,13 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from recbole.data.interaction import Interaction
-from recbole.model.sequential_recommender.bert4rec import BERT4Rec
 from recbole.utils import InputType
 from torch import nn
 
 from recbole_cocorr.data.loaders import NEG_ITEMS, SharedSample
 from recbole_cocorr.errors import UserError
 from recbole_cocorr.layers.softmax_loss import catalogue_cross_entropy, sampled_cross_entropy
+from recbole_cocorr.model.registry import find_model
 from recbole_cocorr.model.scoring import DotProductScorer, PredictScorer, Scorer, repeat_for
 
 
@@ -88,7 +88,7 @@ class Objective:
         self.model, self.scorer, self.loss_type = model, scorer, loss_type
         self._in_blocks = self._cloze_in_blocks = False
         if probe is not None and loss_type == "CE":
-            if all(hasattr(model, name) for name in _CLOZE) and isinstance(model, BERT4Rec):
+            if all(hasattr(model, name) for name in _CLOZE) and isinstance(model, find_model("BERT4Rec")):
                 self._cloze_in_blocks = self._equals_own_loss(self._cloze, probe)
             elif not getattr(model, "reads_neg_items", False) and isinstance(scorer, DotProductScorer):
                 self._in_blocks = self._equals_own_loss(self._catalogue, probe)
