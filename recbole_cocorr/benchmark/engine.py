@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -172,7 +173,9 @@ class Engine:
     def _run(self) -> bool:
         running: list[_Job] = []
         finished, total = self.counts()
-        bar = tqdm(total=total, initial=finished, desc="runs", bar_format="{l_bar}{bar}| {n}/{total}{postfix}")
+        live = sys.stderr.isatty()  # in a log, a line a minute
+        shape = "{l_bar}{bar}| {n}/{total}{postfix}"
+        bar = tqdm(total=total, initial=finished, desc="runs", bar_format=shape, disable=not live)
         shown = 0.0
         try:
             while True:
@@ -197,10 +200,13 @@ class Engine:
                         self.failed[job.spec.id] = outcome.error or "it ended without a result"
                         bar.write(f"failed: {job.spec.id}: {self.failed[job.spec.id]}")
                         self._write_failures()
-                if time.monotonic() - shown >= (1 if bar.fp.isatty() else 60):
+                if time.monotonic() - shown >= (1 if live else 60):
                     shown = time.monotonic()
                     bar.n = self.counts()[0]
-                    bar.set_postfix_str(self._status(running))
+                    if live:
+                        bar.set_postfix_str(self._status(running))
+                    else:
+                        print(f"runs: {bar.n}/{total}, {self._status(running)}", file=sys.stderr, flush=True)
                 time.sleep(_POLL_SECONDS)
             bar.n = self.counts()[0]
             bar.set_postfix_str("")

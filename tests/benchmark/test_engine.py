@@ -100,6 +100,13 @@ def test_what_is_finished_is_not_run_again(tmp_path):
     assert [s[:2] for s in more.started] == [("A", 3), ("B", 3)]
 
 
+def test_a_log_gets_lines_and_no_bar(tmp_path, capsys):
+    assert engine(tmp_path / "r", Made(), jobs=2).run()
+    lines = capsys.readouterr().err.splitlines(keepends=True)
+    assert lines[0].startswith("runs: 1/")
+    assert all(line.endswith("\n") and "\r" not in line and "|" not in line for line in lines)
+
+
 def test_a_bad_run_stops_no_other_and_is_tried_again(tmp_path):
     bad = Made(bad={("A", 2): Outcome(1, "it broke")})
     first = engine(tmp_path / "r", bad)
