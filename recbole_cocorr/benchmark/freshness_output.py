@@ -243,6 +243,13 @@ def _shares(title: str, slices: Sequence[Mapping[str, Any]], key: str) -> tuple[
     return row(title, *(f"{s[key] / s['interactions']:.1%}" for s in slices), f"{total:.1%}")
 
 
+def _ticks(days: Sequence[str]) -> list[str]:
+    """Dates of one year without the year, of several without the day."""
+    if all(len(d) == 10 and d[4] == d[7] == "-" for d in days):
+        return [d[5:] if len({d[:4] for d in days}) == 1 else d[:7] for d in days]
+    return list(days)
+
+
 def picture_of(made: Mapping[str, Any], model: str, dataset: str, metric: str = "ndcg@10") -> Picture:
     """A metric by slice, a line per variant; bars are standard errors over users."""
     slices, there = made["slices"], _there(made)
@@ -259,7 +266,7 @@ def picture_of(made: Mapping[str, Any], model: str, dataset: str, metric: str = 
                 **_STYLES[variant].line(),
                 label=TITLES[variant],
             )
-        axes.set_xticks([s["slice"] for s in slices], [day(s["start"])[5:] or day(s["start"]) for s in slices])
+        axes.set_xticks([s["slice"] for s in slices], _ticks([day(s["start"]) for s in slices]))
         axes.margins(x=0.08)
         axes.set_xlabel(f"Start of the slice (freeze: {day(made['frozen_at'])})")
         axes.set_ylabel(metric_title(metric))
