@@ -81,11 +81,11 @@ class Request:
             # RecBole scales times to 0 .. 1; here they are read as they stand in the file.
             overrides |= {"normalize_all": False, "normalize_field": None}
         config = Config(self.entry.model, self.dataset, None, fixed, overrides=overrides)
-        if before is None:
-            return config
         kept = dict(config["val_interval"] or {})
         if config["TIME_FIELD"] in kept:
             raise UserError(f"val_interval has {config['TIME_FIELD']}, by which freshness cuts the data itself")
+        if before is None:
+            return config
         kept[config["TIME_FIELD"]] = f"[-inf,{float(before)!r})"
         return Config(self.entry.model, self.dataset, None, fixed, overrides={**overrides, "val_interval": kept})
 
@@ -191,8 +191,11 @@ class Snapshot:
         self.request, self.folder, self.before = request, folder, before
         self.config = request.config(folder, before)
         init_seed(self.config["seed"], self.config["reproducibility"])
-        data = create_dataset(self.config)
-        self.train, self.valid, self.test = data_preparation(self.config, data)
+        try:
+            data = create_dataset(self.config)
+            self.train, self.valid, self.test = data_preparation(self.config, data)
+        except UserError as error:
+            raise UserError(f"the interactions before the time {before:.12g}: {error}") from None
         own = np.asarray(data.field2id_token[data.iid_field]).astype(str)
         number = {token: i for i, token in enumerate(own.tolist())}
         # Padding is 0 in both; an item of later times is 0 here.
@@ -216,6 +219,7 @@ class Snapshot:
         trainer = Trainer(config, model)
         trainer.saved_model_file = str(self.folder / f"{name}.safetensors")
         trainer.fit(self.train, self.valid, verbose=False, saved=True)
+        trainer.tensorboard.close()
         load_weights(model, load_checkpoint(trainer.saved_model_file).weights, trainer.saved_model_file)
         model.eval()
         return Device(model, self.to_own, config["MAX_ITEM_LIST_LENGTH"], config["eval_batch_size"])
@@ -390,8 +394,10 @@ def measure(request: Request, folder: Path, say: Callable[[str], None] = print) 
             FRESH: fused(trust, alone, corrector if now is frozen else now.item_item(), known, candidates),
         }
         if request.retrain:
-            say(f"seed {request.seed}: training anew for slice {index + 1}")
-            anew = device if now is frozen else now.device(f"seed{request.seed}.slice{index + 1}")
+            anew = device
+            if now is not frozen:
+                say(f"seed {request.seed}: training anew for slice {index + 1}")
+                anew = now.device(f"seed{request.seed}.slice{index + 1}")
             scores[RETRAINED] = anew.scores(known, candidates)
         real = torch.from_numpy(candidates[:, 1:] > 0)
         try:
