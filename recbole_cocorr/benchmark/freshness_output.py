@@ -25,7 +25,7 @@ TITLES = {
     NONE: "no correction",
     FROZEN: "item-item, frozen too",
     FRESH: "item-item, goes on learning",
-    RETRAINED: "device's model retrained",
+    RETRAINED: "device's model retrained, no correction",
 }
 # First minus second.
 PAIRS = ((FROZEN, NONE), (FRESH, NONE), (FRESH, FROZEN), (RETRAINED, NONE), (RETRAINED, FRESH))
@@ -289,10 +289,10 @@ def sentences(made: Mapping[str, Any]) -> list[str]:
         f"({decimal(c['low'], sign=True)} to {decimal(c['high'], sign=True)}), p (Holm) {c['adjusted']:.2g}"
         for (a, b), c in found.items()
     ]
-    gap, gain = found.get((RETRAINED, NONE)), found.get((FRESH, NONE))
+    gap, gain = found.get((RETRAINED, NONE)), found.get((FRESH, FROZEN))
     if gap and gain and gap["difference"] > 0:
         result.append(
-            f"Retraining gains {decimal(gap['difference'], sign=True)}; the fresh corrections gain "
-            f"{gain['difference'] / gap['difference']:.0%} of that."
+            f"What the corrections gain by going on to learn is {gain['difference'] / gap['difference']:.0%} of what "
+            f"retraining the device's model gains ({decimal(gap['difference'], sign=True)}, without a correction)."
         )
     return result

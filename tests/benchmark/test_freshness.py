@@ -274,7 +274,7 @@ def test_what_is_written(retrain):
     assert f"corrected for {7 * len(pairs)} comparisons" in significance.notes[0]
     said = " ".join(sentences(made))
     assert "item-item, goes on learning minus no correction: NDCG@10 +" in said
-    assert ("Retraining gains" in said) == retrain
+    assert ("of what retraining the device's model gains" in said) == retrain
     picture = picture_of(made, "M", "d")
     (axes,) = picture.figure.axes
     drawn = {c.get_label(): list(c.lines[0].get_ydata()) for c in axes.containers}
