@@ -13,6 +13,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, or 2 after an error that the user can mend."""
     from recbole_cocorr.benchmark import cli as benchmark
     from recbole_cocorr.benchmark import correct_cli as correct
+    from recbole_cocorr.benchmark import freshness_cli as freshness
     from recbole_cocorr.benchmark import report_cli
     from recbole_cocorr.benchmark import sweep_cli as sweep
     from recbole_cocorr.benchmark.cost import cli as cost
@@ -31,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     benchmark.add_parser(commands)
     sweep.add_parser(commands)
     correct.add_parser(commands)
+    freshness.add_parser(commands)
     correctors.add_parser(commands)
     convert.add_parser(commands)
     released_cli.add_parser(commands)

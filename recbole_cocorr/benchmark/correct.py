@@ -7,20 +7,22 @@ from typing import Any
 
 import numpy as np
 
+from recbole_cocorr.benchmark.correct_comparisons import CorrectedRanks, compare_corrected
 from recbole_cocorr.benchmark.environment import machine, versions
 from recbole_cocorr.benchmark.extra_files import CORRECTORS_FILE, CORRECTORS_FORMAT
+from recbole_cocorr.benchmark.field import is_sweep
 from recbole_cocorr.benchmark.plan import RunSpec
 from recbole_cocorr.benchmark.run_files import FORMAT_VERSION, RUN_FILE, RunRecord, read_run
 from recbole_cocorr.benchmark.worker import MODEL_FILE
 from recbole_cocorr.checkpoint import load_checkpoint, load_weights
 from recbole_cocorr.config import Config
-from recbole_cocorr.correctors import ItemItem, Trust
-from recbole_cocorr.correctors.fit import device_lists, ranks
-from recbole_cocorr.correctors.protocol import cloud_lists, histories, training_interactions
+from recbole_cocorr.correctors import ItemItem
+from recbole_cocorr.correctors.lists import DeviceScores, Variant, fit_trust, ranks_under
+from recbole_cocorr.correctors.protocol import histories, training_interactions
 from recbole_cocorr.data.dataset import create_dataset
 from recbole_cocorr.data.loaders import data_preparation
 from recbole_cocorr.errors import UserError
-from recbole_cocorr.evaluation.ranking import per_row, summarise
+from recbole_cocorr.evaluation.ranking import RANK_METRICS, per_row, summarise
 from recbole_cocorr.files import atomic_write
 from recbole_cocorr.model.factory import build_model
 from recbole_cocorr.model.fast_layers import use_fast_layers
@@ -50,18 +52,22 @@ class CorrectedRun:
     record : RunRecord
     weights_file : pathlib.Path
     correctors : dict
-        Fitted correctors by dataset, kept from run to run.
+        Fitted correctors by data set and protocol, kept from run to run.
     settings : dict
         ``l2``, ``neighbours`` and ``decay`` of the corrector.
 
     Raises
     ------
     UserError
-        If the run ranks among all items.
+        If the data or the weights cannot be read, or do not fit.
     """
 
     def __init__(
-        self, record: RunRecord, weights_file: Path, correctors: dict[str, ItemItem], settings: dict[str, Any]
+        self,
+        record: RunRecord,
+        weights_file: Path,
+        correctors: dict[tuple[str, str], ItemItem],
+        settings: dict[str, Any],
     ):
         spec = RunSpec(
             record.label,
@@ -74,45 +80,50 @@ class CorrectedRun:
         )
         config = Config(spec.model, spec.dataset, None, {"show_progress": False}, overrides=spec.overrides())
         train, self.valid, self.test = data_preparation(config, create_dataset(config))
-        if self.test.candidates is None:
-            raise UserError(f"{record.label} on {record.dataset}: correctors are measured on sampled candidates")
-        self.metrics, self.topk = [m.lower() for m in config["metrics"]], config["topk"]
-        if record.dataset not in correctors:
+        self.metrics = [m.lower() for m in config["metrics"] if m.lower() in RANK_METRICS]
+        self.topk = config["topk"]
+        where = record.dataset, record.protocol
+        if where not in correctors:
             users, items = training_interactions(self.valid.dataset, self.test.dataset)
-            correctors[record.dataset] = ItemItem.fit(users, items, self.test.dataset.item_num, **settings)
-        self.corrector = correctors[record.dataset]
+            correctors[where] = ItemItem.fit(users, items, self.test.dataset.item_num, **settings)
+        self.corrector = correctors[where]
         model = build_model(config, train.dataset)
         load_weights(model, load_checkpoint(weights_file).weights, str(weights_file))
         use_fast_layers(model)
         model.eval()
-        self.device = {"valid": device_lists(model, self.valid), "test": device_lists(model, self.test)}
-        cloud, clicks = cloud_lists(self.corrector, self.valid)
-        self.trust = Trust.fit(self.device["valid"], cloud, clicks, self.valid.candidates.numpy() > 0)
+        self.device = DeviceScores(model)
+        self.trust = fit_trust(self.device, self.valid, self.corrector)
+
+    @property
+    def users(self) -> list[str]:
+        """The users' tokens, in the order of the test rows."""
+        dataset = self.test.dataset
+        return [str(u) for u in dataset.field2id_token[dataset.uid_field][self.test.users]]
 
     def tables(self) -> dict[str, np.ndarray]:
-        """Ranks [rows, 3] of the test items by variant; and of the validation items, as "valid none", "valid own"."""
-        device, test = self.device["test"], self.test
-        cloud, clicks = cloud_lists(self.corrector, test)
-        fuse = self.trust.fuse
-        found = {
-            "none": ranks(device, test),
-            "own": ranks(fuse(device, cloud, clicks), test),
-        }
-        for stale in STALE:
-            old, known = cloud_lists(self.corrector, test, stale)
-            found[f"stale {stale}"] = ranks(fuse(device, old, known), test)
-        found["another user's"] = ranks(fuse(device, *self._of_another_user()), test)
-        found["the cloud alone"] = ranks(cloud.astype(np.float64), test)
-        of_valid, known = cloud_lists(self.corrector, self.valid)
-        found["valid none"] = ranks(self.device["valid"], self.valid)
-        found["valid own"] = ranks(fuse(self.device["valid"], of_valid, known), self.valid)
-        return found
+        """Ranks [rows, 3] of the test items by variant; and of the validation items, as "valid none", "valid own".
 
-    def _of_another_user(self) -> tuple[np.ndarray, np.ndarray]:
-        """The candidates scored with the history of another row, each history used once."""
-        known = histories(self.test)
-        known = [known[other] for other in another(len(known))]
-        return self.corrector.scores(known, self.test.candidates.numpy()), np.array([len(h) for h in known])
+        Raises
+        ------
+        UserError
+            If the model's scores have no order.
+        """
+        own = histories(self.test)
+        variants = {
+            "none": Variant(None),
+            "own": Variant(own),
+            **{f"stale {stale}": Variant(histories(self.test, stale)) for stale in STALE},
+            "another user's": Variant([own[other] for other in another(len(own))]),
+            "the cloud alone": Variant(own, device=False),
+        }
+        of_valid = {"valid none": Variant(None), "valid own": Variant(histories(self.valid))}
+        try:
+            return {
+                **ranks_under(self.device, self.test, self.corrector, self.trust, variants),
+                **ranks_under(self.device, self.valid, self.corrector, self.trust, of_valid),
+            }
+        except ValueError as error:
+            raise UserError(str(error)) from None
 
 
 def tested_runs(folder: Path) -> list[tuple[RunRecord, Path]]:
@@ -120,7 +131,7 @@ def tested_runs(folder: Path) -> list[tuple[RunRecord, Path]]:
     found = []
     for file in sorted((folder / "runs").glob(f"*/{RUN_FILE}")):
         record = read_run(file)
-        if record.test is not None and record.protocol == "paper":
+        if record.test is not None:
             found.append((record, file.parent / MODEL_FILE))
     return found
 
@@ -132,6 +143,8 @@ def correct(
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Give every tested run of a folder the item-item corrector, print the table and write ``correctors.json``.
+
+    A run that cannot be corrected is reported and left out.
 
     Parameters
     ----------
@@ -149,18 +162,23 @@ def correct(
     """
     runs = [(r, w) for r, w in tested_runs(folder) if labels is None or r.label in labels]
     if not runs:
-        raise UserError(f"{folder} holds no tested run of the paper protocol" + (f" of {labels}" if labels else ""))
+        raise UserError(f"{folder} holds no tested run" + (f" of {labels}" if labels else ""))
     rows: list[dict[str, Any]] = []
-    correctors: dict[str, ItemItem] = {}
+    kept: list[CorrectedRanks] = []
+    correctors: dict[tuple[str, str], ItemItem] = {}
     failed: list[dict[str, Any]] = []
     for record, weights in runs:
         try:
             run = CorrectedRun(record, weights, correctors, settings)
+            tables = run.tables()
         except UserError as error:
             say(f"failed: {record.label} on {record.dataset}, seed {record.seed}: {error}")
             failed.append({"dataset": record.dataset, "label": record.label, "seed": record.seed, "error": str(error)})
             continue
-        tables = run.tables()
+        if not is_sweep(record):
+            test = {name: table for name, table in tables.items() if not name.startswith("valid ")}
+            chosen_by = summarise(tables["valid own"], ["ndcg"], [10], 6)["ndcg@10"]
+            kept.append(CorrectedRanks(record, run.users, test, float(chosen_by)))
         say(
             f"{record.label} on {record.dataset}, seed {record.seed}: trust {run.trust.base:.3f} "
             f"{run.trust.per_log_click:+.3f} ln(clicks)"
@@ -179,6 +197,7 @@ def correct(
             rows.append(
                 {
                     "dataset": record.dataset,
+                    "protocol": record.protocol,
                     "label": record.label,
                     "seed": record.seed,
                     "corrector": "item-item",
@@ -197,8 +216,11 @@ def correct(
         "versions": versions(),
         "machine": machine(),
         "rows": rows,
+        **compare_corrected(kept),
         "failed": failed,
     }
+    for sentence in content["problems"]:
+        say(f"note: {sentence}")
     with atomic_write(folder / CORRECTORS_FILE) as file:
         json.dump(content, file, indent=1)
     return content

@@ -10,9 +10,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser = subparsers.add_parser(
         "correct",
         help="give every model of a results folder the cloud's item-item scores",
-        description="For each tested run of a results folder (paper protocol): learn item-item weights from the "
-        "training interactions and the trust in them from the validation items, and read the test items with the "
-        "user's own scores, none, stale ones and another user's. Nothing is trained again.",
+        description="For each tested run of a results folder: learn item-item weights from the training interactions "
+        "and the trust in them from the validation items, and read the test items with the user's own scores, none, "
+        "stale ones and another user's. Then compare them, user by user. Nothing is trained again.",
     )
     parser.add_argument("results", metavar="RESULTS", help="a folder that benchmark wrote")
     parser.add_argument("--models", help="labels, separated by commas (default: all)")

@@ -36,7 +36,15 @@ class Extras:
     common_share : list of dict
         ``dataset``, ``label``, ``seed``, and the shares ``attention`` and ``bias``.
     correctors : list of dict
-        ``dataset``, ``label``, ``seed``, ``variant``, ``metrics``: the test items under the cloud's item-item scores.
+        ``dataset``, ``protocol``, ``label``, ``seed``, ``variant``, ``metrics``: the test items under the cloud's
+        item-item scores.
+    corrector_comparisons : list of dict, or None
+        ``dataset``, ``protocol``, ``kind``, and the fields of a Comparison; None in a file that was written before
+        there were any.
+    best_of_ours : list of dict
+        ``dataset``, ``protocol``, ``label``: which of our models is compared with the baselines.
+    corrector_problems : list of str
+        Comparisons that could not be made.
     failures : list of dict
         ``run``, ``error``.
     """
@@ -48,6 +56,9 @@ class Extras:
     ablation: list[Row] = field(default_factory=list)
     common_share: list[Row] = field(default_factory=list)
     correctors: list[Row] = field(default_factory=list)
+    corrector_comparisons: list[Row] | None = None
+    best_of_ours: list[Row] = field(default_factory=list)
+    corrector_problems: list[str] = field(default_factory=list)
     failures: list[Row] = field(default_factory=list)
 
 
@@ -78,13 +89,7 @@ def read_extras(folder: Path) -> Extras:
         common_share=_read(
             ablation_path, ABLATION_FORMAT, "common_share", {**whose, "attention": float, "bias": float}
         ),
-        correctors=[
-            row
-            for row in _read(
-                folder / CORRECTORS_FILE, CORRECTORS_FORMAT, "rows", {**whose, "variant": str, "metrics": dict}
-            )
-            if not row["variant"].startswith("valid ")
-        ],
+        **_read_correctors(folder / CORRECTORS_FILE, whose),
         failures=_read_failures(folder / FAILURES_FILE),
     )
 
@@ -93,6 +98,44 @@ def _read(path: Path, kind: str, key: str, columns: dict[str, type]) -> list[Row
     if not path.is_file():
         return []
     return _check(path, read_json(path, kind).get(key, []), columns)
+
+
+_COMPARISON = {
+    "dataset": str,
+    "protocol": str,
+    "kind": str,
+    "model": str,
+    "baseline": str,
+    "metric": str,
+    "seeds": list,
+    "users": int,
+    "per_seed": list,
+    **dict.fromkeys(("difference", "low", "high", "p", "adjusted"), float),
+}
+
+
+def _read_correctors(path: Path, whose: dict[str, type]) -> Row:
+    if not path.is_file():
+        return {}
+    content = read_json(path, CORRECTORS_FORMAT)
+    rows = _check(path, content.get("rows", []), {**whose, "variant": str, "metrics": dict})
+    # Files without a protocol were written when `correct` read the paper's alone.
+    rows = [{"protocol": "paper", **r} for r in rows if not r["variant"].startswith("valid ")]
+    if "comparisons" not in content:
+        return {"correctors": rows}
+    problems = content.get("problems", [])
+    if not isinstance(problems, list) or not all(isinstance(p, str) for p in problems):
+        raise UserError(f"{path} is damaged: problems is no list of sentences")
+    comparisons = _check(path, content["comparisons"], _COMPARISON)
+    for row in comparisons:
+        if not all(_is_number(number) for number in [*row["seeds"], *row["per_seed"]]):
+            raise UserError(f"{path} is damaged: a comparison of {row['model']!r} has seeds that are no numbers")
+    return {
+        "correctors": rows,
+        "corrector_comparisons": comparisons,
+        "best_of_ours": _check(path, content.get("best_of_ours", []), {"dataset": str, "protocol": str, "label": str}),
+        "corrector_problems": problems,
+    }
 
 
 def _object(path: Path, content: Row, key: str) -> Row:

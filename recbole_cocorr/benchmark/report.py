@@ -9,9 +9,9 @@ import jinja2
 import numpy as np
 
 from recbole_cocorr import __version__
-from recbole_cocorr.benchmark import cost_tables, figures, tables
+from recbole_cocorr.benchmark import corrector_tables, cost_tables, figures, tables
 from recbole_cocorr.benchmark.comparisons import Comparisons, compare_with_each, metric_columns, metrics_per_user
-from recbole_cocorr.benchmark.extra_files import COST_FILE, Extras, read_extras
+from recbole_cocorr.benchmark.extra_files import CORRECTORS_FILE, COST_FILE, Extras, read_extras
 from recbole_cocorr.benchmark.field import Group, comparison_groups, slug, sweep_groups
 from recbole_cocorr.benchmark.figures import Picture
 from recbole_cocorr.benchmark.history import HistoryBin, bin_starts, by_history
@@ -350,17 +350,33 @@ def _ablation(extras: Extras, styles: dict[str, Style], out: str) -> Section:
 
 
 def _correctors(extras: Extras, styles: dict[str, Style], out: str) -> Section:
+    command = f"python -m recbole_cocorr correct {out}"
     section = Section(
-        "correctors",
-        "What the cloud's item-item scores are worth",
-        missing="Not evaluated yet.",
-        command=f"python -m recbole_cocorr correct {out}",
+        "correctors", "What the cloud's item-item scores are worth", missing="Not evaluated yet.", command=command
     )
-    for dataset in sorted({r["dataset"] for r in extras.correctors}):
-        picture = figures.correction_ablation(extras.correctors, dataset, styles, name="correctors")
-        section.parts.append(
-            Part(dataset, pictures=[picture] if picture else [], tables=[tables.correctors_table(extras, dataset)])
+    notices = list(extras.corrector_problems)
+    if extras.corrector_comparisons is None:
+        notices = [f"{CORRECTORS_FILE} holds no significance; run `{command}` again to have it."]
+    for dataset, protocol in corrector_tables.datasets_of(extras.correctors):
+        rows = [r for r in extras.correctors if r["protocol"] == protocol]
+        picture = figures.correction_ablation(
+            rows, dataset, styles, name="correctors" if protocol == "paper" else f"correctors-{slug(protocol)}"
         )
+        folded = [
+            make(extras, dataset, protocol)
+            for make in (corrector_tables.variants_significance_table, corrector_tables.field_significance_table)
+        ]
+        section.parts.append(
+            Part(
+                dataset if protocol == "paper" else f"{dataset}, protocol {protocol}",
+                text=corrector_tables.corrector_verdicts(extras, dataset, protocol),
+                notices=notices,
+                pictures=[picture] if picture else [],
+                tables=[corrector_tables.correctors_table(extras, dataset, protocol)],
+                folded=[table for table in folded if table is not None],
+            )
+        )
+        notices = []  # once is enough
     return section
 
 

@@ -9,12 +9,13 @@ MISSING = "–"
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell's text and how it stands out."""
+    """A cell's text and how it stands out; ``mark`` is raised behind it, as the star is."""
 
     text: str
     bold: bool = False
     underlined: bool = False
     star: bool = False
+    mark: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,8 @@ _LATEX = {
     "–": "--",
     "−": "$-$",
     "±": r"$\pm$",
+    "†": r"$\dagger$",
+    "‡": r"$\ddagger$",
     "×": r"$\times$",
     "≥": r"$\geq$",
     "≤": r"$\leq$",
@@ -102,6 +105,9 @@ _LATEX = {
     "\r": " ",
     "\t": " ",
 } | {c: "\\" + c for c in "&%$#_{}"}
+
+
+_LATEX_MARKS = {"†": r"\dagger", "‡": r"\ddagger", "−": "-"}
 
 
 def escape_markdown(text: str) -> str:
@@ -123,7 +129,7 @@ def markdown(table: Table) -> str:
             text = f"**{text}**"
         if c.underlined:
             text = f"<ins>{text}</ins>"
-        return text + (r"\*" if c.star else "")
+        return text + (r"\*" if c.star else "") + escape_markdown(c.mark)
 
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cells) + " |"
@@ -157,7 +163,8 @@ def latex(table: Table) -> str:
             text = rf"\textbf{{{text}}}"
         if c.underlined:
             text = rf"\underline{{{text}}}"
-        return text + (r"\rlap{$^{*}$}" if c.star else "")
+        raised = "*" * c.star + "".join(_LATEX_MARKS.get(m, escape_latex(m)) for m in c.mark)
+        return text + (rf"\rlap{{$^{{{raised}}}$}}" if raised else "")
 
     def line(cells: Sequence[str]) -> str:
         return " & ".join(cells) + r" \\"

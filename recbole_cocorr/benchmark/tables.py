@@ -1,7 +1,7 @@
 """The tables of a results folder: Table 1, significance, Figure 6 in digits, history length, corrections."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from recbole_cocorr.benchmark.history import HistoryBin
 from recbole_cocorr.benchmark.run_files import RunRecord
 from recbole_cocorr.benchmark.table_formats import MISSING, Cell, Table, decimal, mean_and_deviation, places, row
 from recbole_cocorr.evaluation.report import metric_title
+from recbole_cocorr.evaluation.significance import Comparison
 
 
 def results_table(group: Group, comparisons: Comparisons) -> Table:
@@ -88,33 +89,43 @@ def significance_table(group: Group, comparisons: Comparisons) -> Table:
     """Every comparison with its effect, interval, p and spread over seeds."""
     best = {metric: best_baselines(group, metric) for metric in metric_columns(group)}
     rows = [
-        row(
-            c.baseline + (" (best)" if c.baseline in best[c.metric] else ""),
-            metric_title(c.metric),
-            decimal(c.difference, sign=True),
-            f"{decimal(c.low, sign=True)} to {decimal(c.high, sign=True)}",
-            p_value(c.p),
-            p_value(c.adjusted),
-            decimal(c.spread) if c.spread is not None else MISSING,
-            Cell(c.verdict, bold=c.verdict != "no difference"),
-        )
+        row(c.baseline + (" (best)" if c.baseline in best[c.metric] else ""), *comparison_cells(c))
         for c in comparisons.found
     ]
-    seeds = "; ".join(", ".join(map(str, s)) for s in sorted({c.seeds for c in comparisons.found}))
-    counts = {c.users for c in comparisons.found}
-    users = " to ".join(f"{n:,}" for n in sorted({min(counts), max(counts)})) if counts else ""
     return Table(
         name=f"significance-{group.slug}",
         caption=f"{comparisons.reference} minus each other model on {group.dataset}, protocol {group.protocol}",
-        header=("Against", "Metric", "Difference", "95% interval", "p", "p (Holm)", "Deviation over seeds", "Verdict"),
+        header=("Against", *COMPARISON_HEADER),
         rows=tuple(rows),
-        notes=(
-            f"Paired t test over {users} users, each user's metric averaged over the shared seeds ({seeds}); p "
-            f"corrected for {len(rows)} comparisons. (best): the best baseline of the metric.",
-        )
-        if rows
-        else (),
+        notes=(f"{how_compared(comparisons.found)} (best): the best baseline of the metric.",) if rows else (),
         text_columns=2,
+    )
+
+
+COMPARISON_HEADER = ("Metric", "Difference", "95% interval", "p", "p (Holm)", "Deviation over seeds", "Verdict")
+
+
+def comparison_cells(c: Comparison) -> tuple[str | Cell, ...]:
+    """A comparison under ``COMPARISON_HEADER``."""
+    return (
+        metric_title(c.metric),
+        decimal(c.difference, sign=True),
+        f"{decimal(c.low, sign=True)} to {decimal(c.high, sign=True)}",
+        p_value(c.p),
+        p_value(c.adjusted),
+        decimal(c.spread) if c.spread is not None else MISSING,
+        Cell(c.verdict, bold=c.verdict != "no difference"),
+    )
+
+
+def how_compared(found: Sequence[Comparison]) -> str:
+    """One sentence on the test behind comparisons that were corrected together."""
+    seeds = "; ".join(", ".join(map(str, s)) for s in sorted({c.seeds for c in found}))
+    counts = {c.users for c in found}
+    users = " to ".join(f"{n:,}" for n in sorted({min(counts), max(counts)})) if counts else ""
+    return (
+        f"Paired t test over {users} users, each user's metric averaged over the shared seeds ({seeds}); p "
+        f"corrected for {len(found)} comparisons."
     )
 
 
@@ -168,7 +179,7 @@ def ablation_table(extras: Extras, dataset: str) -> Table:
             f"{label}: {attention} of the correction of the attention and {bias} of that of the bias are common to all "
             "users."
         )
-    return _by_variant(
+    return by_variant(
         extras.ablation,
         dataset,
         f"ablation-{slug(dataset)}",
@@ -177,18 +188,25 @@ def ablation_table(extras: Extras, dataset: str) -> Table:
     )
 
 
-def correctors_table(extras: Extras, dataset: str) -> Table:
-    """Every model with the same cloud scores: the user's own, none, stale ones, another user's."""
-    return _by_variant(
-        extras.correctors,
-        dataset,
-        f"correctors-{slug(dataset)}",
-        f"Each model with the cloud's item-item scores, {dataset}",
-        ["What the item-item scores are worth alone is the same for every model, but for the seed's candidates."],
-    )
+def by_variant(
+    every: Sequence[Row],
+    dataset: str,
+    name: str,
+    caption: str,
+    notes: Sequence[str],
+    mark: Callable[[str, str, str], str] = lambda label, variant, metric: "",
+) -> Table:
+    """A row per model and correction, means over seeds.
 
-
-def _by_variant(every: Sequence[Row], dataset: str, name: str, caption: str, notes: Sequence[str]) -> Table:
+    Parameters
+    ----------
+    every : sequence of dict
+        Those of other data sets are left out.
+    dataset, name, caption : str
+    notes : sequence of str
+    mark : callable
+        Label, variant and metric to what stands raised behind the figure.
+    """
     rows = [r for r in every if r["dataset"] == dataset]
     metrics = list(dict.fromkeys(m for r in rows for m in r["metrics"]))
     variants = variant_order(r["variant"] for r in rows)
@@ -197,7 +215,13 @@ def _by_variant(every: Sequence[Row], dataset: str, name: str, caption: str, not
         for variant in variants:
             mine = [r["metrics"] for r in rows if (r["label"], r["variant"]) == (label, variant)]
             if mine:
-                cells = (mean_and_deviation([m[name] for m in mine if name in m]) for name in metrics)
+                cells = (
+                    Cell(
+                        mean_and_deviation([m[name] for m in mine if name in m]),
+                        mark=mark(label, variant, name),
+                    )
+                    for name in metrics
+                )
                 result.append(row(label, variant, *cells, str(len(mine))))
     return Table(
         name=name,

@@ -13,7 +13,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         description="The weights are learned from the training interactions, the trust on the validation items. "
         "export --corrector puts the trust into the artifact; the cloud scores with the folder.",
     )
-    parser.add_argument("--checkpoint", required=True, metavar="FILE", help="of any model, trained with sampled lists")
+    parser.add_argument("--checkpoint", required=True, metavar="FILE", help="of any sequential model")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="the folder to write")
     parser.add_argument(
         "--data_path", metavar="FOLDER", help="holds NAME/NAME.inter (default: where training found it)"

@@ -3,20 +3,17 @@
 import os
 from typing import Any
 
-import numpy as np
-import torch
-
 from recbole_cocorr.checkpoint import load_checkpoint
 from recbole_cocorr.config import Config
 from recbole_cocorr.correctors.folder import save_corrector
 from recbole_cocorr.correctors.item_item import ItemItem
-from recbole_cocorr.correctors.protocol import cloud_lists, training_interactions
+from recbole_cocorr.correctors.lists import DeviceScores, Variant, fit_trust, ranks_under
+from recbole_cocorr.correctors.protocol import histories, training_interactions
 from recbole_cocorr.correctors.trust import Trust
 from recbole_cocorr.data.dataset import create_dataset
-from recbole_cocorr.data.loaders import EvalLoader, data_preparation
+from recbole_cocorr.data.loaders import data_preparation
 from recbole_cocorr.errors import UserError
-from recbole_cocorr.evaluation.ranking import rank_positive, summarise
-from recbole_cocorr.model.scoring import find_scorer
+from recbole_cocorr.evaluation.ranking import RANK_METRICS, summarise
 from recbole_cocorr.recommend import recommender_from
 
 # Settings that decide which interactions there are, and which candidates are drawn.
@@ -28,25 +25,6 @@ _SAME_DATA = (
     "user_inter_num_interval",
     "item_inter_num_interval",
 )
-
-
-@torch.no_grad()
-def device_lists(model, loader: EvalLoader) -> np.ndarray:
-    """The model's own scores of the loader's candidates [rows, 1 + N]."""
-    found, scorer = [], None
-    device = next(model.parameters()).device
-    for batch in loader.batches():
-        interaction = batch.interaction.to(device)
-        if scorer is None:
-            scorer = find_scorer(model, interaction)
-            scorer.prepare()
-        found.append(scorer.candidates(interaction, batch.candidates.to(device)).cpu())
-    return torch.cat(found).double().numpy() if found else np.empty((0, 1))
-
-
-def ranks(scores: np.ndarray, loader: EvalLoader) -> np.ndarray:
-    """Ranks [rows, 3] of the loader's items by these scores."""
-    return rank_positive(torch.from_numpy(scores), loader.candidates[:, 1:] > 0).numpy()
 
 
 def fit_corrector(
@@ -75,7 +53,7 @@ def fit_corrector(
     Raises
     ------
     UserError
-        If the data are missing or other than those trained on, or candidates are not sampled.
+        If the data are missing or other than those trained on.
     """
     from recbole_cocorr.device.export import checkpoint_fingerprint
 
@@ -92,19 +70,15 @@ def fit_corrector(
     if [str(t) for t in data.field2id_token[data.iid_field]] != read.items:
         raise UserError(f"the data in {place} hold other items than {checkpoint} was trained on")
     _, valid, test = data_preparation(config, data)
-    if valid.candidates is None:
-        raise UserError(
-            f"{checkpoint} was trained under the protocol {config['protocol']}; the trust needs sampled lists"
-        )
     users, items = training_interactions(valid.dataset, test.dataset)
     corrector = ItemItem.fit(users, items, data.item_num, **settings)
-    alone = device_lists(model, valid)
-    cloud, clicks = cloud_lists(corrector, valid)
-    trust = Trust.fit(alone, cloud, clicks, valid.candidates.numpy() > 0)
-    metrics = [m.lower() for m in config["metrics"]]
+    device = DeviceScores(model)
+    trust = fit_trust(device, valid, corrector)
+    variants = {"none": Variant(None), "own": Variant(histories(valid))}
+    metrics = [m.lower() for m in config["metrics"] if m.lower() in RANK_METRICS]
     found = {
-        name: {k: float(v) for k, v in summarise(ranks(scores, valid), metrics, config["topk"], 6).items()}
-        for name, scores in (("none", alone), ("own", trust.fuse(alone, cloud, clicks)))
+        name: {k: float(v) for k, v in summarise(table, metrics, config["topk"], 6).items()}
+        for name, table in ranks_under(device, valid, corrector, trust, variants).items()
     }
     digest = save_corrector(out, corrector, trust, read.items, checkpoint_fingerprint(read), found)
     return trust, found, digest

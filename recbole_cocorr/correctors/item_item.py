@@ -103,25 +103,38 @@ class ItemItem:
         numpy.ndarray of float32, shape [B, C]
             0 where no click speaks for or against the candidate.
         """
+        result = np.zeros(candidates.shape, dtype=np.float32)
+        rows = 1024  # whose products, some thousand numbers each, are held at once
+        for low in range(0, len(histories), rows):
+            spoken = self.all_scores(histories[low : low + rows])
+            for row in range(spoken.shape[0]):
+                a, b = spoken.indptr[row], spoken.indptr[row + 1]
+                if a < b:
+                    result[low + row] = _look_up(spoken.indices[a:b], spoken.data[a:b], candidates[low + row])
+        return result
+
+    def all_scores(self, histories: Sequence[np.ndarray]) -> sparse.csr_matrix:
+        """Scores of every item that a click of the history speaks for or against.
+
+        Parameters
+        ----------
+        histories : sequence of numpy.ndarray of int
+            Item ids, oldest first; any length, also none.
+
+        Returns
+        -------
+        scipy.sparse.csr_matrix of float32, shape [B, n_items]
+            With sorted indices. Its memory grows with the rows: hand over some at a time.
+        """
         lengths = np.array([len(h) for h in histories], dtype=np.int64)
         start = np.r_[0, np.cumsum(lengths)]
         clicked = np.concatenate([np.asarray(h, dtype=np.int64) for h in histories]) if len(lengths) else np.empty(0)
         age = np.repeat(start[1:], lengths) - 1 - np.arange(start[-1])
         weight = (self.decay**age).astype(np.float32)
-        result = np.zeros(candidates.shape, dtype=np.float32)
-        rows = 1024  # whose products, some thousand numbers each, are held at once
-        for low in range(0, len(lengths), rows):
-            high = min(low + rows, len(lengths))
-            part = slice(start[low], start[high])
-            shape = (high - low, self.n_items)
-            history = sparse.csr_matrix((weight[part], clicked[part], start[low : high + 1] - start[low]), shape=shape)
-            spoken = sparse.csr_matrix(history @ self.weights)
-            spoken.sort_indices()
-            for row in range(high - low):
-                a, b = spoken.indptr[row], spoken.indptr[row + 1]
-                if a < b:
-                    result[low + row] = _look_up(spoken.indices[a:b], spoken.data[a:b], candidates[low + row])
-        return result
+        history = sparse.csr_matrix((weight, clicked, start), shape=(len(lengths), self.n_items))
+        spoken = sparse.csr_matrix(history @ self.weights)
+        spoken.sort_indices()
+        return spoken
 
     # -- files -----------------------------------------------------------------------------------
 

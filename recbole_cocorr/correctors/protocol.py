@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from recbole_cocorr.correctors.item_item import ItemItem
 from recbole_cocorr.data.dataset import HISTORY_END, SequenceDataset
 from recbole_cocorr.data.loaders import EvalLoader
 from recbole_cocorr.errors import UserError
@@ -41,9 +40,3 @@ def histories(loader: EvalLoader, stale: int = 0) -> list[np.ndarray]:
     end = dataset.inter_feat[HISTORY_END].numpy()
     start = np.searchsorted(users, users[end])
     return [items[a : max(a, b - stale)] for a, b in zip(start, end, strict=True)]
-
-
-def cloud_lists(corrector: ItemItem, loader: EvalLoader, stale: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """The cloud's scores of the loader's candidates [rows, 1 + N], and the clicks that each row's were made of."""
-    known = histories(loader, stale)
-    return corrector.scores(known, loader.candidates.numpy()), np.array([len(h) for h in known])

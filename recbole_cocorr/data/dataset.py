@@ -91,6 +91,20 @@ class SequenceDataset(SequentialDataset):
         self._drop_unused_col()
         return [self.copy(take_rows(self.inter_feat, torch.from_numpy(rows))) for rows in self._leave_two_out()]
 
+    def unsplit(self) -> "SequenceDataset":
+        """This dataset with a row for every interaction that has one before it, in no split.
+
+        For what cuts by time and not by user; :meth:`build` is for leave-one-out.
+        """
+        self._change_feat_format()
+        self._drop_unused_col()
+        return self.copy(self.inter_feat)
+
+    def interactions(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Users, items [N] of int64 and times [N] as written in the file, sorted by user and time; once it is built."""
+        sequences = self._sequences
+        return sequences[self.uid_field].numpy(), sequences[self.iid_field].numpy(), self._times
+
     def _leave_two_out(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Row numbers of RecBole's leave-one-out (valid_and_test), in RecBole's order.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from recbole_cocorr.benchmark.correct_comparisons import CorrectedRanks, compare_corrected
 from recbole_cocorr.benchmark.field import FIELD, slug
 from recbole_cocorr.benchmark.run_files import (
     FORMAT_VERSION,
@@ -231,14 +232,50 @@ def write_ablation(folder: Path, label: str = "CoCorrRec", seeds: Sequence[int] 
     write_json(folder / "ablation.json", "recbole_cocorr.ablation", rows=rows, common_share=share)
 
 
-def write_correctors(folder: Path, labels: Sequence[str] = ("GRU4Rec", "CoCorrRec (w/o GCN)")) -> None:
-    """Write ``correctors.json``: rows as the ablation's, of several models."""
-    rows = []
-    for label in labels:
-        write_ablation(folder, label)
-        rows += json.loads((folder / "ablation.json").read_text())["rows"]
-    (folder / "ablation.json").unlink()
-    write_json(folder / "correctors.json", "recbole_cocorr.correctors", rows=rows)
+# How far the test item climbs under each correction, on top of the model's own strength.
+CORRECTIONS = {
+    "none": 0.0,
+    "own": 0.5,
+    "stale 1": 0.4,
+    "stale 2": 0.2,
+    "stale 5": 0.05,
+    "another user's": -0.3,
+    "the cloud alone": -0.5,
+}
+
+
+def made_corrected(
+    label: str, seed: int = 2020, *, users: int = 400, valid: float = 0.3, strength: float | None = None, **changes: Any
+) -> CorrectedRanks:
+    """What ``correct`` read with one run."""
+    strength = STRENGTH.get(label, 1.25) if strength is None else strength
+    record = made_run(label, seed=seed, users=users, strength=strength, **changes)
+    ranks = {name: made_ranks(users, max(0.0, strength + more), seed) for name, more in CORRECTIONS.items()}
+    return CorrectedRanks(record, ranks["own"].users, {k: r.table() for k, r in ranks.items()}, valid)
+
+
+def write_correctors(
+    folder: Path,
+    labels: Sequence[str] = ("GRU4Rec", "CoCorrRec (w/o GCN)"),
+    seeds: Sequence[int] = (2020, 2021, 2022),
+    **changes: Any,
+) -> list[CorrectedRanks]:
+    """Write ``correctors.json`` as ``correct`` does; returns what it is made of."""
+    runs = [made_corrected(label, seed, **changes) for label in labels for seed in seeds]
+    rows = [
+        {
+            "dataset": run.record.dataset,
+            "protocol": run.record.protocol,
+            "label": run.record.label,
+            "seed": run.record.seed,
+            "variant": variant,
+            "metrics": dict(summarise(table, METRICS[run.record.protocol], [5, 10, 20])),
+        }
+        for run in runs
+        for variant, table in run.tables.items()
+    ]
+    write_json(folder / "correctors.json", "recbole_cocorr.correctors", rows=rows, **compare_corrected(runs))
+    return runs
 
 
 def write_failures(folder: Path, error: str = "a score is NaN") -> None:

@@ -86,6 +86,52 @@ def test_the_command(chains, tmp_path, capsys, monkeypatch):
         assert rows["valid none"]["metrics"][name] == pytest.approx(value, abs=6e-5)
     ndcg = {name: row["metrics"]["ndcg@10"] for name, row in rows.items()}
     assert ndcg["own"] > ndcg["none"] and ndcg["own"] > ndcg["stale 2"] and ndcg["own"] > ndcg["another user's"]
+    found = {(c["baseline"], c["metric"]): c for c in content["comparisons"]}
+    assert len(found) == 5 * 7 and {c["model"] for c in content["comparisons"]} == {"GRU4Rec"}
+    for other in ("none", "stale 5", "another user's"):
+        assert found[other, "ndcg@10"]["difference"] == pytest.approx(ndcg["own"] - ndcg[other], abs=2e-6)
+    assert found["none", "ndcg@10"]["adjusted"] < 0.05
+    assert content["problems"] == [
+        "chains, protocol paper: no run of CoCorrRec is among them, so none is compared with the baselines"
+    ]
+    assert f"note: {content['problems'][0]}" in printed
+
+    def no_order(*arguments):
+        raise ValueError("a score is NaN, so the candidates have no order")
+
+    monkeypatch.setattr(correct, "ranks_under", no_order)
+    before = (out / "correctors.json").read_bytes()
+    assert main(["correct", str(out), "--models=GRU4Rec"]) == 2
+    assert "error: a score is NaN" in capsys.readouterr().err and (out / "correctors.json").read_bytes() == before
+
+
+def test_the_command_where_all_items_are_ranked(chains, tmp_path, capsys):
+    out = tmp_path / "r"
+    command = ["benchmark", "--models=CoCorrRec,GRU4Rec", "--datasets=chains", "--seeds=1", "--learning_rates=0.01"]
+    command += [f"--data_path={chains}", "--use_gpu=False", "--epochs=6", f"--out={out}", "--jobs=2", "--threads=1"]
+    assert main([*command, "--protocol=full", "--train_batch_size=100"]) == 0
+    assert main(["correct", str(out), "--l2=1", "--neighbours=20"]) == 0
+    content = json.loads((out / "correctors.json").read_text())
+    assert content["failed"] == [] == content["problems"]
+    for label, folder in (("GRU4Rec", "gru4rec"), ("CoCorrRec", "cocorrrec")):
+        rows = {r["variant"]: r for r in content["rows"] if r["label"] == label}
+        run = json.loads(next(out.glob(f"runs/*{folder}*/run.json")).read_text())
+        for phase, prefix in (("test", ""), ("valid", "valid ")):
+            for name, value in run[phase].items():
+                assert rows[prefix + "none"]["metrics"][name] == pytest.approx(value, abs=6e-5)
+        assert rows["own"]["metrics"]["ndcg@10"] > rows["none"]["metrics"]["ndcg@10"]
+        assert rows["own"]["protocol"] == "full"
+    assert {(c["kind"], c["protocol"]) for c in content["comparisons"]} == {("variants", "full"), ("field", "full")}
+    # One model for a device, under the same protocol.
+    checkpoint = next(out.glob("runs/*gru4rec*/model.safetensors"))
+    capsys.readouterr()
+    arguments = ["fit-corrector", f"--checkpoint={checkpoint}", f"--out={tmp_path / 'c'}", f"--data_path={chains}"]
+    assert main([*arguments, "--l2=1", "--neighbours=20"]) == 0
+    printed = capsys.readouterr().out
+    trust = next(r["trust"] for r in content["rows"] if r["label"] == "GRU4Rec")
+    assert f"trust {trust['base']:.3f} {trust['per_log_click']:+.3f} ln(clicks)" in printed
+    valid = {r["variant"]: r["metrics"]["ndcg@10"] for r in content["rows"] if r["label"] == "GRU4Rec"}
+    assert f"validation ndcg@10: {valid['valid none']:.4f} alone, {valid['valid own']:.4f} with the cloud" in printed
 
 
 @pytest.mark.parametrize(

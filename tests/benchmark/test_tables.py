@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from recbole_cocorr.benchmark.comparisons import best_baselines, compare_with_each, metric_columns
+from recbole_cocorr.benchmark.corrector_tables import correctors_table
 from recbole_cocorr.benchmark.cost_tables import cheapest, cost_table, cost_value, length_table, si
 from recbole_cocorr.benchmark.extra_files import Extras, read_extras
 from recbole_cocorr.benchmark.field import comparison_groups, sweep_groups
 from recbole_cocorr.benchmark.table_formats import MISSING
 from recbole_cocorr.benchmark.tables import (
     ablation_table,
-    correctors_table,
     p_value,
     results_table,
     significance_table,
