@@ -35,10 +35,11 @@ def need_cloud() -> None:
 def _add_serve(commands: Any) -> None:
     parser = commands.add_parser(
         "serve",
-        help="answer devices' hidden states with corrections, over gRPC",
-        description="Serves the correction network of a CoCorrRec. Each setting is a flag, or an environment variable "
-        "RECBOLE_COCORR_SERVE_<NAME>, or a line of a yaml file (--config); the first of these that has it counts. "
-        "SIGHUP takes a new checkpoint over, SIGTERM ends after what was taken in is answered.",
+        help="answer devices with corrections and item-item scores, over gRPC",
+        description="Serves the correction network of a CoCorrRec, the scores of a corrector, or both. Each setting is "
+        "a flag, or an environment variable RECBOLE_COCORR_SERVE_<NAME>, or a line of a yaml file (--config); the "
+        "first of these that has it counts. SIGHUP takes new files over, SIGTERM ends after what was taken in is "
+        "answered.",
     )
     parser.add_argument("--config", metavar="FILE", help="a yaml file of settings")
     add_flags(parser)
@@ -141,7 +142,10 @@ def _add_simulate(commands: Any) -> None:
         "process, which is killed, frozen, flooded, and replaced by one that lies. Every list is compared with the "
         "single-process model's. The exit status is 1 if one is wrong or lost.",
     )
-    parser.add_argument("--checkpoint", type=Path, required=True, help="a CoCorrRec with its correction network")
+    parser.add_argument(
+        "--checkpoint", type=Path, required=True, help="a CoCorrRec with its correction network; with --corrector any"
+    )
+    parser.add_argument("--corrector", type=Path, metavar="DIR", help="of fit-corrector: devices ask for scores too")
     parser.add_argument("--data_path", metavar="FOLDER", help="holds NAME/NAME.inter of the checkpoint")
     parser.add_argument("--lists", type=_count, default=10_000, help="rankings, at least (default: 10000)")
     parser.add_argument("--devices", type=_count, default=4, help="processes (default: 4)")
@@ -166,6 +170,7 @@ def run_simulate(arguments: argparse.Namespace) -> int:
         a.deadline_ms,
         a.seconds,
         a.users,
+        corrector=a.corrector,
         say=lambda t: print(t, flush=True),
     )
     print(table_text(found))
