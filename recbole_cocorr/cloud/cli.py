@@ -111,9 +111,12 @@ def _add_privacy(commands: Any) -> None:
         "privacy",
         help="measure which clicks can be read from what a device uploads, and what hiding them costs",
         description="For the test users of a checkpoint: the share of uploaded clicks that somebody who holds the item "
-        "table recovers, and NDCG@10, for every way to upload.",
+        "table recovers, and NDCG@10, for every way to upload; with a corrector, also what requests for scores tell.",
     )
-    parser.add_argument("--checkpoint", type=Path, required=True, help="a CoCorrRec with its correction network")
+    parser.add_argument(
+        "--checkpoint", type=Path, required=True, help="a CoCorrRec with its correction network; with --corrector any"
+    )
+    parser.add_argument("--corrector", type=Path, metavar="DIR", help="of fit-corrector, for the checkpoint")
     parser.add_argument("--data_path", metavar="FOLDER", help="holds NAME/NAME.inter of the checkpoint")
     parser.add_argument("--epsilons", nargs="+", type=_positive, default=[1, 10, 100, 1000], metavar="E")
     parser.add_argument("--delta", type=_probability, default=1e-5, help="of the noise (default: 1e-5)")
@@ -127,9 +130,21 @@ def run_privacy(arguments: argparse.Namespace) -> int:
     """Carry ``privacy`` out."""
     from recbole_cocorr.cloud.privacy import measure_privacy, table_text
 
-    a = arguments
-    found = measure_privacy(a.checkpoint, a.data_path, a.epsilons, a.delta, a.clicks, a.seed)
-    print(table_text(found))
+    a, found = arguments, {}
+    scores = None
+    if a.corrector is not None:
+        from recbole_cocorr.checkpoint import load_checkpoint
+        from recbole_cocorr.cloud import score_privacy
+
+        # First: it is the shorter part, and says where something does not fit.
+        scores = score_privacy.measure_score_privacy(a.checkpoint, a.corrector, a.data_path)
+        config = load_checkpoint(a.checkpoint).config
+    if scores is None or (config.get("model") == "CoCorrRec" and config.get("use_gcn")):
+        found = measure_privacy(a.checkpoint, a.data_path, a.epsilons, a.delta, a.clicks, a.seed)
+        print(table_text(found))
+    if scores is not None:
+        print(score_privacy.table_text(scores))
+        found["scores"] = scores
     _write(arguments.out, found)
     return 0
 
