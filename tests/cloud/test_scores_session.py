@@ -243,8 +243,9 @@ def test_expected_candidates_are_asked_for_at_once(both, cloud, session):
     assert len(cloud.sent) == 3
     session.expect(NAMES)
     assert len(cloud.sent) == 4
-    with pytest.raises(UserError, match="one string"):
-        session.expect("item-1")
+    for bad in ("item-1", 5):
+        with pytest.raises(UserError, match="list of tokens"):
+            session.expect(bad)
 
 
 def test_a_ranking_waits_for_what_comes_within_the_deadline(both, cloud):
