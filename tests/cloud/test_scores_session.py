@@ -198,6 +198,15 @@ def test_scores_of_earlier_clicks_are_never_used(both, cloud, session):
     assert (found.used, found.items) == ((), alone(both, [*rows, rows[0]]).items)
 
 
+def test_a_click_past_the_session_during_the_wait(cloud, session):
+    session.history(tokens_of(clicks(4)))
+    session._scores.ask(NAMES)
+    session.session.click(TOKENS[3])
+    cloud.sent[-1]._settle(answer(len(NAMES)))
+    evidence, found, _ = session._scores.evidence(0)
+    assert (evidence, found.status) == (None, "refused") and "of 4 clicks, and the session has read 5" in found.reason
+
+
 @pytest.mark.parametrize("bad", ["shape", "nan", "inf", "corrector"])
 def test_what_the_session_refuses_changes_nothing(both, cloud, session, bad):
     rows = clicks(4)
