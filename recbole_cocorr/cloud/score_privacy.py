@@ -5,15 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from recbole_cocorr.checkpoint import load_checkpoint
 from recbole_cocorr.cloud.arrival import model_and_rows, ndcg_of
 from recbole_cocorr.cloud.wire import MOST_CLICKS
-from recbole_cocorr.correctors.fit import device_lists, ranks
 from recbole_cocorr.correctors.folder import load_corrector, trust_of
+from recbole_cocorr.correctors.lists import DeviceScores
 from recbole_cocorr.correctors.protocol import histories
 from recbole_cocorr.device.evidence import fuse
 from recbole_cocorr.device.export import checkpoint_fingerprint
+from recbole_cocorr.evaluation.ranking import rank_positive
 
 COUNTS = (1, 2, 5, 10, MOST_CLICKS)
 
@@ -50,16 +52,19 @@ def measure_score_privacy(
     trust = trust_of(corrector, checkpoint_fingerprint(load_checkpoint(checkpoint)))
     weights = {name: trust[name] for name in ("base", "per_log_click", "scale")}
     item_item, _, _ = load_corrector(corrector)
-    alone, known, candidates = device_lists(recommender.model, loader), histories(loader), loader.candidates.numpy()
+    known, candidates = histories(loader), loader.candidates.numpy()
+    alone = DeviceScores(recommender.model).of(loader, torch.arange(len(candidates)), candidates)
+    is_item = loader.candidates[:, 1:] > 0
     real = (candidates > 0).sum(axis=1)
     total = sum(map(len, known))
     rows = [{"score_clicks": 0, "told": 0.0, "read": None, "up": 0.0, "down": 0.0}]
-    rows[0]["ndcg@10"] = float(ndcg_of(ranks(alone, loader)).mean())
+    rows[0]["ndcg@10"] = float(ndcg_of(rank_positive(torch.from_numpy(alone), is_item).numpy()).mean())
     for count in counts:
         told = [history[-count:] for history in known]
         lengths = np.array(list(map(len, told)))
         sent = item_item.scores(told, candidates).astype(np.float16).astype(np.float32)
-        found = ranks(fuse(alone, sent, lengths, **weights), loader)
+        fused = fuse(alone, sent, lengths, **weights)
+        found = rank_positive(torch.from_numpy(fused), is_item).numpy()
         rows.append(
             {
                 "score_clicks": count,

@@ -18,11 +18,12 @@ from recbole_cocorr.cloud.privacy import measure_privacy, table_text
 from recbole_cocorr.cloud.score_privacy import measure_score_privacy
 from recbole_cocorr.cloud.uploads import NoiseOf, coded, gaussian_sigma, log_normal_cdf, rotation, sensitivity_of
 from recbole_cocorr.correctors import ItemItem, Trust
-from recbole_cocorr.correctors.fit import device_lists, ranks
 from recbole_cocorr.correctors.folder import save_corrector
+from recbole_cocorr.correctors.lists import DeviceScores
 from recbole_cocorr.correctors.protocol import histories
 from recbole_cocorr.device.export import checkpoint_fingerprint
 from recbole_cocorr.errors import UserError
+from recbole_cocorr.evaluation.ranking import rank_positive
 
 RNG = np.random.default_rng(0)
 TABLE = np.concatenate([np.zeros((1, 8)), RNG.standard_normal((50, 8))]).astype(np.float32)
@@ -164,16 +165,21 @@ def test_what_scores_tell(with_data, tmp_path, capsys):
     save_corrector(tmp_path / "c", corrector, trust, read.items, checkpoint_fingerprint(read), {})
     found = measure_score_privacy(file, tmp_path / "c")
     none, *rows = found["rows"]
-    own = device_lists(model, test)
-    assert none["ndcg@10"] == pytest.approx(ndcg_of(ranks(own, test)).mean()) and none["told"] == 0
+    candidates = test.candidates.numpy()
+    own = DeviceScores(model).of(test, torch.arange(len(candidates)), candidates)
+
+    def ndcg(scores):
+        return ndcg_of(rank_positive(torch.from_numpy(scores), test.candidates[:, 1:] > 0).numpy()).mean()
+
+    assert none["ndcg@10"] == pytest.approx(ndcg(own)) and none["told"] == 0
     assert [r["score_clicks"] for r in rows] == [1, 2, 5, 10, 128]
     for row in rows:
         last = [h[-row["score_clicks"] :] for h in known]
         lengths = np.array([len(h) for h in last])
         assert row["told"] == pytest.approx(lengths.sum() / len(clicked)) and row["read"] == 1.0
         assert row["up"] == pytest.approx(4 * (lengths.mean() + (test.candidates > 0).sum(1).double().mean()))
-        fused = trust.fuse(own, corrector.scores(last, test.candidates.numpy()), lengths)
-        assert row["ndcg@10"] == pytest.approx(ndcg_of(ranks(fused, test)).mean(), abs=0.01)
+        fused = trust.fuse(own, corrector.scores(last, candidates), lengths)
+        assert row["ndcg@10"] == pytest.approx(ndcg(fused), abs=0.01)
     assert rows[-1]["told"] == 1.0 and rows[0]["told"] < 0.5
     assert rows[-1]["ndcg@10"] != none["ndcg@10"]
     out = tmp_path / "p.json"
