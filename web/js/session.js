@@ -1,5 +1,6 @@
 /** One user's clicks, and what the model makes of them. Mirrors device/session.py. */
 
+import { decoded } from "./correction.js";
 import { best } from "./ranking.js";
 import { Reader } from "./reader.js";
 import { Turns } from "./turns.js";
@@ -11,6 +12,7 @@ export class Session {
     this.artifact = artifact;
     this.policy = policy;
     this.clicks = 0;
+    this.corrected = false; // whether rankings use a correction; the next click ends that
     this.recent = []; // rows of the last clicks, at most as many as the window holds
     this.reader = new Reader(artifact);
     this.user = null;
@@ -43,12 +45,51 @@ export class Session {
     return best(scores, k, out).map((row) => ({ token: vocabulary.token(row), score: scores[row] }));
   }
 
+  /** X of the last clicks, at most as many as the window holds, oldest first, and which clicks they are of. */
+  hiddenStates() {
+    this.#checkCorrectable();
+    const { items, width, uploadNorm, manifest } = this.artifact;
+    const x = items.vectors(this.recent);
+    for (let start = 0; start < x.length; start += width) {
+      const row = x.subarray(start, start + width);
+      const norm = Math.sqrt(row.reduce((sum, v) => sum + v * v, 0) / width + manifest.norm_eps);
+      row.forEach((v, i) => (row[i] = (v / norm) * uploadNorm[i]));
+    }
+    if (!x.every(Number.isFinite)) throw new Error("the item table is damaged: a hidden state is not finite");
+    return { rows: x, clicks: this.clicks, fingerprint: manifest.fingerprint };
+  }
+
+  /**
+   * Use a correction until the next click: `body` is A^ and then B^ as float32, made of the hidden states of `clicks`
+   * by the model of `fingerprint`. One that does not fit is an error, and the session goes on as it was.
+   */
+  apply(body, clicks, fingerprint) {
+    return this.turns.run(async () => {
+      this.#checkCorrectable();
+      const { manifest } = this.artifact;
+      if (fingerprint !== manifest.fingerprint) throw new Error("the correction was made by another model");
+      const correction = decoded(body, manifest.correction);
+      if (clicks !== this.clicks) {
+        throw new Error(`the correction is of ${clicks} clicks, and the session has read ${this.clicks}`);
+      }
+      const place = this.policy === "carry" ? this.clicks : Math.min(this.clicks, this.artifact.window);
+      this.user = await this.reader.correct(this.recent.at(-1), place, correction);
+      this.corrected = true;
+    });
+  }
+
+  #checkCorrectable() {
+    if (!this.artifact.manifest.correction) throw new Error(`this ${this.artifact.manifest.model.name} takes no correction`);
+    if (!this.clicks) throw new Error("the session has read no click yet; click or history comes first");
+  }
+
   async #readOne(row) {
     const recent = [...this.recent, row].slice(-this.artifact.window);
     const alone = this.reader.recurrent && (this.policy === "carry" || this.clicks < this.artifact.window);
     this.user = alone ? await this.reader.click(row, this.clicks) : await this.reader.fromStart(recent);
     this.recent = recent;
     this.clicks += 1;
+    this.corrected = false;
   }
 
   async #readMany(rows) {
@@ -57,5 +98,6 @@ export class Session {
     this.user = on ? await this.reader.goOn(rows, this.clicks) : await this.reader.fromStart(recent);
     this.recent = recent;
     this.clicks += rows.length;
+    this.corrected = false;
   }
 }
