@@ -6,12 +6,16 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-import numpy as np
-
-from recbole_cocorr.cloud.correction_model import CorrectionModel
 from recbole_cocorr.cloud.metrics import Metrics
+
+
+class Model(Protocol):
+    """What a batcher computes with."""
+
+    def correct(self, asked: list[Any]) -> list[bytes]:
+        """The answers of several requests, in one pass."""
 
 
 class QueueFullError(Exception):
@@ -20,15 +24,15 @@ class QueueFullError(Exception):
 
 @dataclass
 class _Waiting:
-    model: CorrectionModel
-    rows: np.ndarray
+    model: Model
+    asked: Any
     deadline: float | None
     answer: asyncio.Future[bytes]
     since: float = field(default_factory=time.monotonic)
 
 
 class Batcher:
-    """Computes corrections: whenever the model is free, all that wait, up to ``most`` at once.
+    """Computes answers: whenever the model is free, all that wait, up to ``most`` at once.
 
     There is no window of time in which to collect requests. At a light load each is computed as it comes; under load
     batches grow because requests arrive while the model computes.
@@ -42,10 +46,12 @@ class Batcher:
         Requests of a batch.
     waiting : int
         Requests that may wait; the next is refused.
+    method : str
+        The RPC whose requests these are.
     """
 
-    def __init__(self, metrics: Metrics, most: int = 64, waiting: int = 1024):
-        self._metrics, self._most, self._limit = metrics, most, waiting
+    def __init__(self, metrics: Metrics, most: int = 64, waiting: int = 1024, method: str = "Correct"):
+        self._metrics, self._most, self._limit = metrics.of(method), most, waiting
         self._queue: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
@@ -56,13 +62,15 @@ class Batcher:
         """Begin to compute; called in the event loop."""
         self._task = asyncio.get_running_loop().create_task(self._run())
 
-    async def correct(self, model: CorrectionModel, rows: np.ndarray, deadline: float | None = None) -> bytes:
-        """The correction of hidden states [n, d].
+    async def correct(self, model: Model, asked: Any, deadline: float | None = None) -> bytes:
+        """The answer of one request.
 
         Parameters
         ----------
-        model : CorrectionModel
-        rows : numpy.ndarray of float32
+        model : Model
+        asked : object
+            What the model reads: hidden states float32 [n, d], or
+            :class:`~recbole_cocorr.cloud.score_model.Asked`.
         deadline : float, optional
             Of ``time.monotonic``; a request that is still waiting then is not computed.
 
@@ -77,7 +85,7 @@ class Batcher:
             self._forget_cancelled()
             if len(self._queue) >= self._limit:
                 raise QueueFullError
-        waiting = _Waiting(model, rows, deadline, asyncio.get_running_loop().create_future())
+        waiting = _Waiting(model, asked, deadline, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         self._metrics.queued.set(len(self._queue))
         self._arrived.set()
@@ -113,7 +121,7 @@ class Batcher:
                 self._metrics.queue_seconds.observe(began - waiting.since)
             work: Callable[..., Any] = batch[0].model.correct
             try:
-                answers = await loop.run_in_executor(self._thread, work, [w.rows for w in batch])
+                answers = await loop.run_in_executor(self._thread, work, [w.asked for w in batch])
             except Exception as error:  # the model's; each caller is told, and the next batch is computed
                 for waiting in batch:
                     if not waiting.answer.done():

@@ -1,9 +1,15 @@
-"""Corrections over plain HTTP for a web page, beside gRPC: the same payload, the same checks, the same queue.
+"""Corrections and scores over plain HTTP for a web page, beside gRPC: the same payload, the same checks and queues.
 
 ``POST /v1/correct``: the body is the hidden states, float32, little-endian; the headers ``X-Fingerprint`` (32
 hexadecimal digits) and ``X-Clicks`` say of which model and clicks. The answer's body is the correction, A^ and then B^;
-its headers repeat the two and add ``X-Shape: H,K,f``. ``GET /v1/describe`` says in JSON which model is served. An error
-is a line of text.
+its headers repeat the two and add ``X-Shape: H,K,f``.
+
+``POST /v1/score``: the body is item rows, int32, little-endian, first those of the last clicks, oldest first, then
+those of the candidates; ``X-Clicked`` says how many of them are clicks, ``X-Fingerprint`` is the corrector's,
+``X-Clicks`` as above. The answer's body is the candidates' scores, float32, little-endian; its headers repeat the
+last two and add ``X-Shape: C``.
+
+``GET /v1/describe`` says in JSON what is served. An error is a line of text.
 """
 
 import asyncio
@@ -11,6 +17,7 @@ import json
 import logging
 import ssl
 import time
+from collections.abc import Sequence
 from http import HTTPStatus
 
 import grpc
@@ -20,7 +27,7 @@ from recbole_cocorr.cloud.logs import log
 from recbole_cocorr.cloud.metrics import Metrics
 from recbole_cocorr.cloud.security import authorised
 from recbole_cocorr.cloud.service import Corrections, Refusal, TokenCheck
-from recbole_cocorr.cloud.wire import FLOAT32, WireError, fingerprint_bytes
+from recbole_cocorr.cloud.wire import FLOAT32, MOST_CANDIDATES, MOST_CLICKS, WireError, fingerprint_bytes
 
 _Code = grpc.StatusCode
 _STATUS = {
@@ -35,7 +42,9 @@ _STATUS = {
 # Seconds that a connection may say nothing, and that an answer may take.
 _SILENCE, _DEADLINE = 30.0, 5.0
 _MOST_CONNECTIONS = 256
-_HEADERS = "Authorization, Content-Type, X-Fingerprint, X-Clicks"
+# A payload and its shape.
+_Sent = tuple[bytes, Sequence[int]]
+_HEADERS = "Authorization, Content-Type, X-Fingerprint, X-Clicks, X-Clicked"
 
 
 class HttpRoute:
@@ -90,14 +99,14 @@ class HttpRoute:
     async def _request(self, connection: h11.Connection, reader: asyncio.StreamReader, writer) -> bool:
         """Answer one request; whether the connection may carry another."""
         request, body, status, headers, answer = None, b"", HTTPStatus.OK, [], b""
-        most = 4 * self._service.model.width * self._service.model.most_rows
+        most = 0
         try:
             while True:
                 event = connection.next_event()
                 if event is h11.NEED_DATA:
                     connection.receive_data(await asyncio.wait_for(reader.read(65536), _SILENCE))
                 elif isinstance(event, h11.Request):
-                    request = event
+                    request, most = event, self._most(event)
                     self._busy.add(writer)
                 elif isinstance(event, h11.Data):
                     body += event.data
@@ -123,6 +132,13 @@ class HttpRoute:
         self._busy.discard(writer)
         return connection.our_state is h11.DONE and connection.their_state is h11.DONE
 
+    def _most(self, request: h11.Request) -> int:
+        """Most bytes of the request's body."""
+        model = self._service.model
+        if model is None or _path(request) == b"/v1/score":
+            return 4 * (MOST_CLICKS + MOST_CANDIDATES)
+        return 4 * model.width * model.most_rows
+
     def _for_browsers(self) -> list[tuple[str, str]]:
         if not self._origin:
             return []
@@ -134,28 +150,24 @@ class HttpRoute:
         ]
 
     async def _answer(self, request: h11.Request, body: bytes) -> tuple[HTTPStatus, list[tuple[str, str]], bytes]:
-        method, path = request.method, request.target.partition(b"?")[0]
+        method, path = request.method, _path(request)
         given = {name.decode(): value.decode("latin-1") for name, value in request.headers}
         if method == b"OPTIONS":  # a browser's question before the request; it carries no token
             return HTTPStatus.NO_CONTENT, [], b""
         if self._tokens.tokens and not authorised(given.items(), self._tokens.tokens):
             raise Refusal(_Code.UNAUTHENTICATED, "a bearer token that the service knows is needed")
-        model = self._service.model
         if (method, path) == (b"GET", b"/v1/describe"):
-            told = {"fingerprint": model.fingerprint, "width": model.width, "most_rows": model.most_rows}
-            content = json.dumps({**told, **model.shape._asdict()}).encode()
-            return HTTPStatus.OK, [("Content-Type", "application/json")], content
-        if (method, path) != (b"POST", b"/v1/correct"):
-            raise Refusal(_Code.NOT_FOUND, "POST /v1/correct and GET /v1/describe are what there is")
-        clicks = given.get("x-clicks", "")
-        if not (clicks.isascii() and clicks.isdigit() and len(clicks) < 20):
-            raise Refusal(_Code.INVALID_ARGUMENT, "X-Clicks is missing or no whole number")
+            return HTTPStatus.OK, [("Content-Type", "application/json")], json.dumps(self._described()).encode()
+        answers = {b"/v1/correct": self._correct, b"/v1/score": self._score}
+        if method != b"POST" or path not in answers:
+            raise Refusal(_Code.NOT_FOUND, "POST /v1/correct, POST /v1/score and GET /v1/describe are what there is")
+        clicks = _whole(given, "X-Clicks")
         try:
             fingerprint = fingerprint_bytes(given.get("x-fingerprint", ""))
         except WireError as error:
             raise Refusal(_Code.INVALID_ARGUMENT, f"X-Fingerprint: {error}") from None
         try:
-            sent = await self._service.corrected(fingerprint, int(clicks), FLOAT32, body, time.monotonic() + _DEADLINE)
+            sent, shape = await answers[path](fingerprint, clicks, given, body)
         except TimeoutError:
             raise Refusal(_Code.DEADLINE_EXCEEDED, "too slow to be of use") from None
         except Refusal:
@@ -164,6 +176,39 @@ class HttpRoute:
             log(logging.ERROR, "a request failed", method="http")
             raise Refusal(_Code.INTERNAL, "the service failed") from None
         self._metrics.requests.labels("http", _Code.OK.name).inc()
-        headers = [("Content-Type", "application/octet-stream"), ("X-Fingerprint", model.fingerprint)]
-        headers += [("X-Clicks", clicks), ("X-Shape", ",".join(map(str, model.shape)))]
+        headers = [("Content-Type", "application/octet-stream"), ("X-Fingerprint", fingerprint.hex())]
+        headers += [("X-Clicks", given["x-clicks"]), ("X-Shape", ",".join(map(str, shape)))]
         return HTTPStatus.OK, headers, sent
+
+    async def _correct(self, fingerprint: bytes, clicks: int, given: dict[str, str], body: bytes) -> _Sent:
+        model = self._service.model
+        sent = await self._service.corrected(fingerprint, clicks, FLOAT32, body, time.monotonic() + _DEADLINE)
+        return sent, () if model is None else model.shape
+
+    async def _score(self, fingerprint: bytes, clicks: int, given: dict[str, str], body: bytes) -> _Sent:
+        cut = 4 * _whole(given, "X-Clicked")
+        sent = await self._service.scored(
+            fingerprint, clicks, FLOAT32, body[:cut], body[cut:], time.monotonic() + _DEADLINE
+        )
+        return sent, (len(sent) // 4,)
+
+    def _described(self) -> dict[str, object]:
+        model, scorer, told = self._service.model, self._service.scorer, {}
+        if model is not None:
+            told |= {"fingerprint": model.fingerprint, "width": model.width, "most_rows": model.most_rows}
+            told |= model.shape._asdict()
+        if scorer is not None:
+            told |= {"corrector": scorer.fingerprint, "items": scorer.items}
+            told |= {"most_clicks": MOST_CLICKS, "most_candidates": MOST_CANDIDATES}
+        return told
+
+
+def _path(request: h11.Request) -> bytes:
+    return request.target.partition(b"?")[0]
+
+
+def _whole(given: dict[str, str], name: str) -> int:
+    text = given.get(name.lower(), "")
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        raise Refusal(_Code.INVALID_ARGUMENT, f"{name} is missing or no whole number")
+    return int(text)

@@ -1,9 +1,21 @@
 """What Prometheus is told. No label holds anything of a user."""
 
+from typing import NamedTuple
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _SECONDS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+class MethodMetrics(NamedTuple):
+    """The measures of one RPC's queue."""
+
+    batch_size: Histogram
+    queue_seconds: Histogram
+    compute_seconds: Histogram
+    queued: Gauge
+    dropped: Counter
 
 
 class Metrics:
@@ -18,21 +30,34 @@ class Metrics:
         self.registry = CollectorRegistry()
         name, where = "recbole_cocorr_", {"registry": self.registry}
         self.requests = Counter(name + "requests", "Answered requests, by gRPC status.", ["method", "code"], **where)
-        self.batch_size = Histogram(name + "batch_size", "Requests computed together.", buckets=_SIZES, **where)
-        self.queue_seconds = Histogram(
-            name + "queue_seconds", "From a request's arrival until its batch began.", buckets=_SECONDS, **where
+        by = (["method"],)
+        self._queue = MethodMetrics(
+            Histogram(name + "batch_size", "Requests computed together.", *by, buckets=_SIZES, **where),
+            Histogram(
+                name + "queue_seconds",
+                "From a request's arrival until its batch began.",
+                *by,
+                buckets=_SECONDS,
+                **where,
+            ),
+            Histogram(name + "compute_seconds", "The model's time for a batch.", *by, buckets=_SECONDS, **where),
+            Gauge(name + "queued", "Requests that wait for the model.", *by, **where),
+            Counter(name + "dropped", "Requests whose caller had given up before the model was free.", *by, **where),
         )
-        self.compute_seconds = Histogram(
-            name + "compute_seconds", "The model's time for a batch.", buckets=_SECONDS, **where
+        self.reloads = Counter(
+            name + "reloads", "Times the files were read again, or were not usable.", ["result"], **where
         )
-        self.queued = Gauge(name + "queued", "Requests that wait for the model.", **where)
-        self.dropped = Counter(
-            name + "dropped", "Requests whose caller had given up before the model was free.", **where
-        )
-        self.reloads = Counter(name + "reloads", "Checkpoints taken over or not.", ["result"], **where)
-        self.model = Gauge(name + "model_info", "1 for the model that is served.", ["fingerprint"], **where)
+        served = "1 for the {} that is served."
+        self.model = Gauge(name + "model_info", served.format("model"), ["fingerprint"], **where)
+        self.corrector = Gauge(name + "corrector_info", served.format("corrector"), ["fingerprint"], **where)
 
-    def serve_model(self, fingerprint: str) -> None:
-        """Say which model is served now."""
-        self.model.clear()
-        self.model.labels(fingerprint).set(1)
+    def of(self, method: str) -> MethodMetrics:
+        """The measures of one RPC's queue."""
+        return MethodMetrics(*(measure.labels(method) for measure in self._queue))
+
+    def serve(self, model: str | None, corrector: str | None) -> None:
+        """Say which model and corrector are served now, by their fingerprints."""
+        for gauge, fingerprint in ((self.model, model), (self.corrector, corrector)):
+            gauge.clear()
+            if fingerprint is not None:
+                gauge.labels(fingerprint).set(1)

@@ -19,11 +19,13 @@ from recbole_cocorr.cloud.correction_model import CorrectionModel, load_correcti
 from recbole_cocorr.cloud.http import HttpRoute
 from recbole_cocorr.cloud.logs import log
 from recbole_cocorr.cloud.metrics import Metrics
+from recbole_cocorr.cloud.score_model import ScoreModel, load_score_model
 from recbole_cocorr.cloud.security import host_of, is_loopback, read_file
 from recbole_cocorr.cloud.service import Corrections, TokenCheck
 from recbole_cocorr.cloud.settings import ServeSettings
 from recbole_cocorr.cloud.v1 import correction_pb2
-from recbole_cocorr.cloud.wire import SERVICE
+from recbole_cocorr.cloud.wire import MOST_CANDIDATES, MOST_CLICKS, SERVICE
+from recbole_cocorr.correctors.folder import TRUST_FILE
 from recbole_cocorr.errors import UserError
 
 # What surrounds the hidden states of a request: fingerprint, counter, tags and lengths.
@@ -50,33 +52,35 @@ class Server:
         self._made_by = service
         self.settings, self.metrics, self.port = settings, Metrics(), 0
         self._tokens = TokenCheck(settings.tokens(), self.metrics)
-        self._batcher = Batcher(self.metrics, settings.max_batch, settings.max_queue)
+        limits = (settings.max_batch, settings.max_queue)
+        self._batchers = tuple(Batcher(self.metrics, *limits, method) for method in ("Correct", "Score"))
         self._health = health.aio.HealthServicer()
         self._loading = asyncio.Lock()
-        self._seen: tuple[int, ...] = ()
+        self._seen: tuple[tuple[int, ...], ...] = ()
         self._http: tuple | None = None
         self._route: HttpRoute | None = None
         self.http_port = 0
 
     async def start(self) -> None:
-        """Load the checkpoint and listen.
+        """Load the checkpoint and the corrector, and listen.
 
         Raises
         ------
         UserError
-            If the checkpoint, a certificate or the address is not usable.
+            If the checkpoint, the corrector, a certificate or the address is not usable.
         """
         s = self.settings
         torch.set_num_threads(s.threads)
-        self._seen = _stamp(s.checkpoint)
-        model = load_correction_model(s.checkpoint)
-        self._service = self._made_by(model, self._batcher, self.metrics, s.max_per_connection)
-        self.metrics.serve_model(model.fingerprint)
+        self._seen = _stamps(s)
+        model, scorer = _load(s)
+        self._service = self._made_by(model, scorer, self._batchers, self.metrics, s.max_per_connection)
+        self._tell_metrics()
+        up, down = sizes(model, scorer)
         self._server = grpc.aio.server(
             interceptors=[self._tokens] if self._tokens.tokens else [],
             options=[
-                ("grpc.max_receive_message_length", 4 * model.width * model.most_rows + _AROUND_PAYLOAD),
-                ("grpc.max_send_message_length", model.shape.bytes + _AROUND_PAYLOAD),
+                ("grpc.max_receive_message_length", up + _AROUND_PAYLOAD),
+                ("grpc.max_send_message_length", down + _AROUND_PAYLOAD),
                 ("grpc.so_reuseport", 0),  # a second server on the port is an error, not a lottery
                 ("grpc.http2.min_recv_ping_interval_without_data_ms", 5000),
                 ("grpc.keepalive_permit_without_calls", 1),
@@ -94,12 +98,13 @@ class Server:
                 self._http = start_http_server(port, host_of(s.metrics), registry=self.metrics.registry)
             except OSError as error:
                 raise UserError(f"metrics cannot listen on {s.metrics}: {error.strerror}") from None
-        self._batcher.start()
+        for batcher in self._batchers:
+            batcher.start()
         if s.http:
             await self._start_route()
         await self._server.start()
         await self._tell_health(health_pb2.HealthCheckResponse.SERVING)
-        log(logging.INFO, "serving", listen=s.listen, port=self.port, **_told(model))
+        log(logging.INFO, "serving", listen=s.listen, port=self.port, **_told(model, scorer))
         if self._tokens.tokens and not s.tls_cert and not is_loopback(s.listen):
             log(logging.WARNING, "tokens travel without TLS; something before this server must add it")
 
@@ -140,27 +145,35 @@ class Server:
             await self._health.set(name, status)
 
     @property
-    def model(self) -> CorrectionModel:
-        """What is served."""
+    def model(self) -> CorrectionModel | None:
+        """What answers Correct."""
         return self._service.model
 
-    async def reload(self) -> bool:
-        """Take over the checkpoint and the tokens as they are on the disk now.
+    @property
+    def scorer(self) -> ScoreModel | None:
+        """What answers Score."""
+        return self._service.scorer
 
-        Requests that were taken in are answered by the model they came for. If the file is not usable the old model
-        stays.
+    def _tell_metrics(self) -> None:
+        self.metrics.serve(*(None if part is None else part.fingerprint for part in (self.model, self.scorer)))
+
+    async def reload(self) -> bool:
+        """Take over the checkpoint, the corrector and the tokens as they are on the disk now.
+
+        Requests that were taken in are answered by the model they came for. If one of the files is not usable all of
+        them stay as they were.
 
         Returns
         -------
         bool
-            Whether the model on the disk is now served.
+            Whether what is on the disk is now served.
         """
         async with self._loading:
             s = self.settings
-            self._seen = _stamp(s.checkpoint)
+            self._seen = _stamps(s)
             try:
-                model = await asyncio.to_thread(load_correction_model, s.checkpoint)
-                if (model.width, model.most_rows, model.shape) != (
+                model, scorer = await asyncio.to_thread(_load, s)
+                if model is not None and (model.width, model.most_rows, model.shape) != (
                     self.model.width,
                     self.model.most_rows,
                     self.model.shape,
@@ -170,19 +183,20 @@ class Server:
                     self._tokens.tokens = s.tokens() or self._tokens.tokens
             except UserError as error:
                 self.metrics.reloads.labels("failed").inc()
-                log(logging.ERROR, "the old checkpoint stays", reason=str(error))
+                log(logging.ERROR, "what was served stays", reason=str(error))
                 return False
-            self._service.model = model
-            self.metrics.serve_model(model.fingerprint)
+            self._service.model, self._service.scorer = model, scorer
+            self._tell_metrics()
             self.metrics.reloads.labels("ok").inc()
-            log(logging.INFO, "checkpoint taken over", **_told(model))
+            log(logging.INFO, "taken over", **_told(model, scorer))
             return True
 
     async def watch(self) -> None:
-        """Reload whenever the checkpoint's file is another one; until cancelled."""
+        """Reload whenever the checkpoint's or the corrector's file is another one; until cancelled."""
         while True:
             await asyncio.sleep(self.settings.watch)
-            if _stamp(self.settings.checkpoint) not in ((), self._seen):
+            found = _stamps(self.settings)
+            if all(found) and found != self._seen:
                 await self.reload()
 
     async def stop(self) -> None:
@@ -193,15 +207,46 @@ class Server:
         if self._route is not None:
             waiting.append(self._route.stop(self.settings.grace))
         await asyncio.gather(*waiting)
-        await self._batcher.close()
+        for batcher in self._batchers:
+            await batcher.close()
         if self._http:
             self._http[0].shutdown()
             self._http[0].server_close()
         log(logging.INFO, "stopped")
 
 
-def _told(model: CorrectionModel) -> dict[str, object]:
-    return {"fingerprint": model.fingerprint, "width": model.width, "most_rows": model.most_rows}
+def _load(settings: ServeSettings) -> tuple[CorrectionModel | None, ScoreModel | None]:
+    model = load_correction_model(settings.checkpoint) if settings.checkpoint else None
+    return model, load_score_model(settings.corrector) if settings.corrector else None
+
+
+def sizes(model: CorrectionModel | None, scorer: ScoreModel | None) -> tuple[int, int]:
+    """Most bytes of a payload up and down."""
+    up, down = [0], [0]
+    if model is not None:
+        up.append(4 * model.width * model.most_rows)
+        down.append(model.shape.bytes)
+    if scorer is not None:
+        up.append(4 * (MOST_CLICKS + MOST_CANDIDATES))
+        down.append(4 * MOST_CANDIDATES)
+    return max(up), max(down)
+
+
+def _told(model: CorrectionModel | None, scorer: ScoreModel | None) -> dict[str, object]:
+    told: dict[str, object] = {}
+    if model is not None:
+        told |= {"fingerprint": model.fingerprint, "width": model.width, "most_rows": model.most_rows}
+    if scorer is not None:
+        told |= {"corrector": scorer.fingerprint, "items": scorer.items}
+    return told
+
+
+def _stamps(settings: ServeSettings) -> tuple[tuple[int, ...], ...]:
+    """What changes when a file does; () for one that is not there."""
+    # A corrector's trust is written last, once its folder is whole.
+    files = [settings.checkpoint] if settings.checkpoint else []
+    files += [os.path.join(settings.corrector, TRUST_FILE)] if settings.corrector else []
+    return tuple(map(_stamp, files))
 
 
 def _stamp(path: str) -> tuple[int, ...]:

@@ -4,17 +4,27 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
 
-from recbole_cocorr.cloud.batcher import Batcher, QueueFullError
+from recbole_cocorr.cloud.batcher import Batcher, Model, QueueFullError
 from recbole_cocorr.cloud.correction_model import CorrectionModel
 from recbole_cocorr.cloud.logs import log
 from recbole_cocorr.cloud.metrics import Metrics
+from recbole_cocorr.cloud.score_model import Asked, ScoreModel
 from recbole_cocorr.cloud.security import authorised
 from recbole_cocorr.cloud.v1 import correction_pb2 as pb
-from recbole_cocorr.cloud.wire import SERVICE, WireError, decode_rows
+from recbole_cocorr.cloud.wire import (
+    MOST_CANDIDATES,
+    MOST_CLICKS,
+    SERVICE,
+    WireError,
+    check_score_encoding,
+    decode_items,
+    decode_rows,
+)
 
 _Code = grpc.StatusCode
 
@@ -34,21 +44,33 @@ class Corrections:
 
     Parameters
     ----------
-    model : CorrectionModel
-    batcher : Batcher
+    model : CorrectionModel or None
+    scorer : ScoreModel or None
+    batchers : tuple of Batcher
+        Of the model and of the scorer: neither waits for the other's requests.
     metrics : Metrics
     per_connection : int
         Requests of one connection that are worked on at a time; 0 for any number.
 
     Attributes
     ----------
-    model : CorrectionModel
-        What is served; may be replaced at any time. Requests already taken in keep the one they came for.
+    model : CorrectionModel or None
+        What answers Correct; may be replaced at any time. Requests already taken in keep the one they came for.
+    scorer : ScoreModel or None
+        The same for Score.
     """
 
-    def __init__(self, model: CorrectionModel, batcher: Batcher, metrics: Metrics, per_connection: int = 0):
-        self.model = model
-        self._batcher, self._metrics, self._per_connection = batcher, metrics, per_connection
+    def __init__(
+        self,
+        model: CorrectionModel | None,
+        scorer: ScoreModel | None,
+        batchers: tuple[Batcher, Batcher],
+        metrics: Metrics,
+        per_connection: int = 0,
+    ):
+        self.model, self.scorer = model, scorer
+        self._batcher, self._score_batcher = batchers
+        self._metrics, self._per_connection = metrics, per_connection
         self._connections: Counter[str] = Counter()
 
     def handler(self) -> grpc.GenericRpcHandler:
@@ -59,6 +81,7 @@ class Corrections:
         """
         methods = {
             "Correct": grpc.unary_unary_rpc_method_handler(self._method("Correct", self.correct)),
+            "Score": grpc.unary_unary_rpc_method_handler(self._method("Score", self.score)),
             "Describe": grpc.unary_unary_rpc_method_handler(self._method("Describe", self.describe)),
         }
         return grpc.method_handlers_generic_handler(SERVICE, methods)
@@ -95,24 +118,44 @@ class Corrections:
         TimeoutError
             If the caller's deadline passed while it waited.
         """
+        return await self._limited(self._correct, request, context)
+
+    async def score(self, request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+        """Answer Score; raises as :meth:`correct` does."""
+        return await self._limited(self._score, request, context)
+
+    async def _limited(
+        self,
+        answer: Callable[[bytes, grpc.aio.ServicerContext], Awaitable[bytes]],
+        request: bytes,
+        context: grpc.aio.ServicerContext,
+    ) -> bytes:
         peer = context.peer() if self._per_connection else ""
         if self._per_connection and self._connections[peer] >= self._per_connection:
             raise Refusal(_Code.RESOURCE_EXHAUSTED, f"more than {self._per_connection} requests of one connection")
         self._connections[peer] += 1
         try:
-            return await self._correct(request, context)
+            return await answer(request, context)
         finally:
             self._connections[peer] -= 1
             if not self._connections[peer]:
                 del self._connections[peer]
 
     async def _correct(self, request: bytes, context: grpc.aio.ServicerContext) -> bytes:
-        asked, shape = _parsed(pb.CorrectRequest, request), self.model.shape
-        left = context.time_remaining()
-        deadline = None if left is None else time.monotonic() + left
-        sent = await self.corrected(asked.fingerprint, asked.clicks, asked.encoding, asked.hidden_states, deadline)
+        asked, model = _parsed(pb.CorrectRequest, request), self.model
+        parts = (asked.fingerprint, asked.clicks, asked.encoding, asked.hidden_states)
+        sent = await self.corrected(*parts, _deadline(context))
+        shape = model.shape._asdict() if model is not None else {}
         return pb.CorrectReply(
-            fingerprint=asked.fingerprint, clicks=asked.clicks, correction=sent, **shape._asdict()
+            fingerprint=asked.fingerprint, clicks=asked.clicks, correction=sent, **shape
+        ).SerializeToString()
+
+    async def _score(self, request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+        asked = _parsed(pb.ScoreRequest, request)
+        parts = (asked.corrector, asked.clicks, asked.encoding, asked.clicked, asked.candidates)
+        sent = await self.scored(*parts, _deadline(context))
+        return pb.ScoreReply(
+            corrector=asked.corrector, clicks=asked.clicks, encoding=asked.encoding, scores=sent
         ).SerializeToString()
 
     async def corrected(
@@ -137,32 +180,89 @@ class Corrections:
             If the deadline passed while it waited.
         """
         model = self.model
-        if len(fingerprint) != 16:
-            raise Refusal(_Code.INVALID_ARGUMENT, f"a fingerprint of {len(fingerprint)} bytes; it has 16")
-        if fingerprint.hex() != model.fingerprint:
-            raise Refusal(
-                _Code.FAILED_PRECONDITION,
-                f"the device's model is another one than the service's, {model.fingerprint}; it goes on alone until "
-                "it has that one",
-            )
-        if not clicks:
-            raise Refusal(_Code.INVALID_ARGUMENT, "the click counter is 0; there is nothing to correct")
+        _check(fingerprint, clicks, None if model is None else model.fingerprint, "model")
         try:
             rows = decode_rows(payload, encoding, model.width, model.most_rows)
         except WireError as error:
             raise Refusal(_Code.INVALID_ARGUMENT, str(error)) from None
+        return await _queued(self._batcher, model, rows, deadline)
+
+    async def scored(
+        self,
+        corrector: bytes,
+        clicks: int,
+        encoding: int,
+        clicked: bytes,
+        candidates: bytes,
+        deadline: float | None,
+    ) -> bytes:
+        """The scores of checked candidates.
+
+        Parameters
+        ----------
+        corrector : bytes
+            Fingerprint of the corrector that the device trusts.
+        clicks, encoding : int
+        clicked, candidates : bytes
+            Item rows.
+        deadline : float or None
+            Of ``time.monotonic``.
+
+        Raises
+        ------
+        Refusal
+            For a request that is malformed, of another corrector, or one too many.
+        TimeoutError
+            If the deadline passed while it waited.
+        """
+        scorer = self.scorer
+        _check(corrector, clicks, None if scorer is None else scorer.fingerprint, "corrector")
         try:
-            return await self._batcher.correct(model, rows, deadline)
-        except QueueFullError:
-            raise Refusal(_Code.RESOURCE_EXHAUSTED, "too many requests wait; try again later") from None
+            check_score_encoding(encoding)
+            rows = decode_items(clicked, scorer.items, MOST_CLICKS, "clicks")
+            some = decode_items(candidates, scorer.items, MOST_CANDIDATES, "candidates")
+        except WireError as error:
+            raise Refusal(_Code.INVALID_ARGUMENT, str(error)) from None
+        return await _queued(self._score_batcher, scorer, Asked(rows, some, encoding), deadline)
 
     async def describe(self, request: bytes, context: grpc.aio.ServicerContext) -> bytes:
-        """Answer Describe: which model is served."""
+        """Answer Describe: which model and corrector are served."""
         _parsed(pb.DescribeRequest, request)
-        m = self.model
-        return pb.DescribeReply(
-            fingerprint=bytes.fromhex(m.fingerprint), width=m.width, most_rows=m.most_rows, **m.shape._asdict()
-        ).SerializeToString()
+        reply, m, s = pb.DescribeReply(), self.model, self.scorer
+        if m is not None:
+            told = {"width": m.width, "most_rows": m.most_rows, **m.shape._asdict()}
+            reply.MergeFrom(pb.DescribeReply(fingerprint=bytes.fromhex(m.fingerprint), **told))
+        if s is not None:
+            told = {"items": s.items, "most_clicks": MOST_CLICKS, "most_candidates": MOST_CANDIDATES}
+            reply.MergeFrom(pb.DescribeReply(corrector=bytes.fromhex(s.fingerprint), **told))
+        return reply.SerializeToString()
+
+
+def _check(fingerprint: bytes, clicks: int, served: str | None, name: str) -> None:
+    """What both RPCs ask of a request before its payload is looked at."""
+    if len(fingerprint) != 16:
+        raise Refusal(_Code.INVALID_ARGUMENT, f"a fingerprint of {len(fingerprint)} bytes; it has 16")
+    if served is None:
+        raise Refusal(_Code.FAILED_PRECONDITION, f"this service has no {name}; the device goes on alone")
+    if fingerprint.hex() != served:
+        raise Refusal(
+            _Code.FAILED_PRECONDITION,
+            f"the device's {name} is another one than the service's, {served}; it goes on alone until it has that one",
+        )
+    if not clicks:
+        raise Refusal(_Code.INVALID_ARGUMENT, "the click counter is 0; there is nothing to correct")
+
+
+async def _queued(batcher: Batcher, model: Model, asked: Any, deadline: float | None) -> bytes:
+    try:
+        return await batcher.correct(model, asked, deadline)
+    except QueueFullError:
+        raise Refusal(_Code.RESOURCE_EXHAUSTED, "too many requests wait; try again later") from None
+
+
+def _deadline(context: grpc.aio.ServicerContext) -> float | None:
+    left = context.time_remaining()
+    return None if left is None else time.monotonic() + left
 
 
 def _parsed(kind, request: bytes):

@@ -27,8 +27,9 @@ def _setting(default: Any, text: str, least: float | None = None, most: float | 
 class ServeSettings:
     """What a server is started with; each field says what it is in its metadata."""
 
-    checkpoint: str = _setting("", "the .safetensors file that training wrote")
+    checkpoint: str = _setting("", "the .safetensors file that training wrote: serves its correction network")
     listen: str = _setting("127.0.0.1:50051", "HOST:PORT, [HOST]:PORT or unix:PATH; port 0 takes a free one")
+    corrector: str = _setting("", "a folder that fit-corrector wrote: serves its scores; beside a checkpoint, or alone")
     metrics: str = _setting("", "HOST:PORT of Prometheus' metrics over HTTP; empty: none")
     http: str = _setting("", "HOST:PORT of the same over plain HTTP, for a web page; empty: none")
     http_origin: str = _setting("", "origin of a page that may ask from a browser, such as http://localhost:8000")
@@ -43,9 +44,7 @@ class ServeSettings:
     )
     threads: int = _setting(1, "threads of torch", 1, 256)
     grace: float = _setting(10.0, "seconds in which a shutdown answers what was taken in", 0, 3600)
-    watch: float = _setting(
-        0.0, "seconds between looks whether the checkpoint has changed; 0: on SIGHUP alone", 0, 86400
-    )
+    watch: float = _setting(0.0, "seconds between looks whether a file has changed; 0: on SIGHUP alone", 0, 86400)
     log_level: str = _setting("info", f"one of {', '.join(LEVELS)}")
 
     def tokens(self, environment: Mapping[str, str] = os.environ) -> tuple[bytes, ...]:
@@ -150,8 +149,10 @@ def _value(name: str, value: Any, source: str) -> Any:
 
 
 def _check(settings: ServeSettings, environment: Mapping[str, str]) -> None:
-    if not settings.checkpoint:
-        raise UserError("no checkpoint is named; say --checkpoint FILE.safetensors")
+    if not settings.checkpoint and not settings.corrector:
+        raise UserError(
+            "no checkpoint and no corrector is named; say --checkpoint FILE.safetensors or --corrector DIR, or both"
+        )
     if settings.log_level not in LEVELS:
         raise UserError(f"log_level is {settings.log_level!r}; it must be one of {', '.join(LEVELS)}")
     if bool(settings.tls_cert) != bool(settings.tls_key):

@@ -4,7 +4,6 @@
 item tokens by the weights' numbers.
 """
 
-import hashlib
 import json
 import math
 import os
@@ -14,11 +13,24 @@ from typing import Any
 
 from recbole_cocorr.correctors.item_item import ItemItem
 from recbole_cocorr.correctors.trust import Trust
+from recbole_cocorr.device.arrays import digest_of, digest_of_file, little_endian
+from recbole_cocorr.device.fingerprint import catalogue_fingerprint
+from recbole_cocorr.device.vocabulary import encode_tokens
 from recbole_cocorr.errors import UserError
 from recbole_cocorr.files import atomic_write
 
 WEIGHTS_FILE, TRUST_FILE = "item_item.safetensors", "trust.json"
-FORMAT, FORMAT_VERSION = "recbole_cocorr.trust", 1
+FORMAT, FORMAT_VERSION = "recbole_cocorr.trust", 2
+
+
+def _catalogue(items: list[str]) -> str:
+    """Fingerprint of the catalogue, as an artifact of the same items has it."""
+    return catalogue_fingerprint(*(digest_of(memoryview(little_endian(a))) for a in encode_tokens(items)))
+
+
+def _fingerprint(weights: Path, items: list[str]) -> str:
+    """The corrector's fingerprint: of the weights, the decay beside them, and which item has which row."""
+    return digest_of(f"{digest_of_file(weights)}\n{_catalogue(items)}".encode())
 
 
 def save_corrector(
@@ -53,7 +65,7 @@ def save_corrector(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / TRUST_FILE).unlink(missing_ok=True)
     corrector.save(folder / WEIGHTS_FILE)
-    digest = hashlib.blake2b((folder / WEIGHTS_FILE).read_bytes(), digest_size=16).hexdigest()
+    digest = _fingerprint(folder / WEIGHTS_FILE, items)
     content = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -79,7 +91,10 @@ def _read(folder: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UserError(f"{path} is no trust file of recbole_cocorr")
     if content.get("format_version") != FORMAT_VERSION:
-        raise UserError(f"{path} has format version {content.get('format_version')!r}, not {FORMAT_VERSION}")
+        raise UserError(
+            f"{path} has format version {content.get('format_version')!r}, not {FORMAT_VERSION}; "
+            "run fit-corrector again"
+        )
     trust, items = content.get("trust"), content.get("items")
     numbers = isinstance(trust, dict) and set(trust) == {"base", "per_log_click", "scale"}
     numbers = numbers and all(isinstance(v, float) and math.isfinite(v) for v in trust.values()) and trust["scale"] > 0
@@ -100,7 +115,7 @@ def trust_of(folder: str | os.PathLike, fingerprint: str) -> dict[str, Any]:
     content = _read(Path(folder))
     if content["fingerprint"] != fingerprint:
         raise UserError(f"{folder} was fitted for another model; run fit-corrector with this checkpoint")
-    return {**content["trust"], "corrector": content["corrector"]}
+    return {**content["trust"], "corrector": content["corrector"], "items": _catalogue(content["items"])}
 
 
 def load_corrector(folder: str | os.PathLike) -> tuple[ItemItem, list[str], str]:
@@ -114,7 +129,7 @@ def load_corrector(folder: str | os.PathLike) -> tuple[ItemItem, list[str], str]
     folder = Path(folder)
     content = _read(folder)
     corrector = ItemItem.load(folder / WEIGHTS_FILE)
-    digest = hashlib.blake2b((folder / WEIGHTS_FILE).read_bytes(), digest_size=16).hexdigest()
+    digest = _fingerprint(folder / WEIGHTS_FILE, content["items"])
     if digest != content["corrector"] or corrector.n_items != len(content["items"]):
         raise UserError(f"{folder}: {WEIGHTS_FILE} is not the one that {TRUST_FILE} was written with")
     return corrector, content["items"], digest

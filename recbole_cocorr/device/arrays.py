@@ -27,6 +27,12 @@ def digest_of_file(path: Path) -> str:
     return hasher.hexdigest()
 
 
+def little_endian(array: np.ndarray) -> np.ndarray:
+    """The bytes of an array as a file of the artifact holds them, uint8."""
+    data = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False))
+    return data.reshape(-1).view(np.uint8)
+
+
 def write_array(folder: Path, name: str, array: np.ndarray) -> ArrayEntry:
     """Write an array as ``<name>-<checksum>.bin``; a new version of it never takes the place of the old one.
 
@@ -37,12 +43,11 @@ def write_array(folder: Path, name: str, array: np.ndarray) -> ArrayEntry:
     """
     if array.dtype.name not in DTYPES:
         raise UserError(f"the array {name!r} is {array.dtype}; an artifact holds {', '.join(DTYPES)}")
-    data = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False))
-    raw = memoryview(data.reshape(-1).view(np.uint8))
+    raw = memoryview(little_endian(array))
     digest = digest_of(raw)
     file = f"{name}-{digest[:8]}.bin"
     (folder / file).write_bytes(raw)
-    return ArrayEntry(file, data.nbytes, digest, array.dtype.name, tuple(array.shape))
+    return ArrayEntry(file, raw.nbytes, digest, array.dtype.name, tuple(array.shape))
 
 
 def check_size(folder: Path, entry: FileEntry) -> Path:

@@ -101,6 +101,8 @@ def export(
         manifest = write_artifact(work, recommender, fingerprint, table, policy)
         if corrector is not None:
             manifest.trust = trust_of(corrector, fingerprint)
+            if manifest.trust["items"] != manifest.catalogue():
+                raise UserError(f"{corrector} was fitted on other items than {checkpoint} has; run fit-corrector again")
             _write_manifest(work, manifest)
         if check is not None:
             manifest.check = check(recommender, work)

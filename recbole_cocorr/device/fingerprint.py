@@ -11,6 +11,17 @@ _CATALOGUE = "item_embedding.weight"
 _SETTINGS = ("model", "hidden_size", "num_heads", "num_layers", "mini_batch_size", "inner_lr", "MAX_ITEM_LIST_LENGTH")
 
 
+def catalogue_fingerprint(token_bytes: str, token_offsets: str) -> str:
+    """16 bytes in hexadecimal that two catalogues share only if their items have the same rows.
+
+    Parameters
+    ----------
+    token_bytes, token_offsets : str
+        The checksums of these two arrays of the vocabulary, as a manifest has them.
+    """
+    return hashlib.blake2b(f"{token_bytes}\n{token_offsets}".encode(), digest_size=16).hexdigest()
+
+
 def model_fingerprint(weights: Mapping[str, np.ndarray], config: Mapping[str, Any]) -> str:
     """BLAKE2b, 16 bytes in hexadecimal, of a checkpoint's weights but the item embedding, and of its settings.
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from recbole_cocorr.device.fingerprint import catalogue_fingerprint
 from recbole_cocorr.errors import UserError
 
 FORMAT = "recbole_cocorr.device"
@@ -95,8 +96,9 @@ class Manifest:
         What the check after writing found.
     package_version : str
     trust : dict or None
-        ``base``, ``per_log_click`` and ``scale`` of the trust in the cloud's item-item scores, and the fingerprint
-        ``corrector`` of what makes them; None where none was learned.
+        ``base``, ``per_log_click`` and ``scale`` of the trust in the cloud's item-item scores, and the fingerprints
+        ``corrector`` of what makes them and ``items`` of the catalogue whose rows it knows; None where none was
+        learned. Without ``items`` the service cannot be asked, since it is asked by rows.
     """
 
     model: dict[str, Any]
@@ -130,6 +132,10 @@ class Manifest:
         parts = [self.fingerprint, self.table, str(self.window), str(self.mini_batch)]
         parts += [f"{n}:{e.blake2b}" for n, e in sorted({**self.graphs, **self.arrays}.items())]
         return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).digest()
+
+    def catalogue(self) -> str:
+        """Fingerprint of which item has which row."""
+        return catalogue_fingerprint(*(self.arrays[n].blake2b for n in ("token_bytes", "token_offsets")))
 
     def to_json(self) -> str:
         """The text of the file, its own checksum included."""
@@ -300,7 +306,8 @@ def _trust(content: Any) -> dict[str, Any] | None:
     if content is None:
         return None
     numbers = ("base", "per_log_click", "scale")
-    right = isinstance(content, dict) and set(content) == {*numbers, "corrector"}
+    right = isinstance(content, dict) and {*content, "items"} == {*numbers, "corrector", "items"}
+    right = right and isinstance(content.get("items", ""), str)
     right = right and all(type(content[n]) is float and abs(content[n]) <= 1e6 for n in numbers)
     if not right or not content["scale"] > 0 or not isinstance(content["corrector"], str):
         raise _BadError(f"trust is {str(content)[:60]}")

@@ -16,6 +16,25 @@ from recbole_cocorr.errors import UserError
 _REMEMBERED = 1 << 16
 
 
+def encode_tokens(tokens: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """``token_bytes`` and ``token_offsets`` of tokens by row; the first stands for padding and is left out.
+
+    Raises
+    ------
+    UserError
+        If they are too many.
+    """
+    encoded = _encoded(tokens)
+    offsets = np.concatenate([[0], np.cumsum([len(t) for t in encoded])])
+    if offsets[-1] >= 1 << 32:
+        raise UserError("the item tokens have more than 4 GiB together")
+    return np.frombuffer(b"".join(encoded), np.uint8), offsets.astype(np.uint32)
+
+
+def _encoded(tokens: Sequence[str]) -> list[bytes]:
+    return [b"", *(token.encode("utf-8", "surrogatepass") for token in tokens[1:])]
+
+
 def build_vocabulary(tokens: Sequence[str]) -> tuple[dict[str, np.ndarray], int]:
     """The three arrays of a vocabulary, and the most slots a look-up reads.
 
@@ -29,14 +48,12 @@ def build_vocabulary(tokens: Sequence[str]) -> tuple[dict[str, np.ndarray], int]
     UserError
         If a token stands twice, or they are too many.
     """
-    encoded = [b"", *(token.encode("utf-8", "surrogatepass") for token in tokens[1:])]
+    encoded = _encoded(tokens)
     if len(set(encoded[1:])) < len(encoded) - 1:
         seen: set[bytes] = set()
         twice = next(t for t in encoded[1:] if t in seen or seen.add(t))
         raise UserError(f"the item token {twice.decode('utf-8', 'replace')!r} stands more than once")
-    offsets = np.concatenate([[0], np.cumsum([len(t) for t in encoded])])
-    if offsets[-1] >= 1 << 32:
-        raise UserError("the item tokens have more than 4 GiB together")
+    token_bytes, token_offsets = encode_tokens(tokens)
     slots = 2
     while slots < 2 * len(encoded):
         slots *= 2
@@ -51,8 +68,8 @@ def build_vocabulary(tokens: Sequence[str]) -> tuple[dict[str, np.ndarray], int]
         index[slot] = row
         most = max(most, probes)
     return {
-        "token_bytes": np.frombuffer(b"".join(encoded), np.uint8),
-        "token_offsets": offsets.astype(np.uint32),
+        "token_bytes": token_bytes,
+        "token_offsets": token_offsets,
         "token_index": np.array(index, np.uint32),
     }, most
 

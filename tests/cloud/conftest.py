@@ -11,14 +11,16 @@ pytest.importorskip("grpc_health")
 pytest.importorskip("grpc_reflection")
 pytest.importorskip("prometheus_client")
 
-from recbole_cocorr.checkpoint import Checkpoint, plain_config, save_checkpoint
+from recbole_cocorr.checkpoint import Checkpoint, load_checkpoint, plain_config, save_checkpoint
 from recbole_cocorr.cloud.settings import ServeSettings
+from recbole_cocorr.correctors import ItemItem, Trust
+from recbole_cocorr.correctors.folder import save_corrector
 from recbole_cocorr.data.dataset import create_dataset
 from recbole_cocorr.data.loaders import data_preparation
-from recbole_cocorr.device.export import export
+from recbole_cocorr.device.export import checkpoint_fingerprint, export
 from recbole_cocorr.model.factory import build_model
 from tests.cloud import save, serving
-from tests.device import make
+from tests.device import ITEMS, TOKENS, make
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +33,23 @@ def trained(tmp_path_factory):
 @pytest.fixture(scope="session")
 def checkpoint(trained) -> Path:
     return trained[1]
+
+
+@pytest.fixture(scope="session")
+def item_item() -> ItemItem:
+    """A corrector of the made-up catalogue, most of its weights not zero."""
+    generator = np.random.default_rng(5)
+    users, items = generator.integers(0, 200, 3000), generator.integers(1, ITEMS, 3000)
+    return ItemItem.fit(users, items, ITEMS, 1.0, 20)
+
+
+@pytest.fixture(scope="session")
+def corrector(checkpoint, item_item) -> Path:
+    """The folder of it, with a trust for the devices of ``checkpoint``."""
+    fingerprint = checkpoint_fingerprint(load_checkpoint(checkpoint))
+    folder = checkpoint.parent / "corrector"
+    save_corrector(folder, item_item, Trust(2.0, -0.3), TOKENS, fingerprint, {})
+    return folder
 
 
 @pytest.fixture(scope="session")

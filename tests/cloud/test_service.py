@@ -203,7 +203,7 @@ def test_a_lone_request_begins_at_once():
         task = asyncio.create_task(batcher.correct(model, row(0)))
         for _ in range(5):  # turns of the event loop, no time
             await asyncio.sleep(0)
-        assert metrics.registry.get_sample_value("recbole_cocorr_batch_size_count") == 1
+        assert metrics.registry.get_sample_value("recbole_cocorr_batch_size_count", {"method": "Correct"}) == 1
         model.go.release()
         await task
         await batcher.close()
@@ -250,7 +250,7 @@ def test_who_gave_up_is_not_computed_and_makes_room():
         with pytest.raises(TimeoutError):
             await late
         assert model.batches == [[0], [4]]
-        assert metrics.registry.get_sample_value("recbole_cocorr_dropped_total") == 2
+        assert metrics.registry.get_sample_value("recbole_cocorr_dropped_total", {"method": "Correct"}) == 2
         await batcher.close()
 
     asyncio.run(run())
@@ -306,7 +306,7 @@ def test_a_full_queue_and_a_crowded_connection_are_refused(checkpoint, rows, gat
             first = pool.submit(ask, one, good)
             assert gate[0].wait(20)
             waiting = [pool.submit(ask, one, good) for _ in range(2)]
-            while value(server, "queued") < 2:
+            while value(server, "queued", method="Correct") < 2:
                 time.sleep(0.005)
             code, reason = ask(two, good)
             assert code is grpc.StatusCode.RESOURCE_EXHAUSTED and "too many requests wait" in reason
@@ -318,7 +318,7 @@ def test_a_full_queue_and_a_crowded_connection_are_refused(checkpoint, rows, gat
         address = f"127.0.0.1:{server.port}"
         with grpc.insecure_channel(address, options) as one, grpc.insecure_channel(address, options) as two:
             taken = [pool.submit(ask, one, good) for _ in range(5)]
-            while value(server, "queued") < 4:
+            while value(server, "queued", method="Correct") < 4:
                 time.sleep(0.005)
             code, reason = ask(one, good)
             assert code is grpc.StatusCode.RESOURCE_EXHAUSTED and "one connection" in reason
@@ -333,7 +333,7 @@ def test_a_stop_answers_what_was_taken_in(checkpoint, rows, gate):
         with serving(ServeSettings(str(checkpoint), "127.0.0.1:0")) as server:
             channel = grpc.insecure_channel(f"127.0.0.1:{server.port}")
             taken = [pool.submit(ask, channel, request(server.model.fingerprint, rows)) for _ in range(3)]
-            while value(server, "queued") < 2:
+            while value(server, "queued", method="Correct") < 2:
                 time.sleep(0.005)
             stopping = asyncio.run_coroutine_threadsafe(server.stop(), server.loop)
             time.sleep(0.05)
@@ -353,12 +353,15 @@ def test_work_is_dropped_when_its_deadline_has_passed(checkpoint, rows, gate):
         good = request(server.model.fingerprint, rows)
         first = pool.submit(ask, channel, good)
         assert gate[0].wait(20)
-        assert ask(channel, good, timeout=0.1)[0] is grpc.StatusCode.DEADLINE_EXCEEDED
+        late = pool.submit(ask, channel, good, 1.0)
+        while not late.done() and value(server, "queued", method="Correct") < 1:
+            time.sleep(0.005)
+        assert late.result()[0] is grpc.StatusCode.DEADLINE_EXCEEDED
         gate[1].set()
         assert first.result()[0] is OK
         assert ask(channel, good)[0] is OK
-        assert value(server, "dropped_total") == 1
-        assert value(server, "batch_size_sum") == 2
+        assert value(server, "dropped_total", method="Correct") == 1
+        assert value(server, "batch_size_sum", method="Correct") == 2
 
 
 def test_a_new_checkpoint_is_taken_over_and_a_bad_one_is_not(trained, tmp_path, rows):
@@ -426,7 +429,7 @@ def test_metrics_over_http_and_logs_without_user_data(checkpoint, rows, capsys):
     assert 'recbole_cocorr_requests_total{code="OK",method="Correct"} 1.0' in text
     assert 'recbole_cocorr_requests_total{code="INVALID_ARGUMENT",method="Correct"} 1.0' in text
     for name in ("batch_size", "queue_seconds", "compute_seconds"):
-        assert f"recbole_cocorr_{name}_count 1.0" in text
+        assert f'recbole_cocorr_{name}_count{{method="Correct"}} 1.0' in text
     logged = capsys.readouterr().err
     events = [json.loads(line)["event"] for line in logged.splitlines()]
     assert events == ["serving", "stopping", "stopped"]

@@ -21,7 +21,7 @@ def test_flags_before_environment_before_yaml(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "environment", "yaml", "words"),
     [
-        ({}, {}, "", "no checkpoint"),
+        ({}, {}, "", "no checkpoint and no corrector"),
         ({"checkpoint": "x"}, {}, "max_bach: 3", "max_batch?"),
         ({"checkpoint": "x"}, {"RECBOLE_COCORR_SERVE_MAX_QUEU": "3"}, "", "max_queue?"),
         ({"checkpoint": "x", "max_batch": "0"}, {}, "", "from 1 to"),

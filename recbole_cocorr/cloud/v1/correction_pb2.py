@@ -24,23 +24,27 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(recbole_cocorr/cloud/v1/correction.proto\x12\x17recbole_cocorr.cloud.v1\"\x81\x01\n\x0e\x43orrectRequest\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\x0c\x12\x0e\n\x06\x63licks\x18\x02 \x01(\x04\x12\x33\n\x08\x65ncoding\x18\x03 \x01(\x0e\x32!.recbole_cocorr.cloud.v1.Encoding\x12\x15\n\rhidden_states\x18\x04 \x01(\x0c\"~\n\x0c\x43orrectReply\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\x0c\x12\x0e\n\x06\x63licks\x18\x02 \x01(\x04\x12\x12\n\ncorrection\x18\x03 \x01(\x0c\x12\r\n\x05heads\x18\x04 \x01(\r\x12\x12\n\nmini_batch\x18\x05 \x01(\r\x12\x12\n\nhead_width\x18\x06 \x01(\r\"\x11\n\x0f\x44\x65scribeRequest\"}\n\rDescribeReply\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\x0c\x12\r\n\x05width\x18\x02 \x01(\r\x12\x11\n\tmost_rows\x18\x03 \x01(\r\x12\r\n\x05heads\x18\x04 \x01(\r\x12\x12\n\nmini_batch\x18\x05 \x01(\r\x12\x12\n\nhead_width\x18\x06 \x01(\r*.\n\x08\x45ncoding\x12\x0b\n\x07\x46LOAT32\x10\x00\x12\x0b\n\x07\x46LOAT16\x10\x01\x12\x08\n\x04INT8\x10\x02\x32\xc6\x01\n\x0b\x43orrections\x12Y\n\x07\x43orrect\x12\'.recbole_cocorr.cloud.v1.CorrectRequest\x1a%.recbole_cocorr.cloud.v1.CorrectReply\x12\\\n\x08\x44\x65scribe\x12(.recbole_cocorr.cloud.v1.DescribeRequest\x1a&.recbole_cocorr.cloud.v1.DescribeReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(recbole_cocorr/cloud/v1/correction.proto\x12\x17recbole_cocorr.cloud.v1\"\x81\x01\n\x0e\x43orrectRequest\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\x0c\x12\x0e\n\x06\x63licks\x18\x02 \x01(\x04\x12\x33\n\x08\x65ncoding\x18\x03 \x01(\x0e\x32!.recbole_cocorr.cloud.v1.Encoding\x12\x15\n\rhidden_states\x18\x04 \x01(\x0c\"~\n\x0c\x43orrectReply\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\x0c\x12\x0e\n\x06\x63licks\x18\x02 \x01(\x04\x12\x12\n\ncorrection\x18\x03 \x01(\x0c\x12\r\n\x05heads\x18\x04 \x01(\r\x12\x12\n\nmini_batch\x18\x05 \x01(\r\x12\x12\n\nhead_width\x18\x06 \x01(\r\"\x8b\x01\n\x0cScoreRequest\x12\x11\n\tcorrector\x18\x01 \x01(\x0c\x12\x0e\n\x06\x63licks\x18\x02 \x01(\x04\x12\x33\n\x08\x65ncoding\x18\x03 \x01(\x0e\x32!.recbole_cocorr.cloud.v1.Encoding\x12\x0f\n\x07\x63licked\x18\x04 \x01(\x0c\x12\x12\n\ncandidates\x18\x05 \x01(\x0c\"t\n\nScoreReply\x12\x11\n\tcorrector\x18\x01 \x01(\x0c\x12\x0e\n\x06\x63licks\x18\x02 \x01(\x04\x12\x33\n\x08\x65ncoding\x18\x03 \x01(\x0e\x32!.recbole_cocorr.cloud.v1.Encoding\x12\x0e\n\x06scores\x18\x04 \x01(\x0c\"\x11\n\x0f\x44\x65scribeRequest\"\xcd\x01\n\rDescribeReply\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\x0c\x12\r\n\x05width\x18\x02 \x01(\r\x12\x11\n\tmost_rows\x18\x03 \x01(\r\x12\r\n\x05heads\x18\x04 \x01(\r\x12\x12\n\nmini_batch\x18\x05 \x01(\r\x12\x12\n\nhead_width\x18\x06 \x01(\r\x12\x11\n\tcorrector\x18\x07 \x01(\x0c\x12\r\n\x05items\x18\x08 \x01(\r\x12\x13\n\x0bmost_clicks\x18\t \x01(\r\x12\x17\n\x0fmost_candidates\x18\n \x01(\r*.\n\x08\x45ncoding\x12\x0b\n\x07\x46LOAT32\x10\x00\x12\x0b\n\x07\x46LOAT16\x10\x01\x12\x08\n\x04INT8\x10\x02\x32\x9b\x02\n\x0b\x43orrections\x12Y\n\x07\x43orrect\x12\'.recbole_cocorr.cloud.v1.CorrectRequest\x1a%.recbole_cocorr.cloud.v1.CorrectReply\x12S\n\x05Score\x12%.recbole_cocorr.cloud.v1.ScoreRequest\x1a#.recbole_cocorr.cloud.v1.ScoreReply\x12\\\n\x08\x44\x65scribe\x12(.recbole_cocorr.cloud.v1.DescribeRequest\x1a&.recbole_cocorr.cloud.v1.DescribeReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'recbole_cocorr.cloud.v1.correction_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ENCODING']._serialized_start=475
-  _globals['_ENCODING']._serialized_end=521
+  _globals['_ENCODING']._serialized_start=816
+  _globals['_ENCODING']._serialized_end=862
   _globals['_CORRECTREQUEST']._serialized_start=70
   _globals['_CORRECTREQUEST']._serialized_end=199
   _globals['_CORRECTREPLY']._serialized_start=201
   _globals['_CORRECTREPLY']._serialized_end=327
-  _globals['_DESCRIBEREQUEST']._serialized_start=329
-  _globals['_DESCRIBEREQUEST']._serialized_end=346
-  _globals['_DESCRIBEREPLY']._serialized_start=348
-  _globals['_DESCRIBEREPLY']._serialized_end=473
-  _globals['_CORRECTIONS']._serialized_start=524
-  _globals['_CORRECTIONS']._serialized_end=722
+  _globals['_SCOREREQUEST']._serialized_start=330
+  _globals['_SCOREREQUEST']._serialized_end=469
+  _globals['_SCOREREPLY']._serialized_start=471
+  _globals['_SCOREREPLY']._serialized_end=587
+  _globals['_DESCRIBEREQUEST']._serialized_start=589
+  _globals['_DESCRIBEREQUEST']._serialized_end=606
+  _globals['_DESCRIBEREPLY']._serialized_start=609
+  _globals['_DESCRIBEREPLY']._serialized_end=814
+  _globals['_CORRECTIONS']._serialized_start=865
+  _globals['_CORRECTIONS']._serialized_end=1148
 # @@protoc_insertion_point(module_scope)
