@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from recbole_cocorr.cloud.settings import PREFIX, TOKENS
 from recbole_cocorr.demo.upstream import AwayError, Upstream
@@ -29,17 +29,29 @@ class Cloud(NamedTuple):
     ----------
     upstream : Upstream or None
         Whom to ask; None where there is nobody.
+    methods : tuple of str
+        What it can be asked for: "correct", "score".
     reason : str
         Why there is nobody.
     """
 
     upstream: Upstream | None
+    methods: tuple[str, ...] = ()
     reason: str = ""
+
+    def told(self, deadline_ms: float) -> dict[str, Any]:
+        """For the page; see :func:`recbole_cocorr.demo.site.site_of`."""
+        service = "" if self.upstream is None else self.upstream.url
+        return {"reason": self.reason, "service": service, "deadline_ms": deadline_ms, "methods": self.methods}
 
 
 @contextmanager
 def cloud_of(
-    manifest: Manifest, checkpoint: Path | None, url: str | None = None, wanted: bool = True
+    manifest: Manifest,
+    checkpoint: Path | None,
+    corrector: Path | None = None,
+    url: str | None = None,
+    wanted: bool = True,
 ) -> Iterator[Cloud]:
     """The service for an artifact; one that is started here ends with the block.
 
@@ -49,6 +61,8 @@ def cloud_of(
         Of the artifact that is shown.
     checkpoint : pathlib.Path, optional
         That the artifact was exported from.
+    corrector : pathlib.Path, optional
+        A folder of ``fit-corrector``, whose trust the artifact has.
     url : str, optional
         Of a service that runs already.
     wanted : bool
@@ -60,22 +74,38 @@ def cloud_of(
         If the url is none, or the service ends before it listens.
     """
     upstream = None if url is None else Upstream(url)
-    if manifest.correction is None:
-        yield Cloud(None, f"this {manifest.model['name']} has no correction network")
+    reads = _read_by(manifest)
+    if not reads:
+        name = manifest.model["name"]
+        yield Cloud(None, reason=f"this {name} has neither a correction network nor trust in item-item scores")
     elif upstream is not None:
         try:
-            yield Cloud(upstream)
+            yield Cloud(upstream, tuple(reads))
         finally:
             upstream.close()
     elif not wanted:
-        yield Cloud(None, "the demo was started with --no_cloud")
+        yield Cloud(None, reason="the demo was started with --no_cloud")
     elif checkpoint is None:
-        yield Cloud(None, "the demo was given an artifact alone; --cloud names a service")
+        yield Cloud(None, reason="the demo knows no checkpoint of this artifact; --cloud names a service")
     elif missing := _missing():
-        yield Cloud(None, missing)
+        yield Cloud(None, reason=missing)
     else:
-        with started(checkpoint) as upstream:
-            yield Cloud(upstream) if _is_of(upstream, manifest) else Cloud(None, f"{checkpoint} holds another model")
+        corrects = checkpoint if "correct" in reads else None
+        with started(corrects, corrector if "score" in reads else None) as upstream:
+            served = _served(upstream)
+            methods = tuple(name for name, fingerprint in reads.items() if served.get(name) == fingerprint)
+            reason = "" if methods else f"{checkpoint} is not what the artifact was exported from"
+            yield Cloud(upstream if methods else None, methods, reason)
+
+
+def _read_by(manifest: Manifest) -> dict[str, str]:
+    """What an artifact can use of the cloud, with the fingerprint of what must have made it."""
+    reads = {} if manifest.correction is None else {"correct": manifest.fingerprint}
+    trust = manifest.trust
+    # Scores are asked for by rows, so the rows must be those that the corrector knows.
+    if trust is not None and trust.get("items") == manifest.catalogue():
+        reads["score"] = trust["corrector"]
+    return reads
 
 
 def _missing() -> str:
@@ -88,14 +118,17 @@ def _missing() -> str:
     return ""
 
 
-def _is_of(upstream: Upstream, manifest: Manifest) -> bool:
-    with suppress(AwayError, ValueError, AttributeError):
-        return json.loads(upstream.ask("GET", "/v1/describe")[2]).get("fingerprint") == manifest.fingerprint
-    return False
+def _served(upstream: Upstream) -> dict[str, str]:
+    """Fingerprints of what a service has."""
+    try:
+        told = json.loads(upstream.ask("GET", "/v1/describe")[2])
+        return {"correct": told.get("fingerprint"), "score": told.get("corrector")}
+    except (AwayError, ValueError, AttributeError) as error:
+        raise UserError(f"the correction service does not say what it serves: {error}") from None
 
 
 @contextmanager
-def started(checkpoint: Path) -> Iterator[Upstream]:
+def started(checkpoint: Path | None, corrector: Path | None = None) -> Iterator[Upstream]:
     """``serve`` in a process of its own, on free ports of loopback; stopped with the block.
 
     Raises
@@ -103,15 +136,22 @@ def started(checkpoint: Path) -> Iterator[Upstream]:
     UserError
         If it does not listen within two minutes; the sentence is its own.
     """
-    command = [sys.executable, "-m", "recbole_cocorr", "serve", f"--checkpoint={checkpoint}", "--log_level=error"]
-    command += ["--listen=127.0.0.1:0", "--http=127.0.0.1:0", "--grace=1"]
+    command = [sys.executable, "-m", "recbole_cocorr", "serve", "--log_level=error", "--grace=1"]
+    command += ["--listen=127.0.0.1:0", "--http=127.0.0.1:0"]
+    named = {"checkpoint": checkpoint, "corrector": corrector}
+    command += [f"--{name}={path}" for name, path in named.items() if path is not None]
     # Settings that somebody made for a service of another kind are not this one's.
     environment = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX) and k != TOKENS}
     print("starting the correction service", flush=True)
     with tempfile.TemporaryFile() as said:
         # A session of its own: Ctrl-C in the terminal reaches the demo alone, which then stops it.
         process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said, start_new_session=True
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            start_new_session=True,
         )
         try:
             port = _port_of(process)

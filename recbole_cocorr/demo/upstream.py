@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 from recbole_cocorr.errors import UserError
 
 # What of a request and of its answer is handed on.
-REQUEST_HEADERS = ("Content-Type", "X-Fingerprint", "X-Clicks")
+REQUEST_HEADERS = ("Content-Type", "X-Fingerprint", "X-Clicks", "X-Clicked")
 ANSWER_HEADERS = ("Content-Type", "X-Fingerprint", "X-Clicks", "X-Shape")
-PATHS = ("/v1/correct",)
+PATHS = ("/v1/correct", "/v1/score")
 _MOST_ANSWER = 1 << 22
 # Connections that wait for the next request.
 _MOST_IDLE = 4

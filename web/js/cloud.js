@@ -16,7 +16,7 @@ export class Cloud {
     this.uploaded = 0; // bytes of bodies, since the page was loaded
   }
 
-  /** Send a request; returns at once. */
+  /** Send a request; returns what tells of it. */
   ask(path, headers, body) {
     this.uploaded += body.byteLength;
     return new Pending(new URL(path, this.root), headers, body);

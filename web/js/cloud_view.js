@@ -7,7 +7,7 @@ const element = (id) => document.getElementById(id);
 const ranking = element("corrected");
 
 export const isOn = () => element("cloud-switch").checked;
-export const onSwitch = (change) => element("cloud-switch").addEventListener("change", change);
+export const onSwitch = (change) => element("cloud-row").addEventListener("change", change);
 
 /** Call `click` with the token of a title of the corrected list that is clicked. */
 export function onItem(click) {
@@ -18,19 +18,32 @@ export function onItem(click) {
   arrowKeys(ranking);
 }
 
-/** `reason` says why there is no cloud to ask; empty where there is one. */
-export function offer(reason) {
+/** `reason` says why there is no cloud to ask; empty where there is one. `methods` is [[value, name]]. */
+export function offer(reason, methods) {
   element("cloud-switch").disabled = Boolean(reason);
   element("cloud-about").textContent = reason ? `Not available: ${reason}.` : "Off: nothing leaves this page.";
+  const radios = methods.map(([value, name], i) => {
+    const label = document.createElement("label");
+    const radio = label.appendChild(document.createElement("input"));
+    Object.assign(radio, { type: "radio", name: "method", value, checked: i === 0, autocomplete: "off" });
+    label.append(name);
+    return label;
+  });
+  element("cloud-method").append(...radios);
 }
 
-/** Both lists, or the device's alone. `window` clicks are uploaded at most, `service` takes them. */
-export function showSwitch(on, window, service, deadline) {
+/** Of the methods, the one that is chosen. */
+export const chosen = () => document.querySelector("input[name=method]:checked").value;
+
+/** Both lists, or, without a `method`, the device's alone. */
+export function showSwitch(method, service, deadline) {
+  const on = Boolean(method);
   document.body.classList.toggle("with-cloud", on);
   for (const id of ["cloud", "cloud-figures", "cloud-said"]) element(id).hidden = !on;
+  element("cloud-method").hidden = !on || element("cloud-method").querySelectorAll("input").length < 2;
   element("next-title").textContent = on ? "The device alone" : "Next for you";
   element("cloud-about").textContent = on
-    ? `On: after each click the hidden states of the last ${window} go to ${service}.`
+    ? `On: after each click ${method.sends} go to ${service}.`
     : "Off: nothing leaves this page.";
   element("deadline").textContent = deadline;
   clear();

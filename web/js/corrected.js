@@ -1,55 +1,52 @@
 /** A session with the cloud: asks after a click, waits as long as allowed, ranks. Mirrors cloud/session.py. */
 
 import { CORRECTED, LATE, REFUSED } from "./cloud.js";
-import { shapeName } from "./correction.js";
 
 export class Corrected {
-  /** `session` is of a model that takes corrections; `cloud` is whom to ask. */
-  constructor(session, cloud) {
+  /** `session` is the device's; `cloud` is whom to ask, `method`, of METHODS, for what. */
+  constructor(session, cloud, method) {
     this.session = session;
     this.cloud = cloud;
-    this.pending = null;
+    this.method = method;
+    this.request = null; // {asked, log, pending} of the last clicks
+  }
+
+  /** Ask for the clicks that were read, `log`; returns at once. */
+  ask(log) {
+    this.cancel();
+    this.session.withoutCorrection();
+    const asked = this.method.request(this.session, log);
+    this.request = { asked, log: [...log], pending: this.cloud.ask(asked.path, asked.headers, asked.body) };
   }
 
   /**
-   * Ask for a correction of the clicks that were read, and use it if it is there by the deadline. Returns what became
-   * of it. One that is not known by then is `late`, and `later` is called once it is, unless there was a click.
+   * Wait for the answer until the deadline, and use it. Returns what became of it: {status, reason, upload, download,
+   * milliseconds} and, if it is corrected, `ranked`, the `k` best tokens; null if it was given up.
+   *
+   * What is not known by then is `late`; `later` is called once it is, unless a click came between, with a function
+   * that uses it, or gives null if one came since.
    */
-  async correct(later) {
-    this.cancel();
-    const asked = this.session.hiddenStates();
-    const headers = {
-      "Content-Type": "application/octet-stream",
-      "X-Fingerprint": asked.fingerprint,
-      "X-Clicks": String(asked.clicks),
-    };
-    const pending = this.cloud.ask("v1/correct", headers, asked.rows);
-    this.pending = pending;
-    const answer = await pending.within(this.cloud.deadline);
-    if (answer) return this.#used(answer);
-    pending.answer.then((late) => this.#isOf(pending) && later(() => this.#isOf(pending) && this.#used(late)));
-    return { status: LATE, reason: "no answer in time", upload: pending.upload, download: 0 };
+  async rank(k, later) {
+    const { request } = this;
+    const use = (answer) => (this.request === request ? this.#used(request, answer, k) : null);
+    const answer = await request.pending.within(this.cloud.deadline);
+    if (answer) return use(answer);
+    request.pending.answer.then((late) => this.request === request && later(() => use(late)));
+    return { status: LATE, reason: "no answer in time", upload: request.pending.upload, download: 0 };
   }
 
   /** Give up what is on its way. */
   cancel() {
-    this.pending?.cancel();
-    this.pending = null;
+    this.request?.pending.cancel();
+    this.request = null;
   }
 
-  #isOf(pending) {
-    return this.pending === pending;
-  }
-
-  async #used(answer) {
+  async #used({ asked, log }, answer, k) {
     if (answer.status !== CORRECTED) return answer;
     const { content, headers, ...told } = answer;
     try {
-      if (headers.get("X-Shape") !== shapeName(this.session.artifact.manifest.correction)) {
-        throw new Error("the correction has another shape than this model reads");
-      }
-      await this.session.apply(content, Number(headers.get("X-Clicks") ?? NaN), headers.get("X-Fingerprint"));
-      return told;
+      const ranked = await this.method.rank(this.session, asked, content, headers, k, log);
+      return { ...told, ranked: ranked.map((item) => item.token) };
     } catch (error) {
       return { ...told, status: REFUSED, reason: error.message };
     }

@@ -7,6 +7,7 @@ import * as cloudView from "./cloud_view.js";
 import { Corrected } from "./corrected.js";
 import { correctionBytes } from "./correction.js";
 import { Figures } from "./figures.js";
+import { METHODS } from "./methods.js";
 import { moves } from "./ranking.js";
 import { Session } from "./session.js";
 import { matching, Titles } from "./titles.js";
@@ -28,7 +29,7 @@ const turns = new Turns(); // a click is read, ranked and shown before the next
 async function load() {
   const artifact = await Artifact.fetch(new URL("artifact/", root));
   page.titles = new Titles(await json("titles.json"), artifact.vocabulary);
-  const { reason, service, deadline_ms } = await json("cloud.json");
+  const { reason, service, deadline_ms, methods } = await json("cloud.json");
   page.service = service;
   page.cloud = new Cloud(root, deadline_ms);
   page.artifact = artifact;
@@ -39,7 +40,7 @@ async function load() {
   view.onItem((token) => turns.run(() => click(token)));
   view.onSearch(showFound);
   view.onAgain(() => turns.run(startAgain));
-  cloudView.offer(reason);
+  cloudView.offer(reason, methods.map((name) => [name, METHODS[name].name]));
   cloudView.onItem((token) => turns.run(() => click(token)));
   cloudView.onSwitch(() => turns.run(switchCloud));
   showFound();
@@ -70,8 +71,9 @@ async function click(token) {
     page.log.push(token);
     const ranked = page.session.rankAll(COMPARED, page.log).map((item) => item.token);
     page.figures.took(performance.now() - started);
+    page.corrected?.ask(page.log); // it is on its way while the page is drawn
     show(ranked);
-    await correct();
+    await showCloud();
   } catch (error) {
     view.showError(error);
   }
@@ -101,43 +103,35 @@ function startAgain() {
   view.showFigures(0, page.figures, page.cloud.uploaded);
   showFound();
   cloudView.clear();
-  if (page.corrected) restartCloud();
+  page.corrected?.cancel();
+  page.corrected &&= new Corrected(page.session, page.cloud, page.corrected.method);
 }
 
 async function switchCloud() {
-  const on = cloudView.isOn();
+  const method = cloudView.isOn() ? METHODS[cloudView.chosen()] : null;
   page.corrected?.cancel();
-  page.corrected = null;
-  const { manifest, window } = page.artifact;
-  view.showAbout(manifest, page.titles.length, on);
-  cloudView.showSwitch(on, window, page.service, page.cloud.deadline);
-  if (on) restartCloud();
+  page.corrected = method && new Corrected(page.session, page.cloud, method);
+  view.showAbout(page.artifact.manifest, page.titles.length, method);
+  cloudView.showSwitch(method, page.service, page.cloud.deadline);
+  if (!method || !page.log.length) return;
   try {
-    await correct();
+    page.corrected.ask(page.log);
+    await showCloud();
   } catch (error) {
     view.showError(error);
   }
 }
 
-function restartCloud() {
-  page.corrected?.cancel();
-  page.corrected = new Corrected(page.session, page.cloud);
-}
-
-/** Ask the cloud, and show both lists; the device's is on the page by now, so that nobody waits for it. */
-async function correct() {
-  if (!page.corrected || !page.log.length) return;
-  const answer = await page.corrected.correct((use) => turns.run(async () => showLate(await use())).catch(view.showError));
-  showCorrected(answer, false);
-}
-
-function showLate(answer) {
-  if (answer) showCorrected(answer, answer.status === "corrected");
+/** Both lists, where the cloud is asked; the device's is on the page by now, so that nobody waits for it. */
+async function showCloud() {
+  if (!page.corrected) return;
+  const late = (use) => turns.run(async () => showCorrected(await use(), true)).catch(view.showError);
+  showCorrected(await page.corrected.rank(COMPARED, late), false);
 }
 
 function showCorrected(answer, late) {
-  const corrected = answer.status === "corrected";
-  const ranked = corrected ? page.session.rankAll(COMPARED, page.log).map((item) => item.token) : page.ranked;
+  if (!answer) return; // of clicks that are no longer the last
+  const ranked = answer.ranked ?? page.ranked;
   cloudView.showBoth(ranked, page.ranked, moves(ranked, page.ranked), SHOWN, page.titles);
   cloudView.showAnswer(answer, late);
   view.showFigures(page.log.length, page.figures, page.cloud.uploaded);
