@@ -86,7 +86,10 @@ class Upstream:
         try:
             connection.request(method, path, body, headers or {})
             answer = connection.getresponse()
-            content = answer.read(_MOST_ANSWER + 1)
+            # Read without a limit, an answer that is cut off is an error; one without a length is limited.
+            content = (
+                answer.read(_MOST_ANSWER + 1) if (answer.length or _MOST_ANSWER + 1) > _MOST_ANSWER else answer.read()
+            )
             if len(content) > _MOST_ANSWER:
                 raise http.client.HTTPException("an answer that is too long")
         except BaseException:
