@@ -20,7 +20,7 @@ def add_parser(commands: Any) -> None:
     which.add_argument("--artifact", type=Path, metavar="DIR", help="what `export` wrote, shown as it is")
     parser.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help="keeps what is made: ./demo")
     parser.add_argument("--epochs", type=int, default=3, help="of the training (default: 3)")
-    parser.add_argument("--data_path", metavar="FOLDER", help="holds NAME/NAME.item, the titles of the items")
+    parser.add_argument("--data_path", metavar="FOLDER", help="holds NAME/NAME.item, the titles, and NAME/NAME.inter")
     parser.add_argument("--runtime", type=Path, metavar="DIR", help="folder dist of the npm package onnxruntime-web")
     cloud = parser.add_mutually_exclusive_group()
     cloud.add_argument("--cloud", metavar="URL", help="of a service that runs (serve --http); else one is started")

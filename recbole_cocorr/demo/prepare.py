@@ -97,15 +97,29 @@ def _train(checkpoint: Path, epochs: int) -> None:
 
 
 def _fit(checkpoint: Path, folder: Path, data_path: str | None) -> bool:
-    """Learn the cloud's item-item scores; without them the demo has one thing less to show."""
+    """Learn the cloud's item-item scores; without them the demo has one thing less to show.
+
+    Returns
+    -------
+    bool
+        Whether that was possible.
+    """
+    from recbole_cocorr.checkpoint import load_checkpoint
     from recbole_cocorr.correctors.fit import fit_corrector
     from recbole_cocorr.correctors.settings import corrector_settings
 
-    print(f"fitting the item-item corrector to {folder}", flush=True)
+    config = load_checkpoint(checkpoint).config
+    name = str(config.get("dataset"))
+    found = Path(str(config.get("data_path"))) if data_path is None else Path(data_path) / name
     try:
+        if not (found / f"{name}.inter").is_file():  # or it would be downloaded
+            raise UserError(
+                f"{found} holds no {name}.inter; --data_path names the folder that holds {name}/{name}.inter"
+            )
+        print(f"fitting the item-item corrector to {folder}", flush=True)
         fit_corrector(checkpoint, folder, corrector_settings({}), data_path)
     except UserError as error:
-        print(f"it cannot be fitted, so the page has no item-item scores: {error}", flush=True)
+        print(f"the page has no item-item scores: {error}", flush=True)
         return False
     return True
 

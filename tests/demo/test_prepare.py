@@ -54,7 +54,7 @@ def test_it_trains_once_and_uses_what_is_there(trained, tmp_path, capsys):
     assert (model, dataset, settings["epochs"]) == ("CoCorrRec", "ml-100k", 2)
     said = capsys.readouterr().out
     assert "2 epochs: a minute or two, this once" in said
-    assert "it cannot be fitted, so the page has no item-item scores" in said  # the made-up data are nowhere
+    assert "the page has no item-item scores: nowhere/ml-100k holds no ml-100k.inter" in said
     assert sorted(f.name for f in out.iterdir()) == ["artifact", "checkpoint.safetensors"]
 
     before = (made / "manifest.json").stat().st_mtime_ns
@@ -77,7 +77,12 @@ def test_the_corrector_is_fitted_and_exported(monkeypatch, tmp_path):
     calls = []
     monkeypatch.setattr(fit, "fit_corrector", lambda *args: calls.append(args))
     monkeypatch.setattr(device_export, "export", lambda *args, corrector, **more: calls.append((*args, corrector)))
-    out, mine = tmp_path / "out", tmp_path / "mine.safetensors"
+    out, mine = tmp_path / "out", save(tmp_path / "mine.safetensors")
+    find_artifact(out, mine, data_path="data")
+    assert calls == [(mine, out / "artifact", None)], "the data are not there"
+    calls.clear()
+    Path("data/ml-100k").mkdir(parents=True)
+    Path("data/ml-100k/ml-100k.inter").touch()
     assert find_artifact(out, mine, data_path="data") == (out / "artifact", mine, out / "corrector")
     (checkpoint, folder, settings, data_path), exported = calls
     assert (checkpoint, folder, data_path) == (mine, out / "corrector", "data")

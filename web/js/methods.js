@@ -25,7 +25,7 @@ export const METHODS = {
   },
   score: {
     name: "item-item scores",
-    sends: `the numbers of the clicked films and of the device's ${MOST_CANDIDATES} best`,
+    sends: `the numbers of the clicked items and of the device's ${MOST_CANDIDATES} best`,
     request(session, log) {
       const { vocabulary, manifest } = session.artifact;
       const candidates = session.rankAll(MOST_CANDIDATES, log).map((item) => item.token);
