@@ -421,8 +421,9 @@ def test_it_can_be_read_on_a_phone(opened, running, scheme):
     assert min(page.evaluate(contrast)) >= 4.5
 
 
-def test_on_a_wide_screen_the_lists_stand_beside_each_other(opened, running):
-    page = opened(running[1])
+@pytest.mark.parametrize("width", [700, 1280])
+def test_on_a_wide_screen_the_lists_stand_beside_each_other(opened, running, width):
+    page = opened(running[1], width=width)
     switch(page)
     click(page, "item-5", "corrected")
     tops = page.eval_on_selector_all("#ranking, #corrected", "all => all.map(e => e.getBoundingClientRect().top)")
