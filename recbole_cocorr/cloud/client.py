@@ -1,10 +1,7 @@
-"""The device's side of the service: asks for a correction and never waits longer than told. numpy, grpcio, protobuf."""
+"""The device's side of the service: asks and never waits longer than told. numpy, grpcio, protobuf."""
 
-import ipaddress
-import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,123 +10,59 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from recbole_cocorr.cloud.breaker import Breaker
+from recbole_cocorr.cloud.channel import open_channel
+from recbole_cocorr.cloud.pending import CORRECTED, LATE, OFFLINE, REFUSED, Answer, Pending
 from recbole_cocorr.cloud.v1 import correction_pb2 as pb
 from recbole_cocorr.cloud.wire import (
     CORRECT,
     ENCODINGS,
+    MOST_CANDIDATES,
+    MOST_CLICKS,
+    SCORE,
     Shape,
     WireError,
     decode_correction,
+    decode_scores,
+    encode_items,
     encode_rows,
     fingerprint_bytes,
 )
 from recbole_cocorr.errors import UserError
 
-CORRECTED, LATE, OFFLINE, REFUSED = "corrected", "late", "offline", "refused"
+__all__ = ["CORRECTED", "LATE", "OFFLINE", "REFUSED", "Answer", "Client", "Pending"]
 
 _Code = grpc.StatusCode
 # The service is there and does not want this request.
 _REFUSING = {
-    _Code.FAILED_PRECONDITION: "the service runs another model",
+    _Code.FAILED_PRECONDITION: "the service runs another model or corrector, or none",
     _Code.UNAUTHENTICATED: "the service does not know the token",
     _Code.PERMISSION_DENIED: "the service does not allow it",
     _Code.INVALID_ARGUMENT: "the service calls the request malformed",
     _Code.RESOURCE_EXHAUSTED: "the service has too much to do",
-    _Code.UNIMPLEMENTED: "the service is none of corrections",
+    _Code.UNIMPLEMENTED: "the service does not know this request",
 }
 # Asking again before something has changed does not help.
 _LASTING = {_Code.FAILED_PRECONDITION, _Code.UNAUTHENTICATED, _Code.PERMISSION_DENIED, _Code.UNIMPLEMENTED}
-# Most bytes of an answer that are read.
-_MOST_ANSWER = 1 << 20
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What became of a request.
-
-    Attributes
-    ----------
-    status : {"corrected", "late", "offline", "refused"}
-        A correction is there; it was not there in time; the service could not be reached; or it answered with an error,
-        or with something that is no correction of this model.
-    reason : str
-        Why, where there is none.
-    attention : numpy.ndarray of float32, shape [H, K, K], or None
-        A^.
-    bias : numpy.ndarray of float32, shape [H, K, f], or None
-        B^.
-    seconds : float
-        From the upload until the answer was there, or until it was given up.
-    """
-
-    status: str
-    reason: str = ""
-    attention: np.ndarray | None = None
-    bias: np.ndarray | None = None
-    seconds: float = 0.0
-
-
-class Pending:
-    """A request on its way. Made by :meth:`Client.upload`.
-
-    Attributes
-    ----------
-    clicks : int
-        Of the upload.
-    upload_bytes : int
-        Payload that was sent; 0 where none was.
-    """
-
-    def __init__(self, clicks: int, upload_bytes: int = 0):
-        self.clicks, self.upload_bytes = clicks, upload_bytes
-        self._since, self._done, self._lock = time.monotonic(), threading.Event(), threading.Lock()
-        self._answer: Answer | None = None
-        self._cancel: Callable[[], Any] | None = None
-        self._in_vain = False
-
-    @property
-    def done(self) -> bool:
-        """Whether it is known what became of it."""
-        return self._done.is_set()
-
-    def answer(self, wait: float) -> Answer:
-        """What has become of it within ``wait`` seconds; ``late`` if that is not known by then.
-
-        May be asked again: an answer that was late can have come meanwhile.
-        """
-        if self._done.wait(max(0.0, wait)) and self._answer is not None:
-            return self._answer
-        self._in_vain = True
-        return Answer(LATE, "no answer in time", seconds=time.monotonic() - self._since)
-
-    def cancel(self) -> None:
-        """Give it up: the service is told, and drops it if it has not begun."""
-        if self._cancel is not None:
-            self._cancel()
-
-    def _settle(self, answer: Answer) -> None:
-        with self._lock:
-            if self._answer is None:
-                self._answer = answer
-                self._done.set()
+_OF_SCORES = ("float16", "float32")
 
 
 class Client:
     """Asks a correction service, over one connection that is kept.
 
-    Nothing that happens on the network is raised or waited for: a request is made by :meth:`upload`, which returns at
-    once, and :meth:`Pending.answer` waits as long as it is told.
+    Nothing that happens on the network is raised or waited for: a request is made by :meth:`upload` or :meth:`score`,
+    which return at once, and :meth:`Pending.answer` waits as long as it is told.
 
     After failures in a row the service is left alone for a while that grows and is partly random
-    (:class:`~recbole_cocorr.cloud.breaker.Breaker`); then one request tries it again.
+    (:class:`~recbole_cocorr.cloud.breaker.Breaker`); then one request tries it again. Corrections and scores have a
+    breaker each: a service may have the one and not the other, or be too slow for one alone.
 
     Parameters
     ----------
     target : str
         ``host:port``, or any name that gRPC resolves.
-    fingerprint : str
-        Of the device's model.
-    shape : tuple of int
+    fingerprint : str or None
+        Of the device's model; None if no corrections are asked for.
+    shape : tuple of int or None
         H, K and f of a correction.
     timeout : float
         Seconds after which a request is given up, whoever waits for it.
@@ -146,8 +79,14 @@ class Client:
     token_in_the_clear : bool
         Allow a token without TLS to another machine, for a network that encrypts by itself.
     breaker : Breaker, optional
+        Of the corrections.
     change : callable, optional
         Changes the hidden states before they are sent, such as by noise.
+    corrector : str, optional
+        Fingerprint of the corrector whose scores are asked for.
+    score_encoding : {"float16", "float32"}
+        Of the scores.
+    score_breaker : Breaker, optional
 
     Raises
     ------
@@ -158,8 +97,8 @@ class Client:
     def __init__(
         self,
         target: str,
-        fingerprint: str,
-        shape: tuple[int, int, int],
+        fingerprint: str | None,
+        shape: tuple[int, int, int] | None,
         timeout: float = 1.0,
         encoding: str = "float32",
         token: str | None = None,
@@ -171,46 +110,45 @@ class Client:
         token_in_the_clear: bool = False,
         breaker: Breaker | None = None,
         change: Callable[[np.ndarray], np.ndarray] | None = None,
+        corrector: str | None = None,
+        score_encoding: str = "float16",
+        score_breaker: Breaker | None = None,
     ):
         if not isinstance(target, str) or not target.strip():
             raise UserError(f"the service's address is {target!r}; it must be HOST:PORT")
-        try:
-            self._fingerprint = fingerprint_bytes(fingerprint)
-        except WireError as error:
-            raise UserError(f"fingerprint is {str(fingerprint)[:40]!r}: {error}") from None
+        if (fingerprint is None) != (shape is None) or (fingerprint is None and corrector is None):
+            raise UserError("a client asks for corrections (fingerprint and shape), for scores (corrector), or both")
+        self._fingerprint = _named(fingerprint, "fingerprint")
+        self._corrector = _named(corrector, "corrector")
         if encoding not in ENCODINGS:
             raise UserError(f"encoding is {encoding!r}; it must be one of {', '.join(ENCODINGS)}")
+        if score_encoding not in _OF_SCORES:
+            raise UserError(f"score_encoding is {score_encoding!r}; it must be one of {', '.join(_OF_SCORES)}")
         if not isinstance(timeout, (int, float)) or isinstance(timeout, bool) or not 0 < timeout <= 3600:
             raise UserError(f"timeout is {timeout!r}; it must be a number of seconds above 0, at most 3600")
-        self.target, self.shape, self.timeout = target, Shape(*shape), float(timeout)
-        self._encoding, self._change = ENCODINGS[encoding], change
+        self.target, self.timeout = target, float(timeout)
+        self.shape = None if shape is None else Shape(*shape)
+        self._encoding, self._change, self._score_encoding = ENCODINGS[encoding], change, ENCODINGS[score_encoding]
         self.breaker = Breaker() if breaker is None else breaker
-        tls = tls or any(value is not None for value in (ca, certificate, key))
-        if token and not tls and not token_in_the_clear and not _is_here(target):
-            raise UserError(f"the token would go to {target} unencrypted; turn TLS on, or say token_in_the_clear=True")
-        self._metadata = (("authorization", f"Bearer {_checked_token(token)}"),) if token else ()
-        options: list[tuple[str, Any]] = [
-            ("grpc.max_receive_message_length", _MOST_ANSWER),
-            ("grpc.initial_reconnect_backoff_ms", 100),
-            ("grpc.min_reconnect_backoff_ms", 1000),
-            # Short: how often a lost service is tried is the breaker's to say.
-            ("grpc.max_reconnect_backoff_ms", 1000),
-            # A connection that died without a word is noticed; a device without requests sends nothing.
-            ("grpc.keepalive_time_ms", 10_000),
-            ("grpc.keepalive_timeout_ms", 3000),
-            ("grpc.enable_retries", 0),
-        ]
-        if server_name:
-            options.append(("grpc.ssl_target_name_override", server_name))
-        if tls:
-            self._channel = grpc.secure_channel(target, _credentials(ca, certificate, key), options)
-        else:
-            self._channel = grpc.insecure_channel(target, options)
-        self._correct = self._channel.unary_unary(CORRECT)
+        self.score_breaker = Breaker() if score_breaker is None else score_breaker
+        self._channel, self._metadata = open_channel(
+            target, token, tls, ca, certificate, key, server_name, token_in_the_clear
+        )
+        self._correct, self._score = (self._channel.unary_unary(method) for method in (CORRECT, SCORE))
         self._closed = False
 
+    @property
+    def asks_corrections(self) -> bool:
+        """Whether it knows a model to ask corrections for."""
+        return self._fingerprint is not None
+
+    @property
+    def asks_scores(self) -> bool:
+        """Whether it knows a corrector to ask scores of."""
+        return self._corrector is not None
+
     def upload(self, hidden_states: np.ndarray, clicks: int) -> Pending:
-        """Send hidden states; returns at once.
+        """Ask for a correction; returns at once.
 
         Parameters
         ----------
@@ -221,63 +159,87 @@ class Client:
         Raises
         ------
         UserError
-            If they are no matrix of finite numbers.
+            If they are no matrix of finite numbers, or the client is of no model.
         """
-        if not self.breaker.passes():
-            pending = Pending(clicks)
-            lasting = self.breaker.reason.startswith(REFUSED)
-            pending._settle(Answer(REFUSED if lasting else OFFLINE, self.breaker.reason))
-            return pending
-        try:
+        if self._fingerprint is None:
+            raise UserError("this client asks for no corrections; give it fingerprint and shape")
+
+        def request() -> tuple[int, bytes]:
             rows = hidden_states if self._change is None else self._change(hidden_states)
             payload = encode_rows(rows, self._encoding)
-            request = pb.CorrectRequest(
-                fingerprint=self._fingerprint, clicks=clicks, encoding=self._encoding, hidden_states=payload
-            ).SerializeToString()
-        except (WireError, ValueError, TypeError) as error:
-            self.breaker.gave_up()
-            raise UserError(f"hidden states that cannot be sent: {error}") from None
-        pending = Pending(clicks, len(payload))
+            parts = {"fingerprint": self._fingerprint, "clicks": clicks, "encoding": self._encoding}
+            return len(payload), pb.CorrectRequest(hidden_states=payload, **parts).SerializeToString()
+
+        return self._send(self._correct, self.breaker, clicks, "hidden states", request, self._read)
+
+    def score(self, clicked: Sequence[int], candidates: Sequence[int], clicks: int) -> Pending:
+        """Ask for the scores of candidates; returns at once.
+
+        Parameters
+        ----------
+        clicked, candidates : sequence of int
+            Rows of the corrector's catalogue: of the last clicks, oldest first, and of what is to be scored.
+        clicks : int
+            The session's counter, which the scores are bound to.
+
+        Raises
+        ------
+        UserError
+            If they are none or too many, one is no row, or the client is of no corrector.
+        """
+        if self._corrector is None:
+            raise UserError("this client asks for no scores; give it a corrector")
+        count = len(candidates)
+
+        def request() -> tuple[int, bytes]:
+            if len(clicked) > MOST_CLICKS or count > MOST_CANDIDATES:
+                raise WireError(f"a request has {MOST_CLICKS} clicks and {MOST_CANDIDATES} candidates at most")
+            rows = {"clicked": encode_items(clicked), "candidates": encode_items(candidates)}
+            parts = {"corrector": self._corrector, "clicks": clicks, "encoding": self._score_encoding}
+            return sum(map(len, rows.values())), pb.ScoreRequest(**rows, **parts).SerializeToString()
+
+        def read(raw: bytes, clicks: int, seconds: float) -> Answer:
+            reply = pb.ScoreReply.FromString(raw)
+            if reply.corrector != self._corrector:
+                raise WireError("it was made by another corrector")
+            if reply.clicks != clicks:
+                raise WireError("it is of other clicks")
+            if reply.encoding != self._score_encoding:
+                raise WireError("it is in another encoding than was asked for")
+            scores = decode_scores(reply.scores, reply.encoding, count)
+            return Answer(CORRECTED, "", None, None, seconds, scores, len(reply.scores))
+
+        return self._send(self._score, self.score_breaker, clicks, "items", request, read)
+
+    def _send(
+        self,
+        method: Callable,
+        breaker: Breaker,
+        clicks: int,
+        what: str,
+        request: Callable[[], tuple[int, bytes]],
+        read: Callable[[bytes, int, float], Answer],
+    ) -> Pending:
+        if not breaker.passes():
+            pending = Pending(clicks)
+            lasting = breaker.reason.startswith(REFUSED)
+            pending._settle(Answer(REFUSED if lasting else OFFLINE, breaker.reason))
+            return pending
         try:
-            call = self._correct.future(request, timeout=self.timeout, metadata=self._metadata)
+            size, raw = request()
+        except (WireError, ValueError, TypeError) as error:
+            breaker.gave_up()
+            raise UserError(f"{what} that cannot be sent: {error}") from None
+        pending = Pending(clicks, size)
+        try:
+            call = method.future(raw, timeout=self.timeout, metadata=self._metadata)
         except ValueError:  # the channel is closed
-            self.breaker.gave_up()
+            breaker.gave_up()
             pending._settle(Answer(OFFLINE, "the client is closed"))
             return pending
         pending._cancel = call.cancel
-        call.add_done_callback(lambda done: self._settle(pending, done))
+        call.add_done_callback(lambda done: _settle(pending, done, breaker, read))
         return pending
-
-    def _settle(self, pending: Pending, call: Any) -> None:
-        """Called on gRPC's thread once a call is over."""
-        seconds = time.monotonic() - pending._since
-        code = call.code()
-        if code is _Code.OK:
-            try:
-                answer = self._read(call.result(), pending.clicks, seconds)
-                self.breaker.succeeded()
-            except (WireError, DecodeError) as error:
-                answer = Answer(REFUSED, f"the answer is none: {error}", seconds=seconds)
-                self.breaker.failed(f"{REFUSED}: {answer.reason}")
-        elif code is _Code.CANCELLED and call.cancelled():
-            answer = Answer(LATE, "given up", seconds=seconds)
-            if pending._in_vain:  # or a frozen service would cost every ranking its whole deadline
-                self.breaker.failed("no answer in time")
-            else:
-                self.breaker.gave_up()
-        elif code in _REFUSING:
-            answer = Answer(REFUSED, _REFUSING[code], seconds=seconds)
-            if code is _Code.INVALID_ARGUMENT:  # this request's fault alone
-                self.breaker.succeeded()
-            else:
-                self.breaker.failed(f"{REFUSED}: {_REFUSING[code]}", at_once=code in _LASTING)
-        elif code is _Code.DEADLINE_EXCEEDED:
-            answer = Answer(LATE, "no answer in time", seconds=seconds)
-            self.breaker.failed("no answer in time")
-        else:
-            answer = Answer(OFFLINE, f"the service cannot be reached ({code.name.lower()})", seconds=seconds)
-            self.breaker.failed(answer.reason)
-        pending._settle(answer)
 
     def _read(self, raw: bytes, clicks: int, seconds: float) -> Answer:
         reply = pb.CorrectReply.FromString(raw)
@@ -288,7 +250,7 @@ class Client:
         if (reply.heads, reply.mini_batch, reply.head_width) != self.shape:
             raise WireError("it has another shape than this model reads")
         attention, bias = decode_correction(reply.correction, self.shape)
-        return Answer(CORRECTED, "", attention, bias, seconds)
+        return Answer(CORRECTED, "", attention, bias, seconds, None, len(reply.correction))
 
     def correct(self, hidden_states: np.ndarray, clicks: int, wait: float) -> Answer:
         """Ask and wait, at most ``wait`` seconds; gives the request up then."""
@@ -311,32 +273,42 @@ class Client:
         self.close()
 
 
-def _checked_token(token: str) -> str:
-    if not all("!" <= c <= "~" for c in token):
-        raise UserError("the token holds characters other than visible ASCII")
-    return token
-
-
-def _is_here(target: str) -> bool:
-    """Whether the target is this machine for certain."""
-    if target.startswith("unix:"):
-        return True
-    host = target.rpartition(":")[0].strip("[]")
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _credentials(ca: Any, certificate: Any, key: Any) -> grpc.ChannelCredentials:
-    if (certificate is None) != (key is None):
-        raise UserError("certificate and key belong together; one of them is missing")
-    parts = []
-    for name, path in (("ca", ca), ("key", key), ("certificate", certificate)):
+def _settle(pending: Pending, call: Any, breaker: Breaker, read: Callable[[bytes, int, float], Answer]) -> None:
+    """Called on gRPC's thread once a call is over."""
+    seconds = time.monotonic() - pending._since
+    code = call.code()
+    if code is _Code.OK:
         try:
-            parts.append(None if path is None else Path(path).read_bytes())
-        except OSError as error:
-            raise UserError(f"{name} {path} cannot be read: {error.strerror}") from None
-    return grpc.ssl_channel_credentials(*parts)
+            answer = read(call.result(), pending.clicks, seconds)
+            breaker.succeeded()
+        except (WireError, DecodeError) as error:
+            answer = Answer(REFUSED, f"the answer is none: {error}", seconds=seconds)
+            breaker.failed(f"{REFUSED}: {answer.reason}")
+    elif code is _Code.CANCELLED and call.cancelled():
+        answer = Answer(LATE, "given up", seconds=seconds)
+        if pending._in_vain:  # or a frozen service would cost every ranking its whole deadline
+            breaker.failed("no answer in time")
+        else:
+            breaker.gave_up()
+    elif code in _REFUSING:
+        answer = Answer(REFUSED, _REFUSING[code], seconds=seconds)
+        if code is _Code.INVALID_ARGUMENT:  # this request's fault alone
+            breaker.succeeded()
+        else:
+            breaker.failed(f"{REFUSED}: {_REFUSING[code]}", at_once=code in _LASTING)
+    elif code is _Code.DEADLINE_EXCEEDED:
+        answer = Answer(LATE, "no answer in time", seconds=seconds)
+        breaker.failed("no answer in time")
+    else:
+        answer = Answer(OFFLINE, f"the service cannot be reached ({code.name.lower()})", seconds=seconds)
+        breaker.failed(answer.reason)
+    pending._settle(answer)
+
+
+def _named(fingerprint: str | None, name: str) -> bytes | None:
+    if fingerprint is None:
+        return None
+    try:
+        return fingerprint_bytes(fingerprint)
+    except WireError as error:
+        raise UserError(f"{name} is {str(fingerprint)[:40]!r}: {error}") from None

@@ -13,7 +13,7 @@ from typing import Any
 
 from recbole_cocorr.correctors.item_item import ItemItem
 from recbole_cocorr.correctors.trust import Trust
-from recbole_cocorr.device.arrays import digest_of, digest_of_file, little_endian
+from recbole_cocorr.device.arrays import digest_of, little_endian
 from recbole_cocorr.device.fingerprint import catalogue_fingerprint
 from recbole_cocorr.device.vocabulary import encode_tokens
 from recbole_cocorr.errors import UserError
@@ -23,14 +23,14 @@ WEIGHTS_FILE, TRUST_FILE = "item_item.safetensors", "trust.json"
 FORMAT, FORMAT_VERSION = "recbole_cocorr.trust", 2
 
 
-def _catalogue(items: list[str]) -> str:
+def catalogue_of(items: list[str]) -> str:
     """Fingerprint of the catalogue, as an artifact of the same items has it."""
     return catalogue_fingerprint(*(digest_of(memoryview(little_endian(a))) for a in encode_tokens(items)))
 
 
-def _fingerprint(weights: Path, items: list[str]) -> str:
-    """The corrector's fingerprint: of the weights, the decay beside them, and which item has which row."""
-    return digest_of(f"{digest_of_file(weights)}\n{_catalogue(items)}".encode())
+def _fingerprint(corrector: ItemItem, items: list[str]) -> str:
+    """The corrector's fingerprint: of its weights and decay, and of which item has which row."""
+    return digest_of(f"{corrector.digest()}\n{catalogue_of(items)}".encode())
 
 
 def save_corrector(
@@ -65,7 +65,7 @@ def save_corrector(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / TRUST_FILE).unlink(missing_ok=True)
     corrector.save(folder / WEIGHTS_FILE)
-    digest = _fingerprint(folder / WEIGHTS_FILE, items)
+    digest = _fingerprint(corrector, items)
     content = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -115,7 +115,7 @@ def trust_of(folder: str | os.PathLike, fingerprint: str) -> dict[str, Any]:
     content = _read(Path(folder))
     if content["fingerprint"] != fingerprint:
         raise UserError(f"{folder} was fitted for another model; run fit-corrector with this checkpoint")
-    return {**content["trust"], "corrector": content["corrector"], "items": _catalogue(content["items"])}
+    return {**content["trust"], "corrector": content["corrector"], "items": catalogue_of(content["items"])}
 
 
 def load_corrector(folder: str | os.PathLike) -> tuple[ItemItem, list[str], str]:
@@ -129,7 +129,7 @@ def load_corrector(folder: str | os.PathLike) -> tuple[ItemItem, list[str], str]
     folder = Path(folder)
     content = _read(folder)
     corrector = ItemItem.load(folder / WEIGHTS_FILE)
-    digest = _fingerprint(folder / WEIGHTS_FILE, content["items"])
+    digest = _fingerprint(corrector, content["items"])
     if digest != content["corrector"] or corrector.n_items != len(content["items"]):
         raise UserError(f"{folder}: {WEIGHTS_FILE} is not the one that {TRUST_FILE} was written with")
     return corrector, content["items"], digest

@@ -6,6 +6,7 @@ the few items that occur with it most, so its system is of their number, the who
 a million items costs a million small systems. With as many neighbours as items it is EASE.
 """
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -122,6 +123,14 @@ class ItemItem:
                 if a < b:
                     result[low + row] = _look_up(spoken.indices[a:b], spoken.data[a:b], candidates[low + row])
         return result
+
+    def digest(self) -> str:
+        """16 bytes in hexadecimal that two correctors share only if they give the same scores."""
+        hasher = hashlib.blake2b(f"{self.n_items} {self.decay!r}\n".encode(), digest_size=16)
+        w = self.weights
+        for array, kind in ((w.indptr, "<i8"), (w.indices, "<i4"), (w.data, "<f4")):
+            hasher.update(np.ascontiguousarray(array, dtype=kind).view(np.uint8))
+        return hasher.hexdigest()
 
     # -- files -----------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from recbole_cocorr import __version__
 from recbole_cocorr.checkpoint import Checkpoint, load_checkpoint
-from recbole_cocorr.correctors.folder import trust_of
+from recbole_cocorr.correctors.folder import catalogue_of, trust_of
 from recbole_cocorr.device.arrays import digest_of, write_array
 from recbole_cocorr.device.catalogue import write_catalogue
 from recbole_cocorr.device.fingerprint import model_fingerprint
@@ -93,16 +93,19 @@ def export(
     target = _target(Path(out), overwrite)
     read = load_checkpoint(checkpoint)
     recommender = recommender_from(read, str(checkpoint), "cpu")
+    fingerprint = checkpoint_fingerprint(read)
+    trust = None
+    if corrector is not None:
+        trust = trust_of(corrector, fingerprint)
+        if trust["items"] != catalogue_of(recommender.vocabulary.items):
+            raise UserError(f"{corrector} was fitted on other items than {checkpoint} has; run fit-corrector again")
     work = target.with_name(f".{target.name[:40]}.{secrets.token_hex(8)}.tmp")
     target.parent.mkdir(parents=True, exist_ok=True)
     work.mkdir()
     try:
-        fingerprint = checkpoint_fingerprint(read)
         manifest = write_artifact(work, recommender, fingerprint, table, policy)
-        if corrector is not None:
-            manifest.trust = trust_of(corrector, fingerprint)
-            if manifest.trust["items"] != manifest.catalogue():
-                raise UserError(f"{corrector} was fitted on other items than {checkpoint} has; run fit-corrector again")
+        if trust is not None:
+            manifest.trust = trust
             _write_manifest(work, manifest)
         if check is not None:
             manifest.check = check(recommender, work)

@@ -95,7 +95,8 @@ class Session:
             ``host:port`` of a correction service: what is returned is then a
             :class:`~recbole_cocorr.cloud.CorrectedSession`, which needs grpcio and protobuf as well.
         **of_cloud
-            With ``cloud``: ``deadline_ms``, ``epsilon``, ``delta`` and ``client`` of ``CorrectedSession.open``.
+            With ``cloud``: ``deadline_ms``, ``client``, ``scores``, ``score_clicks``, ``epsilon`` and ``delta`` of
+            ``CorrectedSession.open``.
 
         Raises
         ------
@@ -275,7 +276,15 @@ class Session:
             token = self.artifact.vocabulary.token
             return Ranking([token(row) for row in numbers[places].tolist()], chosen)
 
-    def _with_evidence(self, scores: np.ndarray, names: list[str], evidence: Evidence) -> np.ndarray:
+    def check_evidence(self, evidence: Evidence) -> None:
+        """Refuse what :meth:`rank` would.
+
+        Raises
+        ------
+        UserError
+            For evidence of another corrector than the artifact's trust is for, of more clicks than were read, or not
+            finite.
+        """
         trust = self.artifact.manifest.trust
         if trust is None:
             raise UserError(f"{self.artifact.folder} has no trust in item-item scores; export it with --corrector=DIR")
@@ -288,10 +297,13 @@ class Session:
             raise UserError(
                 f"the evidence is of {str(evidence.clicks)[:40]} clicks, and the session has read {self.clicks}"
             )
-        given = evidence.scores
-        cloud = np.array([given.get(name, 0.0) for name in names], dtype=np.float32)
-        if not np.isfinite(cloud).all():
+        if not np.isfinite(np.array(list(evidence.scores.values()), dtype=np.float32)).all():
             raise UserError("a score of the evidence is not finite")
+
+    def _with_evidence(self, scores: np.ndarray, names: list[str], evidence: Evidence) -> np.ndarray:
+        self.check_evidence(evidence)
+        trust, given = self.artifact.manifest.trust, evidence.scores
+        cloud = np.array([given.get(name, 0.0) for name in names], dtype=np.float32)
         return fuse(scores, cloud, evidence.clicks, trust["base"], trust["per_log_click"], trust["scale"])
 
     def _best(self, scores: np.ndarray, k: int) -> tuple[list[int], list[float]]:
@@ -304,6 +316,11 @@ class Session:
     def _check_clicked(self) -> None:
         if not self.clicks:
             raise UserError("the session has read no click yet; click or history comes first")
+
+    def recent_rows(self) -> list[int]:
+        """Rows of the last clicks, at most L, oldest first; a copy."""
+        with self._lock:
+            return list(self._recent)
 
     # -- the cloud ---------------------------------------------------------------------------------
 

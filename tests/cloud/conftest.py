@@ -21,6 +21,9 @@ from recbole_cocorr.device.export import checkpoint_fingerprint, export
 from recbole_cocorr.model.factory import build_model
 from tests.cloud import save, serving
 from tests.device import ITEMS, TOKENS, make
+from tests.device.conftest import written
+
+__all__ = ["written"]
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,8 @@ LONG = 20_000.0
 class _Cloud:
     """A client whose answers the test gives."""
 
+    asks_corrections, asks_scores = True, False
+
     def __init__(self):
         self.sent: list[Pending] = []
         self.cancelled: list[int] = []

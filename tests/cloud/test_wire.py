@@ -81,6 +81,66 @@ def test_a_correction_comes_back():
         wire.decode_correction(wire.encode_correction(attention, bias), shape)
 
 
+def test_sizes_of_scores_are_the_documented():
+    assert len(wire.encode_items(range(1, 11))) + len(wire.encode_items(range(1, 101))) == 440
+    assert len(wire.encode_scores(np.zeros(100), wire.FLOAT16)) == 200
+    assert 4 * (wire.MOST_CLICKS + wire.MOST_CANDIDATES) == 2560
+    assert wire.encode_items([1, 258]) == b"\x01\x00\x00\x00\x02\x01\x00\x00"
+    assert wire.encode_scores([1.0, -2.0], wire.FLOAT16) == b"\x00\x3c\x00\xc0"
+
+
+@given(st.lists(st.integers(1, 2**31 - 1), min_size=1, max_size=9))
+def test_items_come_back(rows):
+    assert wire.decode_items(wire.encode_items(rows), 2**31, 9, "clicks").tolist() == rows
+
+
+@pytest.mark.parametrize("bad", [[], [0], [-1], [2**31], [1.0], [[1]], ["1"], [True], 3])
+def test_what_is_no_row_is_not_sent(bad):
+    with pytest.raises(wire.WireError, match="rows of the catalogue"):
+        wire.encode_items(bad)
+
+
+@given(st.binary(max_size=60), st.integers(1, 2**31), st.integers(1, 12))
+def test_any_bytes_are_items_or_an_error(payload, n_items, most):
+    try:
+        rows = wire.decode_items(payload, n_items, most, "clicks")
+    except wire.WireError:
+        return
+    assert len(rows) == len(payload) // 4 and 1 <= len(rows) <= most
+    assert rows.min() >= 1 and rows.max() < n_items
+
+
+@given(
+    arrays.arrays(np.float32, st.integers(1, 9), elements=st.floats(width=32, allow_nan=False, allow_infinity=False))
+)
+def test_scores_come_back(scores):
+    exact = wire.decode_scores(wire.encode_scores(scores, wire.FLOAT32), wire.FLOAT32, len(scores))
+    assert np.array_equal(exact, scores)
+    half = wire.decode_scores(wire.encode_scores(scores, wire.FLOAT16), wire.FLOAT16, len(scores))
+    assert np.array_equal(half, np.clip(scores, -65504, 65504).astype(np.float16).astype(np.float32))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_scores_that_are_not_finite_are_neither_sent_nor_read(bad):
+    scores = np.array([1.0, bad], np.float32)
+    for encoding, kind in ((wire.FLOAT32, "<f4"), (wire.FLOAT16, "<f2")):
+        with pytest.raises(wire.WireError, match="not finite"):
+            wire.encode_scores(scores, encoding)
+        with pytest.raises(wire.WireError, match="not finite"):
+            wire.decode_scores(scores.astype(kind).tobytes(), encoding, 2)
+    with pytest.raises(wire.WireError, match="float32"):
+        wire.encode_scores(scores[:1], wire.INT8)
+
+
+@given(st.binary(max_size=40), st.integers(-3, 9), st.integers(0, 12))
+def test_any_bytes_are_scores_or_an_error(payload, encoding, count):
+    try:
+        scores = wire.decode_scores(payload, encoding, count)
+    except wire.WireError:
+        return
+    assert len(scores) == count and np.isfinite(scores).all()
+
+
 def test_encodings_are_the_protos():
     assert dict(pb.Encoding.items()) == {name.upper(): number for name, number in wire.ENCODINGS.items()}
     assert pb.DESCRIPTOR.services_by_name["Corrections"].full_name == wire.SERVICE

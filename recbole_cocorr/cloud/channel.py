@@ -1,0 +1,82 @@
+"""The connection to a service: how it is kept, and how it is protected."""
+
+import ipaddress
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from recbole_cocorr.errors import UserError
+
+# Most bytes of an answer that are read.
+MOST_ANSWER = 1 << 20
+
+
+def open_channel(
+    target: str,
+    token: str | None,
+    tls: bool,
+    ca: str | Path | None,
+    certificate: str | Path | None,
+    key: str | Path | None,
+    server_name: str | None,
+    token_in_the_clear: bool,
+) -> tuple[grpc.Channel, tuple[tuple[str, str], ...]]:
+    """A channel, and the metadata of its calls; see :class:`~recbole_cocorr.cloud.Client` for the settings.
+
+    Raises
+    ------
+    UserError
+        For a setting that does not fit.
+    """
+    tls = tls or any(value is not None for value in (ca, certificate, key))
+    if token and not tls and not token_in_the_clear and not _is_here(target):
+        raise UserError(f"the token would go to {target} unencrypted; turn TLS on, or say token_in_the_clear=True")
+    metadata = (("authorization", f"Bearer {_checked_token(token)}"),) if token else ()
+    options: list[tuple[str, Any]] = [
+        ("grpc.max_receive_message_length", MOST_ANSWER),
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 1000),
+        # Short: how often a lost service is tried is the breaker's to say.
+        ("grpc.max_reconnect_backoff_ms", 1000),
+        # A connection that died without a word is noticed; a device without requests sends nothing.
+        ("grpc.keepalive_time_ms", 10_000),
+        ("grpc.keepalive_timeout_ms", 3000),
+        ("grpc.enable_retries", 0),
+    ]
+    if server_name:
+        options.append(("grpc.ssl_target_name_override", server_name))
+    if tls:
+        return grpc.secure_channel(target, _credentials(ca, certificate, key), options), metadata
+    return grpc.insecure_channel(target, options), metadata
+
+
+def _checked_token(token: str) -> str:
+    if not all("!" <= c <= "~" for c in token):
+        raise UserError("the token holds characters other than visible ASCII")
+    return token
+
+
+def _is_here(target: str) -> bool:
+    """Whether the target is this machine for certain."""
+    if target.startswith("unix:"):
+        return True
+    host = target.rpartition(":")[0].strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _credentials(ca: Any, certificate: Any, key: Any) -> grpc.ChannelCredentials:
+    if (certificate is None) != (key is None):
+        raise UserError("certificate and key belong together; one of them is missing")
+    parts = []
+    for name, path in (("ca", ca), ("key", key), ("certificate", certificate)):
+        try:
+            parts.append(None if path is None else Path(path).read_bytes())
+        except OSError as error:
+            raise UserError(f"{name} {path} cannot be read: {error.strerror}") from None
+    return grpc.ssl_channel_credentials(*parts)

@@ -1,0 +1,96 @@
+"""A request on its way to a service, and what became of it."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+CORRECTED, LATE, OFFLINE, REFUSED = "corrected", "late", "offline", "refused"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of a request.
+
+    Attributes
+    ----------
+    status : {"corrected", "late", "offline", "refused"}
+        A correction, or scores, are there; they were not there in time; the service could not be reached; or it
+        answered with an error, or with something that does not fit what was asked.
+    reason : str
+        Why, where there is none.
+    attention : numpy.ndarray of float32, shape [H, K, K], or None
+        A^.
+    bias : numpy.ndarray of float32, shape [H, K, f], or None
+        B^.
+    seconds : float
+        From the upload until the answer was there, or until it was given up.
+    scores : numpy.ndarray of float32, shape [C], or None
+        p of each candidate that was asked for.
+    bytes : int
+        Payload that came back.
+    """
+
+    status: str
+    reason: str = ""
+    attention: np.ndarray | None = None
+    bias: np.ndarray | None = None
+    seconds: float = 0.0
+    scores: np.ndarray | None = None
+    bytes: int = 0
+
+
+class Pending:
+    """A request on its way. Made by :class:`~recbole_cocorr.cloud.Client`.
+
+    Attributes
+    ----------
+    clicks : int
+        Of the upload.
+    upload_bytes : int
+        Payload that was sent; 0 where none was.
+    """
+
+    def __init__(self, clicks: int, upload_bytes: int = 0):
+        self.clicks, self.upload_bytes = clicks, upload_bytes
+        self._since, self._done, self._lock = time.monotonic(), threading.Event(), threading.Lock()
+        self._answer: Answer | None = None
+        self._cancel: Callable[[], Any] | None = None
+        self._in_vain = False
+
+    @property
+    def done(self) -> bool:
+        """Whether it is known what became of it."""
+        return self._done.is_set()
+
+    def answer(self, wait: float) -> Answer:
+        """What has become of it within ``wait`` seconds; ``late`` if that is not known by then.
+
+        May be asked again: an answer that was late can have come meanwhile.
+        """
+        if self._done.wait(max(0.0, wait)) and self._answer is not None:
+            return self._answer
+        self._in_vain = True
+        return Answer(LATE, "no answer in time", seconds=time.monotonic() - self._since)
+
+    def cancel(self) -> None:
+        """Give it up: the service is told, and drops it if it has not begun."""
+        if self._cancel is not None:
+            self._cancel()
+
+    def _settle(self, answer: Answer) -> None:
+        with self._lock:
+            if self._answer is None:
+                self._answer = answer
+                self._done.set()
+
+
+def waited_for(pending: Pending, end: float) -> tuple[Answer, float]:
+    """A request's answer by ``end``, of ``time.monotonic``, and the seconds that this waited; 0 if it was there."""
+    if pending.done:
+        return pending.answer(0), 0.0
+    began = time.monotonic()
+    return pending.answer(end - began), time.monotonic() - began
