@@ -57,6 +57,8 @@ def run_demo(arguments: argparse.Namespace) -> int:
                 server.cloud = cloud.upstream
                 server.site = site_of(shown.artifact, runtime, a.data_path, cloud.told(a.deadline_ms))
                 print(f"{server.address}  (Ctrl-C ends)", flush=True)
+                if cloud.reason:
+                    print(f"without the cloud: {cloud.reason}", flush=True)
                 if not a.no_browser:
                     _open_browser(server.address)
                 with suppress(KeyboardInterrupt):

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,7 +71,7 @@ def cloud_of(
     Raises
     ------
     UserError
-        If the url is none, or the service ends before it listens.
+        If the url is none.
     """
     upstream = None if url is None else Upstream(url)
     reads = _read_by(manifest)
@@ -91,11 +91,17 @@ def cloud_of(
         yield Cloud(None, reason=missing)
     else:
         corrects = checkpoint if "correct" in reads else None
-        with started(corrects, corrector if "score" in reads else None) as upstream:
-            served = _served(upstream)
-            methods = tuple(name for name, fingerprint in reads.items() if served.get(name) == fingerprint)
-            reason = "" if methods else f"{checkpoint} is not what the artifact was exported from"
-            yield Cloud(upstream if methods else None, methods, reason)
+        with ExitStack() as stack:
+            try:
+                upstream = stack.enter_context(started(corrects, corrector if "score" in reads else None))
+                served = _served(upstream)
+            except UserError as error:  # the page can do without
+                cloud = Cloud(None, reason=str(error))
+            else:
+                methods = tuple(name for name, fingerprint in reads.items() if served.get(name) == fingerprint)
+                reason = "" if methods else f"{checkpoint} is not what the artifact was exported from"
+                cloud = Cloud(upstream if methods else None, methods, reason)
+            yield cloud
 
 
 def _read_by(manifest: Manifest) -> dict[str, str]:

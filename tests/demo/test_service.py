@@ -83,8 +83,9 @@ def test_what_the_artifact_can_use_is_started_and_ends(manifest, starts):
         assert cloud.upstream is None
         assert cloud.reason == "a is not what the artifact was exported from"
     starts.serves = []
-    with pytest.raises(UserError, match="does not say what it serves"), cloud_of(manifest, Path("a")):
-        pass
+    with cloud_of(manifest, Path("a")) as cloud:
+        assert (cloud.upstream, cloud.methods) == (None, ())
+        assert cloud.reason.startswith("the correction service does not say what it serves")
     assert starts[-1] == "ended"
 
 
@@ -131,6 +132,15 @@ def test_one_that_cannot_start_says_why_and_is_ended(tmp_path, monkeypatch, scri
         pass
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "id").read_text()), 0)
+
+
+def test_the_page_does_without_one_that_cannot_start(manifest, tmp_path, monkeypatch):
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\necho 'error: a is no checkpoint' >&2; exit 2\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    with cloud_of(manifest, Path("a")) as cloud:
+        assert cloud == (None, (), "the correction service did not start: a is no checkpoint")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -6,7 +6,7 @@ import { shapeName } from "./correction.js";
 const [MOST_CLICKS, MOST_CANDIDATES] = [128, 512];
 
 /**
- * Each has `request(session, log)`, which gives {path, headers, body, clicks} and what `rank` needs, and
+ * Each has `request(session, log)`, which gives {path, headers, body} and what `rank` needs, and
  * `rank(session, asked, content, headers, k, log)`, the ranking with the answer; it fails for one that does not fit.
  */
 export const METHODS = {
@@ -15,7 +15,7 @@ export const METHODS = {
     sends: "the hidden states of the last clicks",
     request(session) {
       const { rows, clicks, fingerprint } = session.hiddenStates();
-      return { path: "v1/correct", headers: named(fingerprint, clicks), body: rows, clicks };
+      return { path: "v1/correct", headers: named(fingerprint, clicks), body: rows };
     },
     async rank(session, asked, content, headers, k, log) {
       checkShape(headers, shapeName(session.artifact.manifest.correction));
@@ -32,16 +32,16 @@ export const METHODS = {
       const clicked = log.slice(-MOST_CLICKS);
       const body = Int32Array.from([...clicked, ...candidates], (token) => vocabulary.row(token));
       const headers = { ...named(manifest.trust.corrector, session.clicks), "X-Clicked": String(clicked.length) };
-      return { path: "v1/score", headers, body, clicks: session.clicks, candidates };
+      return { path: "v1/score", headers, body, candidates, clicked: clicked.length };
     },
     async rank(session, asked, content, headers, k, log) {
-      const { candidates } = asked;
+      const { candidates, clicked } = asked;
       checkShape(headers, String(candidates.length));
       if (clicksOf(headers) !== session.clicks) throw new Error("the scores are of other clicks");
       if (content.byteLength !== 4 * candidates.length) throw new Error("the scores are too few or too many");
       const values = new Float32Array(content);
       const scores = new Map(candidates.map((token, i) => [token, values[i]]));
-      const evidence = { scores, clicks: session.clicks, corrector: headers.get("X-Fingerprint") };
+      const evidence = { scores, clicks: clicked, corrector: headers.get("X-Fingerprint") };
       return session.rank(candidates, k, log, evidence);
     },
   },
