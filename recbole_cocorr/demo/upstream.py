@@ -63,11 +63,11 @@ class Upstream:
         """
         with self._lock:
             kept = self._idle.pop() if self._idle else None
-        if kept is not None:
-            # The service may have closed it meanwhile. Nothing is lost by asking twice: it keeps nothing.
-            with suppress(OSError, http.client.HTTPException):
-                return self._asked(kept, method, path, headers, body)
         try:
+            if kept is not None:
+                # The service may have closed it meanwhile. Nothing is lost by asking twice: it keeps nothing.
+                with suppress(ConnectionError, http.client.HTTPException):
+                    return self._asked(kept, method, path, headers, body)
             return self._asked(self._connection(), method, path, headers, body)
         except TimeoutError:
             raise AwayError(f"{self.url} does not answer") from None

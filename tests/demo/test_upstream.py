@@ -201,3 +201,28 @@ def test_any_address_is_one_or_a_sentence(url):
         assert "\n" not in str(error)
     else:
         assert made.url.startswith(("http://", "https://"))
+
+
+def test_a_service_that_falls_silent_on_a_kept_connection_is_not_asked_twice():
+    asked = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer():
+            connection, _ = server.accept()
+            with connection:
+                asked.append(connection.recv(65536))
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+                while received := connection.recv(65536):
+                    asked.append(received)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        upstream = Upstream(f"http://127.0.0.1:{server.getsockname()[1]}", timeout=0.2)
+        assert upstream.ask("POST", "/v1/correct", {}, b"")[2] == b"ok"
+        with pytest.raises(AwayError, match="does not answer"):
+            upstream.ask("POST", "/v1/correct", {}, b"")
+        thread.join()
+        assert len(asked) == 2
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            server.accept()  # nobody else has come
