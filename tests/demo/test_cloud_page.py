@@ -333,6 +333,27 @@ def test_a_late_answer_is_used_if_no_click_came_between(opened, folder, running)
     assert page.said == []
 
 
+def test_a_late_answer_that_waited_for_its_turn_behind_a_click_is_not_used(opened, running):
+    in_turn = """
+      async () => {
+        const { Corrected } = await import("/js/corrected.js");
+        const answer = { status: "offline" };
+        const pending = () => ({ within: async () => null, answer: Promise.resolve(answer), cancel() {}, upload: 1 });
+        const session = { withoutCorrection() {} };
+        const made = new Corrected(session, { deadline: 0, ask: pending }, { request: () => ({}) });
+        made.ask(["a"]);
+        let use;
+        const come = new Promise((resolve) => { use = resolve; });
+        const first = await made.rank(5, use);
+        const later = await come;
+        const while_last = await later();
+        made.ask(["a", "b"]);
+        return [first.status, while_last.status, await later()];
+      }
+    """
+    assert opened(running[1]).evaluate(in_turn) == ["late", "offline", None]
+
+
 def corrected(folder, running, log: list[str]) -> list[str]:
     with Session.open(folder, cloud=f"127.0.0.1:{running[0].port}", deadline_ms=20_000) as session:
         session.history(log)

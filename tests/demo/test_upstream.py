@@ -4,7 +4,7 @@ import http.client
 import socket
 import threading
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from hypothesis import given
@@ -36,7 +36,8 @@ class _Service(BaseHTTPRequestHandler):
 
 @contextmanager
 def service(port: int = 0):
-    server = HTTPServer(("127.0.0.1", port), _Service)
+    server = ThreadingHTTPServer(("127.0.0.1", port), _Service)
+    server.daemon_threads = True  # a connection that is kept does not keep the test
     server.seen, server.connections, server.closes, server.status, server.body = [], set(), False, 200, b"correction"
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
