@@ -15,8 +15,18 @@ from recbole_cocorr.model.cocorrrec import CoCorrRec
 from recbole_cocorr.recommend import Recommender, recommender_from
 
 
-def model_and_rows(checkpoint: str | Path, data_path: str | None) -> tuple[Recommender, Any]:
-    """A CoCorrRec with its correction network, and its test rows.
+def model_and_rows(
+    checkpoint: str | Path, data_path: str | None, needs_correction: bool = True
+) -> tuple[Recommender, Any]:
+    """A model, and its test rows.
+
+    Parameters
+    ----------
+    checkpoint : str or Path
+    data_path : str or None
+        The folder of its data; where training found them, if None.
+    needs_correction : bool
+        Whether it must be a CoCorrRec with its correction network.
 
     Raises
     ------
@@ -24,7 +34,8 @@ def model_and_rows(checkpoint: str | Path, data_path: str | None) -> tuple[Recom
         If the checkpoint is of another model, ranks among all items, or its data are not here.
     """
     recommender = recommender_from(load_checkpoint(checkpoint), str(checkpoint), "cpu")
-    if not isinstance(recommender.model, CoCorrRec) or not recommender.model.use_gcn:
+    corrects = isinstance(recommender.model, CoCorrRec) and recommender.model.use_gcn
+    if needs_correction and not corrects:
         raise UserError(f"{checkpoint} is no CoCorrRec with a correction network")
     rows = find_test_rows(recommender, data_path)
     if rows is None:

@@ -35,10 +35,11 @@ def need_cloud() -> None:
 def _add_serve(commands: Any) -> None:
     parser = commands.add_parser(
         "serve",
-        help="answer devices' hidden states with corrections, over gRPC",
-        description="Serves the correction network of a CoCorrRec. Each setting is a flag, or an environment variable "
-        "RECBOLE_COCORR_SERVE_<NAME>, or a line of a yaml file (--config); the first of these that has it counts. "
-        "SIGHUP takes a new checkpoint over, SIGTERM ends after what was taken in is answered.",
+        help="answer devices with corrections and item-item scores, over gRPC",
+        description="Serves the correction network of a CoCorrRec, the scores of a corrector, or both. Each setting is "
+        "a flag, or an environment variable RECBOLE_COCORR_SERVE_<NAME>, or a line of a yaml file (--config); the "
+        "first of these that has it counts. SIGHUP takes new files over, SIGTERM ends after what was taken in is "
+        "answered.",
     )
     parser.add_argument("--config", metavar="FILE", help="a yaml file of settings")
     add_flags(parser)
@@ -116,9 +117,12 @@ def _add_privacy(commands: Any) -> None:
         "privacy",
         help="measure which clicks can be read from what a device uploads, and what hiding them costs",
         description="For the test users of a checkpoint: the share of uploaded clicks that somebody who holds the item "
-        "table recovers, and NDCG@10, for every way to upload.",
+        "table recovers, and NDCG@10, for every way to upload; with a corrector, also what requests for scores tell.",
     )
-    parser.add_argument("--checkpoint", type=Path, required=True, help="a CoCorrRec with its correction network")
+    parser.add_argument(
+        "--checkpoint", type=Path, required=True, help="a CoCorrRec with its correction network; with --corrector any"
+    )
+    parser.add_argument("--corrector", type=Path, metavar="DIR", help="of fit-corrector, for the checkpoint")
     parser.add_argument("--data_path", metavar="FOLDER", help="holds NAME/NAME.inter of the checkpoint")
     parser.add_argument("--epsilons", nargs="+", type=_positive, default=[1, 10, 100, 1000], metavar="E")
     parser.add_argument("--delta", type=_probability, default=1e-5, help="of the noise (default: 1e-5)")
@@ -132,9 +136,21 @@ def run_privacy(arguments: argparse.Namespace) -> int:
     """Carry ``privacy`` out."""
     from recbole_cocorr.cloud.privacy import measure_privacy, table_text
 
-    a = arguments
-    found = measure_privacy(a.checkpoint, a.data_path, a.epsilons, a.delta, a.clicks, a.seed)
-    print(table_text(found))
+    a, found = arguments, {}
+    scores = None
+    if a.corrector is not None:
+        from recbole_cocorr.checkpoint import load_checkpoint
+        from recbole_cocorr.cloud import score_privacy
+
+        # First: it is the shorter part, and says where something does not fit.
+        scores = score_privacy.measure_score_privacy(a.checkpoint, a.corrector, a.data_path)
+        config = load_checkpoint(a.checkpoint).config
+    if scores is None or (config.get("model") == "CoCorrRec" and config.get("use_gcn")):
+        found = measure_privacy(a.checkpoint, a.data_path, a.epsilons, a.delta, a.clicks, a.seed)
+        print(table_text(found))
+    if scores is not None:
+        print(score_privacy.table_text(scores))
+        found["scores"] = scores
     _write(arguments.out, found)
     return 0
 
@@ -147,7 +163,10 @@ def _add_simulate(commands: Any) -> None:
         "process, which is killed, frozen, flooded, and replaced by one that lies. Every list is compared with the "
         "single-process model's. The exit status is 1 if one is wrong or lost.",
     )
-    parser.add_argument("--checkpoint", type=Path, required=True, help="a CoCorrRec with its correction network")
+    parser.add_argument(
+        "--checkpoint", type=Path, required=True, help="a CoCorrRec with its correction network; with --corrector any"
+    )
+    parser.add_argument("--corrector", type=Path, metavar="DIR", help="of fit-corrector: devices ask for scores too")
     parser.add_argument("--data_path", metavar="FOLDER", help="holds NAME/NAME.inter of the checkpoint")
     parser.add_argument("--lists", type=_count, default=10_000, help="rankings, at least (default: 10000)")
     parser.add_argument("--devices", type=_count, default=4, help="processes (default: 4)")
@@ -172,6 +191,7 @@ def run_simulate(arguments: argparse.Namespace) -> int:
         a.deadline_ms,
         a.seconds,
         a.users,
+        corrector=a.corrector,
         say=lambda t: print(t, flush=True),
     )
     print(table_text(found))

@@ -9,7 +9,7 @@ import grpc
 import numpy as np
 
 from recbole_cocorr.cloud.v1 import correction_pb2 as pb
-from recbole_cocorr.cloud.wire import SERVICE, Shape
+from recbole_cocorr.cloud.wire import FLOAT32, SERVICE, Shape
 
 # What a lying server answers.
 LIES = ("garbage", "wrong shape", "NaN", "old model", "other clicks", "slow")
@@ -20,7 +20,8 @@ class LyingServer:
 
     Parameters
     ----------
-    shape : Shape
+    shape : Shape or None
+        Of a correction; None if none is asked for.
     slow : float
         Seconds after which ``slow`` answers.
 
@@ -31,12 +32,13 @@ class LyingServer:
     port : int
     """
 
-    def __init__(self, shape: Shape, slow: float = 0.2):
+    def __init__(self, shape: Shape | None, slow: float = 0.2):
         self.lie, self._shape, self._slow = LIES[0], shape, slow
         self._rng, self._over = np.random.default_rng(0), threading.Event()
-        handler = grpc.unary_unary_rpc_method_handler(self._answer)
+        answers = {"Correct": self._answer, "Score": self._score}
+        handlers = {name: grpc.unary_unary_rpc_method_handler(answer) for name, answer in answers.items()}
         self._server = grpc.server(futures.ThreadPoolExecutor(8))
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Correct": handler}),))
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
         self.port = self._server.add_insecure_port("127.0.0.1:0")
         self._server.start()
 
@@ -44,21 +46,36 @@ class LyingServer:
         asked, shape, lie = pb.CorrectRequest.FromString(raw), self._shape, self.lie
         if lie == "garbage":
             return self._rng.bytes(500)
-        if lie == "slow":
-            self._over.wait(self._slow)
         if lie == "wrong shape":
             shape = shape._replace(heads=shape.heads + 1)
         # In size and spread a correction like any other: taken for one, it would change the list.
-        numbers = 5 * self._rng.standard_normal(shape.bytes // 4).astype("<f4")
-        if lie == "NaN":
-            numbers[self._rng.integers(len(numbers))] = np.nan
-        if lie == "slow":
-            context.abort(grpc.StatusCode.UNAVAILABLE, "too slow to matter")
+        numbers = self._numbers(shape.bytes // 4, 5, context)
         fingerprint = b"an older model.." if lie == "old model" else asked.fingerprint
         clicks = asked.clicks - 1 if lie == "other clicks" else asked.clicks
         return pb.CorrectReply(
             fingerprint=fingerprint, clicks=clicks, correction=numbers.tobytes(), **shape._asdict()
         ).SerializeToString()
+
+    def _score(self, raw: bytes, context: grpc.ServicerContext) -> bytes:
+        asked, lie = pb.ScoreRequest.FromString(raw), self.lie
+        if lie == "garbage":
+            return self._rng.bytes(500)
+        count = len(asked.candidates) // 4 + (lie == "wrong shape")
+        scores = self._numbers(count, 0.05, context).astype("<f4" if asked.encoding == FLOAT32 else "<f2")
+        corrector = b"another correct." if lie == "old model" else asked.corrector
+        clicks = asked.clicks - 1 if lie == "other clicks" else asked.clicks
+        return pb.ScoreReply(
+            corrector=corrector, clicks=clicks, encoding=asked.encoding, scores=scores.tobytes()
+        ).SerializeToString()
+
+    def _numbers(self, count: int, spread: float, context: grpc.ServicerContext) -> np.ndarray:
+        numbers = spread * self._rng.standard_normal(count).astype("<f4")
+        if self.lie == "NaN":
+            numbers[self._rng.integers(count)] = np.nan
+        if self.lie == "slow":
+            self._over.wait(self._slow)
+            context.abort(grpc.StatusCode.UNAVAILABLE, "too slow to matter")
+        return numbers
 
     def close(self) -> None:
         """End."""

@@ -212,8 +212,9 @@ class CorrectedSession:
             raise UserError(
                 f"{self.session.artifact.folder} trusts no corrector, or scores are off; nothing is asked for"
             )
-        if isinstance(candidates, (str, bytes)):
-            raise UserError("candidates is a list of tokens, not one string")
+        candidates = _listed(candidates)
+        if not isinstance(candidates, list):
+            raise UserError(f"candidates is a list of tokens, not {type(candidates).__name__}")
         with self._lock:
             self._scores.expect(candidates)
 

@@ -20,14 +20,26 @@ import torch
 from recbole_cocorr.cloud.arrival import model_and_rows
 from recbole_cocorr.cloud.correction_model import CorrectionModel, load_correction_model
 from recbole_cocorr.cloud.faults import LIES, Front, LyingServer
-from recbole_cocorr.cloud.simulated_device import RECORD, STATUSES
+from recbole_cocorr.cloud.score_model import ScoreModel, load_score_model
+from recbole_cocorr.cloud.simulated_device import RECORD, STATUSES, USED
 from recbole_cocorr.cloud.v1 import correction_pb2 as pb
-from recbole_cocorr.cloud.wire import CORRECT
+from recbole_cocorr.cloud.wire import CORRECT, SCORE
+from recbole_cocorr.device.evidence import fuse
 from recbole_cocorr.errors import UserError
+from recbole_cocorr.model.cocorrrec import CoCorrRec
+from recbole_cocorr.model.scoring import find_scorer
 
 FAULTS = ("none", "killed and restarted", "frozen", "cut mid-message", "a flood from one client", *LIES)
 _DTYPE = np.dtype(
-    [("time", "<f8"), ("status", "u1"), ("wrong", "u1"), ("lost", "u1"), ("waited", "<f4"), ("round_trip", "<f4")]
+    [
+        ("time", "<f8"),
+        ("status", "u1"),
+        ("used", "u1"),
+        ("wrong", "u1"),
+        ("lost", "u1"),
+        ("waited", "<f4"),
+        ("round_trip", "<f4"),
+    ]
 )
 # A ranking has kept its deadline if it waited no longer than that and this, ms: a thread's way back to the processor.
 SLACK = 1.0
@@ -38,13 +50,15 @@ RECOVERING = "after each fault"
 class ServerProcess:
     """``serve`` as a process, on a port that it keeps when it is started again."""
 
-    def __init__(self, checkpoint: Path):
-        self._checkpoint, self.port = checkpoint, 0
+    def __init__(self, checkpoint: Path | None, corrector: Path | None = None):
+        self._served = ["--checkpoint", str(checkpoint)] if checkpoint is not None else []
+        self._served += ["--corrector", str(corrector)] if corrector is not None else []
+        self.port = 0
         self.start()
 
     def start(self) -> None:
         """Start it; returns once it listens."""
-        command = [sys.executable, "-m", "recbole_cocorr", "serve", "--checkpoint", str(self._checkpoint)]
+        command = [sys.executable, "-m", "recbole_cocorr", "serve", *self._served]
         command += ["--listen", f"127.0.0.1:{self.port}", "--log_level", "error"]
         self._running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         line = self._running.stdout.readline() if self._running.stdout else ""
@@ -68,39 +82,74 @@ class ServerProcess:
 
 
 @torch.no_grad()
-def prepare(checkpoint: Path, data_path: str | None, users: int, folder: Path) -> CorrectionModel:
-    """Write what the devices read: the artifact, users with candidates, and the scores of the single-process model."""
+def prepare(
+    checkpoint: Path, data_path: str | None, users: int, folder: Path, corrector: Path | None = None
+) -> tuple[CorrectionModel | None, ScoreModel | None]:
+    """Write what the devices read: the artifact, users with candidates, and the scores of the single process.
+
+    Returns
+    -------
+    CorrectionModel or None, and ScoreModel or None
+        What a server of these will serve.
+    """
     from recbole_cocorr.device.export import export
 
-    recommender, loader = model_and_rows(checkpoint, data_path)
+    recommender, loader = model_and_rows(checkpoint, data_path, needs_correction=corrector is None)
     model, names = recommender.model, np.array(recommender.vocabulary.items)
-    export(checkpoint, folder / "artifact")
+    corrects = takes_corrections(model)
+    manifest = export(checkpoint, folder / "artifact", corrector=corrector)
+    scorer = None if corrector is None else load_score_model(corrector)
     chosen: list[dict[str, list[str]]] = []
-    scores: dict[str, list[np.ndarray]] = {"corrected": [], "alone": []}
-    items = model.item_vectors()
+    scores: dict[str, list[np.ndarray]] = {}
     for batch in loader.batches():
-        batch_of = batch.interaction[: users - len(chosen)]
-        seq, length = batch_of[model.ITEM_SEQ], batch_of[model.ITEM_SEQ_LEN]
+        rows = batch.interaction[: users - len(chosen)]
+        seq, length = rows[model.ITEM_SEQ], rows[model.ITEM_SEQ_LEN]
         candidates = batch.candidates[: len(seq)]
         # A user who has had nearly everything has fewer candidates; those rows are left out, and all have one shape.
         full = (candidates > 0).all(dim=1)
-        seq, length, candidates = seq[full], length[full], candidates[full]
-        hidden = model.hidden_states(seq)
-        for name, sent in (("corrected", model.correction(hidden, length)), ("alone", None)):
-            vectors = model.user_vectors(hidden, length, sent)
-            scores[name].append(torch.einsum("bcd,bd->bc", items[candidates], vectors).numpy())
-        for row, size, some in zip(seq.tolist(), length.tolist(), candidates.numpy(), strict=True):
-            chosen.append({"history": names[row[:size]].tolist(), "candidates": names[some].tolist()})
+        rows, seq, length, candidates = rows[full], seq[full], length[full], candidates[full]
+        if not len(seq):
+            continue
+        found = {0: own_scores(model, rows, candidates, corrected=False)}
+        if corrects:
+            found[USED["correction"]] = own_scores(model, rows, candidates, corrected=True)
+        histories = [row[:size] for row, size in zip(seq.numpy(), length.tolist(), strict=True)]
+        if scorer is not None:
+            # As they come over the wire.
+            given = scorer.corrector.scores(histories, candidates.numpy()).astype(np.float16).astype(np.float32)
+            weights = {name: manifest.trust[name] for name in ("base", "per_log_click", "scale")}
+            for used in list(found):
+                found[used | USED["scores"]] = fuse(found[used], given, length.numpy(), **weights)
+        for used, values in found.items():
+            scores.setdefault(str(used), []).append(values)
+        for history, some in zip(histories, candidates.numpy(), strict=True):
+            chosen.append({"history": names[history].tolist(), "candidates": names[some].tolist()})
         if len(chosen) >= users:
             break
     (folder / "users.json").write_text(json.dumps(chosen))
     np.savez(folder / "expected.npz", **{name: np.concatenate(parts) for name, parts in scores.items()})
-    return load_correction_model(checkpoint)
+    return load_correction_model(checkpoint) if corrects else None, scorer
+
+
+def takes_corrections(model: torch.nn.Module) -> bool:
+    """Whether a model is a CoCorrRec with its correction network."""
+    return isinstance(model, CoCorrRec) and model.use_gcn
+
+
+def own_scores(model: torch.nn.Module, rows: Any, candidates: torch.Tensor, corrected: bool) -> np.ndarray:
+    """The single process's scores [B, C], with the model's correction or without it."""
+    if not takes_corrections(model):
+        scorer = find_scorer(model, rows)
+        scorer.prepare()
+        return scorer.candidates(rows, candidates).numpy()
+    hidden, length = model.hidden_states(rows[model.ITEM_SEQ]), rows[model.ITEM_SEQ_LEN]
+    vectors = model.user_vectors(hidden, length, model.correction(hidden, length) if corrected else None)
+    return torch.einsum("bcd,bd->bc", model.item_vectors()[candidates], vectors).numpy()
 
 
 @contextlib.contextmanager
-def devices(folder: Path, count: int, port: int, deadline_ms: float) -> Iterator[None]:
-    """Devices as processes, ended with the block."""
+def devices(folder: Path, count: int, port: int, deadline_ms: float) -> Iterator[Callable[[], None]]:
+    """Devices as processes, ended with the block; what is given raises if one of them has ended by itself."""
     module = "recbole_cocorr.cloud.simulated_device"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     running = [
@@ -110,10 +159,14 @@ def devices(folder: Path, count: int, port: int, deadline_ms: float) -> Iterator
         )
         for number in range(count)
     ]
-    try:
-        yield
+
+    def check() -> None:
         if any(device.poll() is not None for device in running):
             raise UserError("a device ended before its time; its error stands above")
+
+    try:
+        yield check
+        check()
     finally:
         for device in running:
             device.terminate()
@@ -139,20 +192,29 @@ class Flood(threading.Thread):
         Its requests so far.
     """
 
-    def __init__(self, port: int, model: CorrectionModel):
+    def __init__(self, port: int, model: CorrectionModel | None, scorer: ScoreModel | None = None):
         super().__init__(daemon=True)
         self.answered = self.refused = 0
         self._port, self._over = port, threading.Event()
-        rows = np.ones((model.most_rows, model.width), "<f4")
-        self._request = pb.CorrectRequest(
-            fingerprint=bytes.fromhex(model.fingerprint), clicks=1, hidden_states=rows.tobytes()
-        ).SerializeToString()
+        self._method, request = CORRECT, None
+        if model is not None:
+            rows = np.ones((model.most_rows, model.width), "<f4")
+            request = pb.CorrectRequest(
+                fingerprint=bytes.fromhex(model.fingerprint), clicks=1, hidden_states=rows.tobytes()
+            )
+        else:
+            self._method = SCORE
+            some = (1 + np.arange(100) % (scorer.items - 1)).astype("<i4").tobytes()
+            request = pb.ScoreRequest(
+                corrector=bytes.fromhex(scorer.fingerprint), clicks=1, clicked=some[:40], candidates=some
+            )
+        self._request = request.SerializeToString()
 
     def run(self) -> None:
         """Ask until stopped, 1,000 requests in flight."""
         room = threading.Semaphore(1000)
         with grpc.insecure_channel(f"127.0.0.1:{self._port}") as channel:
-            call = channel.unary_unary(CORRECT)
+            call = channel.unary_unary(self._method)
             while not self._over.is_set():
                 if room.acquire(timeout=0.1):
                     call.future(self._request, timeout=5).add_done_callback(lambda done: self._count(done, room))
@@ -171,7 +233,12 @@ class Flood(threading.Thread):
 
 
 def _phase(
-    fault: str, seconds: float, server: ServerProcess, front: Front, liar: LyingServer, model: CorrectionModel
+    fault: str,
+    seconds: float,
+    server: ServerProcess,
+    front: Front,
+    liar: LyingServer,
+    served: tuple[CorrectionModel | None, ScoreModel | None],
 ) -> dict[str, float]:
     """One fault, for some seconds; afterwards everything is as before. Returns what a flood got, per second."""
     flooded: dict[str, float] = {}
@@ -194,7 +261,7 @@ def _phase(
         wait()
         undo = lambda: front.put(server.port)  # noqa: E731
     elif fault == "a flood from one client":
-        flood = Flood(server.port, model)
+        flood = Flood(server.port, *served)
         flood.start()
         wait()
         flooded = {"answered_per_s": flood.answered / seconds, "refused_per_s": flood.refused / seconds}
@@ -219,17 +286,19 @@ def simulate(
     seconds: float = 4.0,
     users: int = 2000,
     faults: tuple[str, ...] = FAULTS,
+    corrector: Path | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """Run all faults, again and again until the devices have ranked ``lists`` lists.
 
-    A list is wrong if it lacks a candidate, is out of order, or a score differs from the single-process model's: with
-    its correction where the status is ``corrected``, without one otherwise.
+    A list is wrong if it lacks a candidate, is out of order, or a score differs from the single process's: with the
+    correction, the corrector's scores or both where the ranking says that it used them, without otherwise.
 
     Parameters
     ----------
     checkpoint : Path
-        A CoCorrRec with its correction network, whose data set is at hand.
+        A CoCorrRec with its correction network, or with ``corrector`` any model that ``export`` takes; its data set is
+        at hand.
     data_path : str, optional
     lists : int
     count : int
@@ -240,13 +309,16 @@ def simulate(
     users : int
         Test users that are replayed.
     faults : tuple of str
+    corrector : Path, optional
+        A folder that ``fit-corrector`` wrote for the checkpoint: devices ask for its scores too.
     say : callable
         Told of each fault as it is over.
 
     Returns
     -------
     dict
-        ``rows``: per fault the lists, their statuses, ``wrong``, ``lost``, the share that kept the deadline, the
+        ``rows``: per fault the lists, their statuses, how many used the correction and the scores (``with_correction``,
+        ``with_scores``), ``wrong``, ``lost``, the share that kept the deadline, the
         longest wait, and p50 and p99 of the round trips, ms. The last row is of the time after each fault. ``total``:
         the same of all. ``flood``: requests of the flooding client that were answered and refused, per second.
 
@@ -259,17 +331,21 @@ def simulate(
     flooded: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work)
-        model = prepare(checkpoint, data_path, users, folder)
-        server, front, liar = ServerProcess(checkpoint), Front(), LyingServer(model.shape)
+        served = prepare(checkpoint, data_path, users, folder, corrector)
+        model = served[0]
+        server = ServerProcess(None if model is None else checkpoint, corrector)
+        front, liar = Front(), LyingServer(None if model is None else model.shape)
         try:
             front.put(server.port)
-            with devices(folder, count, front.port, deadline_ms):
+            with devices(folder, count, front.port, deadline_ms) as check:
                 while not len(records_of(folder)):
+                    check()
                     time.sleep(0.1)
                 while not spans or len(records_of(folder)) < lists:
+                    check()
                     for fault in faults:
                         began = time.monotonic()
-                        flooded.update(_phase(fault, seconds, server, front, liar, model))
+                        flooded.update(_phase(fault, seconds, server, front, liar, served))
                         over = time.monotonic()
                         time.sleep(seconds)
                         spans += [(fault, began, over), (RECOVERING, over, time.monotonic())]
@@ -296,6 +372,7 @@ def _summary(name: str, records: np.ndarray, deadline_ms: float) -> dict[str, An
         "fault": name,
         "lists": len(records),
         **{status: int(((records["status"] == i) & (records["lost"] == 0)).sum()) for i, status in enumerate(STATUSES)},
+        **{f"with_{name}": int(((records["used"] & bit) > 0).sum()) for name, bit in USED.items()},
         "wrong": int(records["wrong"].sum()),
         "lost": int(records["lost"].sum()),
         "kept": float((records["waited"] <= deadline_ms + SLACK).mean()) if len(records) else None,
@@ -307,8 +384,10 @@ def _summary(name: str, records: np.ndarray, deadline_ms: float) -> dict[str, An
 
 def table_text(found: dict[str, Any]) -> str:
     """The rows as a table for people."""
-    names = ("lists", *STATUSES, "wrong", "lost")
-    lines = ["fault".ljust(25) + "".join(f"{n:>10}" for n in names) + "  deadline kept  p50 ms  p99 ms"]
+    names = ("lists", *STATUSES, "with_scores", "wrong", "lost")
+    lines = [
+        "fault".ljust(25) + "".join(f"{n.removeprefix('with_'):>10}" for n in names) + "  deadline kept  p50 ms  p99 ms"
+    ]
     for r in (*found["rows"], found["total"]):
         kept = "-" if r["kept"] is None else f"{r['kept']:.3%}"
         p50, p99 = ("-" if r[k] is None else f"{r[k]:.2f}" for k in ("p50_ms", "p99_ms"))

@@ -20,8 +20,12 @@ from recbole_cocorr.device.artifact import Artifact
 from recbole_cocorr.device.session import Session
 
 STATUSES = ("corrected", "late", "offline", "refused")
-# Time, status, whether the list is wrong, whether there is none; ms waited, ms of the round trip.
-RECORD = struct.Struct("<dBBBff")
+# Time, status, what of the cloud is in the list, whether it is wrong, whether there is none; ms waited, ms of the round
+# trip.
+RECORD = struct.Struct("<dBBBBff")
+# Of ``used``: a bit each. The single process's scores with neither, one and both are ``expected.npz``'s arrays of these
+# numbers.
+USED = {"correction": 1, "scores": 2}
 # Most by which a score may differ, in units of the largest.
 _TOLERANCE = 1e-4
 
@@ -42,11 +46,18 @@ def main(arguments: list[str]) -> None:
     deadline_ms = float(arguments[4])
     users = json.loads((folder / "users.json").read_text())
     expected = np.load(folder / "expected.npz")
-    corrected, alone = expected["corrected"], expected["alone"]
+    expected = {name: expected[name] for name in expected.files}
     artifact = Artifact(folder / "artifact")
-    shape = artifact.manifest.correction["bias"]
-    breaker = Breaker(first=0.05, longest=0.5)
-    client = Client(f"127.0.0.1:{port}", artifact.manifest.fingerprint, shape, breaker=breaker)
+    manifest = artifact.manifest
+    breakers = {name: Breaker(first=0.05, longest=0.5) for name in ("breaker", "score_breaker")}
+    shape = None if manifest.correction is None else manifest.correction["bias"]
+    client = Client(
+        f"127.0.0.1:{port}",
+        None if shape is None else manifest.fingerprint,
+        shape,
+        corrector=None if manifest.trust is None else manifest.trust["corrector"],
+        **breakers,
+    )
     with (folder / f"device-{number}.records").open("ab", buffering=0) as records, client:
         at = number
         while True:
@@ -58,12 +69,14 @@ def main(arguments: list[str]) -> None:
                 found = session.rank(user["candidates"])
             except Exception as error:  # a list that is lost, whatever the reason
                 print(repr(error), file=sys.stderr)
-                records.write(RECORD.pack(time.monotonic(), 0, 0, 1, 0.0, 0.0))
+                records.write(RECORD.pack(time.monotonic(), 0, 0, 0, 1, 0.0, 0.0))
             else:
-                right = corrected if found.status == "corrected" else alone
-                wrong = not judge(found.items, found.scores, user["candidates"], right[at % len(users)])
-                status = STATUSES.index(found.status)
-                packed = RECORD.pack(time.monotonic(), status, wrong, 0, found.waited_ms, found.round_trip_ms)
+                used = sum(USED[name] for name in found.used)
+                right = expected[str(used)][at % len(users)]
+                wrong = not judge(found.items, found.scores, user["candidates"], right)
+                wrong |= (found.status == "corrected") != bool(used)
+                status, now = STATUSES.index(found.status), time.monotonic()
+                packed = RECORD.pack(now, status, used, wrong, 0, found.waited_ms, found.round_trip_ms)
                 records.write(packed)
             at += devices
 

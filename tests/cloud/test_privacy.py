@@ -1,5 +1,6 @@
 """Privacy: attacks that must succeed do, budgets are what they say, and quality is the model's."""
 
+import json
 import math
 
 import numpy as np
@@ -10,10 +11,17 @@ from scipy.stats import norm
 
 from recbole_cocorr.__main__ import main
 from recbole_cocorr.benchmark.ablation import Variant, ranks_under
+from recbole_cocorr.checkpoint import load_checkpoint
 from recbole_cocorr.cloud.arrival import ndcg_of
 from recbole_cocorr.cloud.attacks import by_length, learned_decoder, nearest, undone
 from recbole_cocorr.cloud.privacy import measure_privacy, table_text
+from recbole_cocorr.cloud.score_privacy import measure_score_privacy
 from recbole_cocorr.cloud.uploads import NoiseOf, coded, gaussian_sigma, log_normal_cdf, rotation, sensitivity_of
+from recbole_cocorr.correctors import ItemItem, Trust
+from recbole_cocorr.correctors.fit import device_lists, ranks
+from recbole_cocorr.correctors.folder import save_corrector
+from recbole_cocorr.correctors.protocol import histories
+from recbole_cocorr.device.export import checkpoint_fingerprint
 from recbole_cocorr.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -143,6 +151,37 @@ def test_the_command(with_data, tmp_path, capsys):
     assert "epsilon 5" in capsys.readouterr().out
     assert main(["privacy", "--checkpoint", str(file), "--data_path", "nowhere"]) == 2
     assert "nowhere" in capsys.readouterr().err
+
+
+def test_what_scores_tell(with_data, tmp_path, capsys):
+    file, model, test = with_data
+    known = histories(test)
+    clicked = np.concatenate(known)
+    users = np.repeat(np.arange(len(known)), list(map(len, known)))
+    read = load_checkpoint(file)
+    corrector = ItemItem.fit(users, clicked, len(read.items), 1.0, 20)
+    trust = Trust(3.0, 0.1)
+    save_corrector(tmp_path / "c", corrector, trust, read.items, checkpoint_fingerprint(read), {})
+    found = measure_score_privacy(file, tmp_path / "c")
+    none, *rows = found["rows"]
+    own = device_lists(model, test)
+    assert none["ndcg@10"] == pytest.approx(ndcg_of(ranks(own, test)).mean()) and none["told"] == 0
+    assert [r["score_clicks"] for r in rows] == [1, 2, 5, 10, 128]
+    for row in rows:
+        last = [h[-row["score_clicks"] :] for h in known]
+        lengths = np.array([len(h) for h in last])
+        assert row["told"] == pytest.approx(lengths.sum() / len(clicked)) and row["read"] == 1.0
+        assert row["up"] == pytest.approx(4 * (lengths.mean() + (test.candidates > 0).sum(1).double().mean()))
+        fused = trust.fuse(own, corrector.scores(last, test.candidates.numpy()), lengths)
+        assert row["ndcg@10"] == pytest.approx(ndcg_of(ranks(fused, test)).mean(), abs=0.01)
+    assert rows[-1]["told"] == 1.0 and rows[0]["told"] < 0.5
+    assert rows[-1]["ndcg@10"] != none["ndcg@10"]
+    out = tmp_path / "p.json"
+    flags = ["--corrector", str(tmp_path / "c"), "--clicks", "50", "--epsilons", "5", "--out", str(out)]
+    assert main(["privacy", "--checkpoint", str(file), *flags]) == 0
+    printed = capsys.readouterr().out
+    assert "epsilon 5" in printed and "no scores" in printed and "100.00%" in printed
+    assert json.loads(out.read_text())["scores"]["rows"] == found["rows"]
 
 
 def test_randomness_of_torch_is_left_alone():

@@ -22,6 +22,7 @@ from recbole_cocorr.cloud.wire import DESCRIBE, FLOAT16, FLOAT32, SCORE, decode_
 from recbole_cocorr.correctors import ItemItem, Trust
 from recbole_cocorr.correctors.folder import save_corrector
 from tests.cloud import TOKEN, ask, request, serving
+from tests.cloud.test_client import until
 from tests.cloud.test_service import value
 from tests.device import ITEMS, TOKENS, clicks
 
@@ -206,11 +207,9 @@ def test_a_full_queue_is_refused_work_is_dropped_and_corrections_do_not_wait(che
         first = pool.submit(score, channel, good)
         assert gate[0].wait(20)
         late = pool.submit(score, channel, good, timeout=1.0)
-        while not late.done() and queued() < 1:
-            time.sleep(0.005)
+        until(lambda: late.done() or queued() >= 1)
         waiting = pool.submit(score, channel, good)
-        while queued() < 2:
-            time.sleep(0.005)
+        until(lambda: queued() >= 2)
         code, reason = score(channel, good)
         assert code is EXHAUSTED and "too many requests wait" in reason
         assert ask(channel, request(server.model.fingerprint, rows))[0] is OK
@@ -231,10 +230,10 @@ def test_a_crowded_connection_is_refused(corrector, gate):
         grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
     ):
         good = asking(server.scorer.fingerprint)
-        taken = [pool.submit(score, channel, good) for _ in range(2)]
+        taken = [pool.submit(score, channel, good)]
         assert gate[0].wait(20)
-        while value(server, "queued", method="Score") < 1:
-            time.sleep(0.005)
+        taken.append(pool.submit(score, channel, good))
+        until(lambda: value(server, "queued", method="Score") >= 1)
         code, reason = score(channel, good)
         assert code is EXHAUSTED and "one connection" in reason
         gate[1].set()
@@ -247,9 +246,11 @@ def test_a_stop_answers_what_was_taken_in(corrector, gate):
         serving(ServeSettings("", "127.0.0.1:0", str(corrector))) as server,
         grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
     ):
-        taken = [pool.submit(score, channel, asking(server.scorer.fingerprint)) for _ in range(3)]
-        while value(server, "queued", method="Score") < 2:
-            time.sleep(0.005)
+        good = asking(server.scorer.fingerprint)
+        taken = [pool.submit(score, channel, good)]
+        assert gate[0].wait(20)  # or the first batch could have more than one of them
+        taken += [pool.submit(score, channel, good) for _ in range(2)]
+        until(lambda: value(server, "queued", method="Score") >= 2)
         stopping = asyncio.run_coroutine_threadsafe(server.stop(), server.loop)
         gate[1].set()
         stopping.result(20)
@@ -294,11 +295,8 @@ def test_a_new_corrector_is_noticed(item_item, tmp_path):
         decayed = ItemItem(item_item.weights, 0.5)
         new = save_corrector(folder, decayed, Trust(1.0, 0.0), TOKENS, "f" * 32, {})
         os.utime(folder / "trust.json", ns=(1, 1))
-        end = time.monotonic() + 20
-        while server.scorer.fingerprint != new and time.monotonic() < end:
-            time.sleep(0.01)
+        until(lambda: server.scorer.fingerprint == new)
         watching.cancel()
-        assert server.scorer.fingerprint == new
 
 
 def test_a_folder_that_is_none(tmp_path, corrector, capsys):

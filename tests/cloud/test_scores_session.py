@@ -198,6 +198,15 @@ def test_scores_of_earlier_clicks_are_never_used(both, cloud, session):
     assert (found.used, found.items) == ((), alone(both, [*rows, rows[0]]).items)
 
 
+def test_a_click_past_the_session_during_the_wait(cloud, session):
+    session.history(tokens_of(clicks(4)))
+    session._scores.ask(NAMES)
+    session.session.click(TOKENS[3])
+    cloud.sent[-1]._settle(answer(len(NAMES)))
+    evidence, found, _ = session._scores.evidence(0)
+    assert (evidence, found.status) == (None, "refused") and "of 4 clicks, and the session has read 5" in found.reason
+
+
 @pytest.mark.parametrize("bad", ["shape", "nan", "inf", "corrector"])
 def test_what_the_session_refuses_changes_nothing(both, cloud, session, bad):
     rows = clicks(4)
@@ -243,8 +252,9 @@ def test_expected_candidates_are_asked_for_at_once(both, cloud, session):
     assert len(cloud.sent) == 3
     session.expect(NAMES)
     assert len(cloud.sent) == 4
-    with pytest.raises(UserError, match="one string"):
-        session.expect("item-1")
+    for bad in ("item-1", 5):
+        with pytest.raises(UserError, match="list of tokens"):
+            session.expect(bad)
 
 
 def test_a_ranking_waits_for_what_comes_within_the_deadline(both, cloud):

@@ -1,10 +1,13 @@
 """The simulation: it would notice a wrong list, its faults are faults, and a whole small run."""
 
 import json
+from itertools import combinations
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from recbole.data.interaction import Interaction
 
 from recbole_cocorr.__main__ import main
 from recbole_cocorr.cloud import simulate as simulation
@@ -15,9 +18,17 @@ from recbole_cocorr.cloud.faults import LIES, Front, LyingServer
 from recbole_cocorr.cloud.simulate import FAULTS, simulate, table_text
 from recbole_cocorr.cloud.simulated_device import RECORD, judge
 from recbole_cocorr.cloud.wire import Shape
+from recbole_cocorr.correctors.folder import trust_of
+from tests.conftest import CHECKOUT, write_inter
 from tests.device import ITEMS, TOKENS, clicks, tokens_of
 
 FINGERPRINT = "ab" * 16
+
+
+@pytest.fixture(autouse=True)
+def _this_package(monkeypatch):
+    """For the processes that are started, wherever the package is installed."""
+    monkeypatch.setenv("PYTHONPATH", str(CHECKOUT))
 
 
 def eager() -> Breaker:
@@ -43,6 +54,11 @@ def test_every_lie_is_found_out(rows, lie):
     server = LyingServer(Shape(2, 3, 8), slow=0.01)
     try:
         server.lie = lie
+        address, breaker = f"127.0.0.1:{server.port}", eager()
+        with Client(address, None, None, 20, corrector=FINGERPRINT, score_breaker=breaker) as client:
+            for _ in range(5):
+                found = client.score([1, 2], [3, 4, 5], 3).answer(20)
+                assert found.status == ("offline" if lie == "slow" else "refused")
         with Client(f"127.0.0.1:{server.port}", FINGERPRINT, (2, 3, 8), 20, breaker=eager()) as client:
             for _ in range(5):
                 assert client.correct(rows, 3, 20).status == ("offline" if lie == "slow" else "refused")
@@ -77,20 +93,20 @@ def test_a_small_run(trained, checkpoint, artifact, monkeypatch):
     model = trained[0].model
 
     @torch.no_grad()
-    def prepare(file, data_path, users, folder):
+    def prepare(file, data_path, users, folder, corrector):
         (folder / "artifact").symlink_to(artifact)
-        chosen, scores = [], {"corrected": [], "alone": []}
+        chosen, scores = [], {"0": [], "1": []}
         for number in range(20):
             rows = clicks(2 + number % 7, seed=number)[-7:]
             some = list(range(1, ITEMS))
             hidden, length = model.hidden_states(torch.tensor([rows])), torch.tensor([len(rows)])
-            for name, sent in (("corrected", model.correction(hidden, length)), ("alone", None)):
+            for name, sent in (("1", model.correction(hidden, length)), ("0", None)):
                 user = model.user_vectors(hidden, length, sent)[0]
                 scores[name].append((model.item_vectors()[some] @ user).numpy())
             chosen.append({"history": tokens_of(rows), "candidates": [TOKENS[i] for i in some]})
         (folder / "users.json").write_text(json.dumps(chosen))
         np.savez(folder / "expected.npz", **scores)
-        return load_correction_model(file)
+        return load_correction_model(file), None
 
     monkeypatch.setattr(simulation, "prepare", prepare)
     faults = ("none", "NaN", "frozen", "none")
@@ -98,13 +114,60 @@ def test_a_small_run(trained, checkpoint, artifact, monkeypatch):
     total = found["total"]
     assert total["lists"] > 20 and (total["wrong"], total["lost"]) == (0, 0)
     assert total["corrected"] > 0 and total["refused"] > 0
+    assert (total["with_correction"], total["with_scores"]) == (total["corrected"], 0)
     assert "frozen" in table_text(found)
 
 
+def train(tmp_path, *flags: str):
+    """A checkpoint of a data set in which there is something to learn, and a corrector for it."""
+    generator = np.random.default_rng(0)
+    rows = []
+    for user in range(120):
+        start = int(generator.integers(0, 150))
+        rows += [(f"u{user}", f"i{(start + step) % 150}", step) for step in range(int(generator.integers(4, 9)))]
+    data = write_inter(tmp_path / "data", "chains", rows)
+    run = ["run", "--dataset=chains", f"--data_path={data}", "--epochs=8", "--train_batch_size=100", "--use_gpu=False"]
+    run += [f"--checkpoint_dir={tmp_path / 'saved'}", "--show_progress=False", "--save_training_state=False"]
+    assert main([*run, "--learning_rate=0.01", *flags]) == 0
+    (checkpoint,) = (tmp_path / "saved").glob("*.safetensors")
+    assert main(["fit-corrector", "--checkpoint", str(checkpoint), "--out", str(tmp_path / "c"), "--l2=1"]) == 0
+    return checkpoint, tmp_path / "c"
+
+
+def test_a_small_run_with_scores(tmp_path):
+    pytest.importorskip("onnxscript")
+    checkpoint, corrector = train(tmp_path, "--model=GRU4Rec")
+    settings = {"deadline_ms": 200, "seconds": 0.7, "users": 30, "corrector": corrector}
+    found = simulate(checkpoint, lists=1, count=1, faults=("none", "NaN", "old model", "none"), **settings)
+    total = found["total"]
+    assert total["lists"] > 20 and (total["wrong"], total["lost"]) == (0, 0)
+    assert total["with_scores"] > 0 and total["refused"] > 0 and total["with_correction"] == 0
+
+
+def test_what_each_use_of_the_cloud_must_give(trained, tmp_path, monkeypatch, corrector):
+    """The four lists are different: a device that used the wrong ones would be found out."""
+    recommender, rows = trained[0], [clicks(7, seed=n) for n in range(5)]
+    model = recommender.model
+    batch = SimpleNamespace(
+        interaction=Interaction({model.ITEM_SEQ: torch.tensor(rows), model.ITEM_SEQ_LEN: torch.full((5,), 7)}),
+        candidates=torch.arange(1, 31).repeat(5, 1),
+    )
+    loader = SimpleNamespace(batches=lambda: [batch])
+    monkeypatch.setattr(simulation, "model_and_rows", lambda *a, **k: (recommender, loader))
+    manifest = SimpleNamespace(trust=trust_of(corrector, load_correction_model(trained[1]).fingerprint))
+    monkeypatch.setattr("recbole_cocorr.device.export.export", lambda *a, **k: manifest)
+    model_, scorer = simulation.prepare(trained[1], None, 30, tmp_path, corrector)
+    assert model_ is not None and scorer is not None
+    scores = np.load(tmp_path / "expected.npz")
+    assert set(scores.files) == {"0", "1", "2", "3"}
+    for a, b in combinations(scores.files, 2):
+        assert np.abs(scores[a] - scores[b]).max(axis=1).min() > 1e-2
+
+
 def test_records_are_what_they_are_read_as(tmp_path):
-    (tmp_path / "device-0.records").write_bytes(RECORD.pack(1.5, 2, 1, 0, 3.5, 4.5) + b"half a record")
+    (tmp_path / "device-0.records").write_bytes(RECORD.pack(1.5, 2, 3, 1, 0, 3.5, 4.5) + b"half a record")
     (found,) = simulation.records_of(tmp_path)
-    assert found.item() == (1.5, 2, 1, 0, 3.5, 4.5)
+    assert found.item() == (1.5, 2, 3, 1, 0, 3.5, 4.5)
 
 
 def test_the_exit_status_says_whether_a_list_was_wrong(monkeypatch, capsys, tmp_path):

@@ -81,13 +81,14 @@ def test_an_artifact_without_trust(written):
         {**TRUST, "corrector": 3},
         {k: v for k, v in TRUST.items() if k != "base"},
         {**TRUST, "more": 1},
+        {**TRUST, "items": 3},
     ],
 )
 def test_a_manifest_with_other_trust_is_refused(written, bad):
     _, folder = written("CoCorrRec")
     manifest = Session.open(folder).artifact.manifest
-    whole = parse_manifest(dataclasses.replace(manifest, trust=TRUST).to_json().encode(), "m")
-    assert whole.trust == TRUST
+    for good in (TRUST, {**TRUST, "items": "d" * 32}):
+        assert parse_manifest(dataclasses.replace(manifest, trust=good).to_json().encode(), "m").trust == good
     with pytest.raises(UserError, match="trust is"):
         parse_manifest(dataclasses.replace(manifest, trust=bad).to_json().encode(), "m")
 
@@ -124,6 +125,7 @@ def test_from_the_checkpoint_to_the_device(tmp_path, capsys):
     session = Session.open(tmp_path / "a")
     assert session.artifact.manifest.trust == trust_of(tmp_path / "c", session.fingerprint)
     assert session.artifact.manifest.trust["corrector"] == digest
+    assert session.artifact.manifest.trust["items"] == session.artifact.manifest.catalogue()
     history, names = ["i7", "i8", "i9"], [f"i{n}" for n in range(5, 25)]
     ids = {token: number for number, token in enumerate(items)}
     session.history(history)
