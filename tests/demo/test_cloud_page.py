@@ -384,6 +384,10 @@ def test_start_again_and_off_give_up_what_is_on_its_way(opened, folder, running)
         status_of(page, "corrected")
         assert ranking_of(page, "corrected") == corrected(folder, running, ["item-2"])
         assert ranking_of(page) == alone(folder, ["item-2"])
+        page.click("#again")  # the cloud is asked for the new session from then on
+        page.wait_for_function("() => document.querySelector('#clicks').textContent === '0'")
+        click(page, "item-14", "corrected")
+        assert ranking_of(page, "corrected") == corrected(folder, running, ["item-14"])
     finally:
         gate.set()
     assert page.said == []
