@@ -57,8 +57,14 @@ def run_serve(arguments: argparse.Namespace) -> int:
 
     settings = gather(vars(arguments), arguments.config)
     set_up(settings.log_level)
-    asyncio.run(serve(settings, lambda server: print(f"serving on port {server.port}", flush=True)))
+    asyncio.run(serve(settings, _say_ports))
     return 0
+
+
+def _say_ports(server: Any) -> None:
+    print(f"serving on port {server.port}", flush=True)
+    if server.http_port:
+        print(f"http on port {server.http_port}", flush=True)
 
 
 def _add_delay(commands: Any) -> None:

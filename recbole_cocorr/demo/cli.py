@@ -20,34 +20,62 @@ def add_parser(commands: Any) -> None:
     which.add_argument("--artifact", type=Path, metavar="DIR", help="what `export` wrote, shown as it is")
     parser.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help="keeps what is made: ./demo")
     parser.add_argument("--epochs", type=int, default=3, help="of the training (default: 3)")
-    parser.add_argument("--data_path", metavar="FOLDER", help="holds NAME/NAME.item, the titles of the items")
+    parser.add_argument("--data_path", metavar="FOLDER", help="holds NAME/NAME.item, the titles, and NAME/NAME.inter")
     parser.add_argument("--runtime", type=Path, metavar="DIR", help="folder dist of the npm package onnxruntime-web")
+    cloud = parser.add_mutually_exclusive_group()
+    cloud.add_argument("--cloud", metavar="URL", help="of a service that runs (serve --http); else one is started")
+    cloud.add_argument("--no_cloud", action="store_true", help="start no correction service")
+    parser.add_argument(
+        "--deadline_ms", type=_milliseconds, default=50.0, help="that the page waits for the cloud (default: 50)"
+    )
     parser.add_argument("--port", type=int, default=8000, help="on 127.0.0.1; 0 takes a free one (default: 8000)")
     parser.add_argument("--no_browser", action="store_true", help="print the address and open nothing")
     parser.set_defaults(func=run_demo)
 
 
 def run_demo(arguments: argparse.Namespace) -> int:
-    """Carry ``demo`` out; ends with Ctrl-C."""
+    """Carry ``demo`` out; ends with Ctrl-C, SIGTERM or SIGHUP."""
     from recbole_cocorr.demo.prepare import find_artifact
     from recbole_cocorr.demo.runtime import find_runtime
     from recbole_cocorr.demo.server import bind
+    from recbole_cocorr.demo.service import cloud_of, ended_by_signals
     from recbole_cocorr.demo.site import site_of
+    from recbole_cocorr.demo.upstream import Upstream
+    from recbole_cocorr.device.manifest import read_manifest
 
-    # What can fail at once comes before a training that takes a minute.
-    server = bind(arguments.port)
-    try:
-        runtime = find_runtime(arguments.out, arguments.runtime)
-        artifact = find_artifact(arguments.out, arguments.checkpoint, arguments.artifact, arguments.epochs)
-        server.site = site_of(artifact, runtime, arguments.data_path)
-        print(f"{server.address}  (Ctrl-C ends)", flush=True)
-        if not arguments.no_browser:
-            _open_browser(server.address)
-        with suppress(KeyboardInterrupt):
-            server.serve_forever()
-    finally:
-        server.server_close()
+    a = arguments
+    with ended_by_signals():
+        # What can fail at once comes before a training that takes a minute.
+        if a.cloud is not None:
+            Upstream(a.cloud)
+        server = bind(a.port)
+        try:
+            runtime = find_runtime(a.out, a.runtime)
+            shown = find_artifact(a.out, a.checkpoint, a.artifact, a.epochs, a.data_path)
+            manifest = read_manifest(shown.artifact)
+            with cloud_of(manifest, shown.checkpoint, shown.corrector, a.cloud, not a.no_cloud) as cloud:
+                server.cloud = cloud.upstream
+                server.site = site_of(shown.artifact, runtime, a.data_path, cloud.told(a.deadline_ms))
+                print(f"{server.address}  (Ctrl-C ends)", flush=True)
+                if cloud.reason:
+                    print(f"without the cloud: {cloud.reason}", flush=True)
+                if not a.no_browser:
+                    _open_browser(server.address)
+                with suppress(KeyboardInterrupt):
+                    server.serve_forever()
+        finally:
+            server.server_close()
     return 0
+
+
+def _milliseconds(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1
+    if not 0 <= number <= 60_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 60000")
+    return number
 
 
 def _open_browser(address: str) -> None:

@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 from recbole_cocorr.device.manifest import NAME
 from recbole_cocorr.errors import UserError
@@ -11,8 +12,32 @@ from recbole_cocorr.errors import UserError
 DATASET = "ml-100k"
 
 
-def find_artifact(out: Path, checkpoint: Path | None = None, artifact: Path | None = None, epochs: int = 3) -> Path:
-    """Folder of the artifact to show.
+class Shown(NamedTuple):
+    """What is shown.
+
+    Attributes
+    ----------
+    artifact : pathlib.Path
+        Folder of the device artifact.
+    checkpoint : pathlib.Path or None
+        What it was exported from, where that is known.
+    corrector : pathlib.Path or None
+        Folder of the item-item corrector, where there is one.
+    """
+
+    artifact: Path
+    checkpoint: Path | None = None
+    corrector: Path | None = None
+
+
+def find_artifact(
+    out: Path,
+    checkpoint: Path | None = None,
+    artifact: Path | None = None,
+    epochs: int = 3,
+    data_path: str | None = None,
+) -> Shown:
+    """The artifact to show, and what a correction service for it needs.
 
     Parameters
     ----------
@@ -24,6 +49,8 @@ def find_artifact(out: Path, checkpoint: Path | None = None, artifact: Path | No
         Used as it is; nothing is made then.
     epochs : int
         Of the training, where there is nothing to show yet.
+    data_path : str, optional
+        Holds the data set of a checkpoint, where it is not where training found it.
 
     Raises
     ------
@@ -31,20 +58,21 @@ def find_artifact(out: Path, checkpoint: Path | None = None, artifact: Path | No
         If what was named is not usable.
     """
     if artifact is not None:
-        return artifact
-    made = out / "artifact"
+        return Shown(artifact)
+    made, trained, corrector = out / "artifact", out / "checkpoint.safetensors", out / "corrector"
     if checkpoint is None and (made / NAME).is_file():
         print(f"the artifact in {made} is used; --checkpoint=FILE replaces it", flush=True)
-        return made
+        return Shown(made, trained if trained.is_file() else None, corrector if corrector.is_dir() else None)
     out.mkdir(parents=True, exist_ok=True)
     if checkpoint is None:
-        checkpoint = out / "checkpoint.safetensors"
+        checkpoint = trained
         if checkpoint.is_file():
             print(f"the checkpoint {checkpoint} is used", flush=True)
         else:
             _train(checkpoint, epochs)
-    _export(checkpoint, made)
-    return made
+    fitted = corrector if _fit(checkpoint, corrector, data_path) else None
+    _export(checkpoint, made, fitted)
+    return Shown(made, checkpoint, fitted)
 
 
 def _train(checkpoint: Path, epochs: int) -> None:
@@ -68,7 +96,35 @@ def _train(checkpoint: Path, epochs: int) -> None:
     print(f"the model is kept as {checkpoint}", flush=True)
 
 
-def _export(checkpoint: Path, target: Path) -> None:
+def _fit(checkpoint: Path, folder: Path, data_path: str | None) -> bool:
+    """Learn the cloud's item-item scores; without them the demo has one thing less to show.
+
+    Returns
+    -------
+    bool
+        Whether that was possible.
+    """
+    from recbole_cocorr.checkpoint import load_checkpoint
+    from recbole_cocorr.correctors.fit import fit_corrector
+    from recbole_cocorr.correctors.settings import corrector_settings
+
+    config = load_checkpoint(checkpoint).config
+    name = str(config.get("dataset"))
+    found = Path(str(config.get("data_path"))) if data_path is None else Path(data_path) / name
+    try:
+        if not (found / f"{name}.inter").is_file():  # or it would be downloaded
+            raise UserError(
+                f"{found} holds no {name}.inter; --data_path names the folder that holds {name}/{name}.inter"
+            )
+        print(f"fitting the item-item corrector to {folder}", flush=True)
+        fit_corrector(checkpoint, folder, corrector_settings({}), data_path)
+    except UserError as error:
+        print(f"the page has no item-item scores: {error}", flush=True)
+        return False
+    return True
+
+
+def _export(checkpoint: Path, target: Path, corrector: Path | None) -> None:
     try:
         from recbole_cocorr.device.check import check_artifact
         from recbole_cocorr.device.export import export
@@ -85,4 +141,5 @@ def _export(checkpoint: Path, target: Path) -> None:
         target,
         overwrite=True,
         check=lambda recommender, folder: check_artifact(recommender.model, folder, None)[1],
+        corrector=corrector,
     )

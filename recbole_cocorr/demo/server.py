@@ -1,11 +1,13 @@
-"""A web server on loopback that knows the addresses of one site, and no others."""
+"""A web server on loopback that knows the addresses of one site, and no others, and asks the cloud for its page."""
 
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from recbole_cocorr.demo.site import content_type
+from recbole_cocorr.demo.upstream import ANSWER_HEADERS, PATHS, REQUEST_HEADERS, AwayError, Upstream
 from recbole_cocorr.errors import UserError
 
 _HEADERS = {
@@ -19,6 +21,8 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
+# Most bytes that the page may send: many times what a model reads.
+_MOST_BODY = 1 << 20
 
 
 class Server(ThreadingHTTPServer):
@@ -28,13 +32,16 @@ class Server(ThreadingHTTPServer):
     ----------
     site : dict of str to pathlib.Path or bytes
         By path of the address.
+    cloud : Upstream or None
+        Whom the page's requests to the correction service are handed on to.
     """
 
     daemon_threads = True
     site: dict[str, Path | bytes]
+    cloud: Upstream | None
 
     def __init__(self, port: int):
-        self.site = {}
+        self.site, self.cloud = {}, None
         super().__init__(("127.0.0.1", port), _Handler)
 
     @property
@@ -66,12 +73,41 @@ def bind(port: int) -> Server:
 
 class _Handler(BaseHTTPRequestHandler):
     server: Server
+    # Connections are kept, and what is small is sent at once: a correction is there in milliseconds.
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = -1
+    timeout = 60
 
     def do_GET(self) -> None:
         self._answer(True)
 
     def do_HEAD(self) -> None:
         self._answer(False)
+
+    def do_POST(self) -> None:
+        cloud = self.server.cloud
+        if cloud is None or self.path not in PATHS:
+            self.send_error(HTTPStatus.NOT_IMPLEMENTED)
+            return
+        origin = self.headers.get("Origin")
+        if origin is not None and urlsplit(origin).netloc != self.headers.get("Host"):
+            self.send_error(HTTPStatus.FORBIDDEN)  # another page, in the same browser
+            return
+        length = self.headers.get("Content-Length", "")
+        if not (length.isascii() and length.isdigit()):
+            self.send_error(HTTPStatus.LENGTH_REQUIRED)
+            return
+        if len(length) > 9 or int(length) > _MOST_BODY:
+            self.send_error(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            return
+        body = self.rfile.read(int(length))
+        headers = {name: self.headers[name] for name in REQUEST_HEADERS if name in self.headers}
+        try:
+            status, given, content = cloud.ask("POST", self.path, headers, body)
+        except AwayError as error:
+            status, given, content = HTTPStatus.BAD_GATEWAY, {}, f"{error}\n".encode()
+        self._send(status, {name: given[name] for name in ANSWER_HEADERS if name in given}, content)
 
     def _answer(self, with_body: bool) -> None:
         address = self.path.partition("?")[0]
@@ -84,11 +120,13 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError:
             self.send_error(HTTPStatus.GONE)
             return
-        self.send_response(HTTPStatus.OK)
-        self.send_header("Content-Type", content_type(address))
-        self.send_header("Content-Length", str(len(body)))
-        for name, value in _HEADERS.items():
+        self._send(HTTPStatus.OK, {"Content-Type": content_type(address)}, body, with_body)
+
+    def _send(self, status: int, headers: dict[str, str], body: bytes, with_body: bool = True) -> None:
+        self.send_response(status)
+        for name, value in {**headers, **_HEADERS}.items():
             self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if with_body:
             self.wfile.write(body)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from recbole_cocorr.demo.folder import web_folder
 from recbole_cocorr.demo.runtime import FILES
@@ -20,7 +21,13 @@ _TYPES = {
 }
 
 
-def site_of(artifact: Path, runtime: Path, data_path: str | None = None) -> dict[str, Path | bytes]:
+# What the page is told of the cloud where there is none.
+NO_CLOUD = {"reason": "no correction service is at hand", "service": "", "deadline_ms": 0, "methods": []}
+
+
+def site_of(
+    artifact: Path, runtime: Path, data_path: str | None = None, cloud: dict[str, Any] = NO_CLOUD
+) -> dict[str, Path | bytes]:
     """All addresses of the site.
 
     Parameters
@@ -29,6 +36,9 @@ def site_of(artifact: Path, runtime: Path, data_path: str | None = None) -> dict
         Folders of the device artifact and of onnxruntime-web.
     data_path : str, optional
         Holds ``NAME/NAME.item``.
+    cloud : dict
+        What the page is told of the cloud: ``reason`` why there is none, or "", ``service``, ``deadline_ms`` and
+        ``methods``.
 
     Returns
     -------
@@ -45,6 +55,7 @@ def site_of(artifact: Path, runtime: Path, data_path: str | None = None) -> dict
     tokens = [opened.vocabulary.token(row) for row in range(1, opened.manifest.items)]
     items = find_items(str(opened.manifest.model.get("dataset", "")), data_path)
     site: dict[str, Path | bytes] = {"/titles.json": json.dumps(titles_of(items, tokens)).encode()}
+    site["/cloud.json"] = json.dumps(cloud).encode()
     web = web_folder()
     site["/"] = web / "index.html"
     for file in ("style.css", "icon.svg", *(f"js/{f.name}" for f in sorted((web / "js").glob("*.js")))):

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from recbole_cocorr.device import Session
-from tests.demo import artifact_served, title
+from tests.demo import artifact_served, pick, ranking_of, title
 from tests.device import ITEMS, TOKENS
 
 
@@ -19,17 +19,6 @@ def opened(written, runtime, new_page, tmp_path):
         yield lambda **options: (new_page(server.address, **options), folder)
 
 
-def pick(page, token: str) -> None:
-    """Click a film of the catalogue, and wait until the page has ranked."""
-    before = int(page.inner_text("#clicks"))
-    page.click(f"#found button[data-token='{token}']")
-    page.wait_for_function("(n) => document.querySelector('#clicks').textContent === String(n)", arg=before + 1)
-
-
-def ranking_of(page) -> list[str]:
-    return page.eval_on_selector_all("#ranking button", "all => all.map(b => b.dataset.token)")
-
-
 def wanted(folder, log: list[str]) -> list[str]:
     session = Session.open(folder)
     session.history(log)
@@ -39,6 +28,8 @@ def wanted(folder, log: list[str]) -> list[str]:
 def test_it_ranks_as_python_does_and_asks_nobody(opened):
     page, folder = opened()
     loaded = list(page.asked)
+    assert page.is_disabled("#cloud-switch")
+    assert page.inner_text("#cloud-about") == "Not available: no correction service is at hand."
     assert page.inner_text("#about") == f"CoCorrRec ranks {ITEMS - 1} items of ml-100k in this page, and sends nothing."
     log, before = [], None
     for token in ["item-5", "item-9", "item-5", *(f"item-{i}" for i in range(20, 29))]:

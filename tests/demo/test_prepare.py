@@ -13,8 +13,11 @@ import pytest
 from recbole_cocorr import quick_start
 from recbole_cocorr.__main__ import main
 from recbole_cocorr.checkpoint import Checkpoint, plain_config, save_checkpoint
+from recbole_cocorr.correctors import fit
+from recbole_cocorr.correctors.settings import corrector_settings
 from recbole_cocorr.demo.prepare import find_artifact
 from recbole_cocorr.demo.runtime import FILES
+from recbole_cocorr.device import export as device_export
 from recbole_cocorr.device.manifest import read_manifest
 from recbole_cocorr.errors import UserError
 from tests.conftest import CHECKOUT
@@ -44,26 +47,61 @@ def trained(monkeypatch):
 
 def test_it_trains_once_and_uses_what_is_there(trained, tmp_path, capsys):
     out = tmp_path / "out"
-    made = find_artifact(out, epochs=2)
+    made, checkpoint, corrector = find_artifact(out, epochs=2)
+    assert (checkpoint, corrector) == (out / "checkpoint.safetensors", None)
     assert read_manifest(made).model["name"] == "GRU4Rec"
     ((model, dataset, settings),) = trained
     assert (model, dataset, settings["epochs"]) == ("CoCorrRec", "ml-100k", 2)
-    assert "2 epochs: a minute or two, this once" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "2 epochs: a minute or two, this once" in said
+    assert "the page has no item-item scores: nowhere/ml-100k holds no ml-100k.inter" in said
     assert sorted(f.name for f in out.iterdir()) == ["artifact", "checkpoint.safetensors"]
 
     before = (made / "manifest.json").stat().st_mtime_ns
-    assert find_artifact(out) == made
+    assert find_artifact(out) == (made, checkpoint, None)
     assert (made / "manifest.json").stat().st_mtime_ns == before
     assert "--checkpoint=FILE replaces it" in capsys.readouterr().out
 
     (made / "manifest.json").unlink()
     for file in made.iterdir():
         file.unlink()
-    assert find_artifact(out) == made, "an export that was interrupted is done again, from the checkpoint"
+    assert find_artifact(out).artifact == made, "an export that was interrupted is done again, from the checkpoint"
     assert len(trained) == 1
 
-    find_artifact(out, checkpoint=save(tmp_path / "mine.safetensors", "SASRec"))
+    mine = save(tmp_path / "mine.safetensors", "SASRec")
+    assert find_artifact(out, checkpoint=mine) == (made, mine, None)
     assert read_manifest(made).model["name"] == "SASRec"
+
+
+def test_the_corrector_is_fitted_and_exported(monkeypatch, tmp_path):
+    calls = []
+    monkeypatch.setattr(fit, "fit_corrector", lambda *args: calls.append(args))
+    monkeypatch.setattr(device_export, "export", lambda *args, corrector, **more: calls.append((*args, corrector)))
+    out, mine = tmp_path / "out", save(tmp_path / "mine.safetensors")
+    find_artifact(out, mine, data_path="data")
+    assert calls == [(mine, out / "artifact", None)], "the data are not there"
+    calls.clear()
+    Path("data/ml-100k").mkdir(parents=True)
+    Path("data/ml-100k/ml-100k.inter").touch()
+    assert find_artifact(out, mine, data_path="data") == (out / "artifact", mine, out / "corrector")
+    (checkpoint, folder, settings, data_path), exported = calls
+    assert (checkpoint, folder, data_path) == (mine, out / "corrector", "data")
+    assert settings == corrector_settings({})
+    assert exported == (mine, out / "artifact", out / "corrector")
+
+
+def test_whose_artifact_it_is_is_known_of_the_trained_alone(tmp_path):
+    (tmp_path / "artifact").mkdir()
+    (tmp_path / "artifact" / "manifest.json").touch()
+    assert find_artifact(tmp_path) == (tmp_path / "artifact", None, None)
+    (tmp_path / "checkpoint.safetensors").touch()
+    (tmp_path / "corrector").mkdir()
+    assert find_artifact(tmp_path) == (
+        tmp_path / "artifact",
+        tmp_path / "checkpoint.safetensors",
+        tmp_path / "corrector",
+    )
+    assert find_artifact(tmp_path, artifact=tmp_path) == (tmp_path, None, None)
 
 
 def test_a_training_that_is_interrupted_leaves_nothing(monkeypatch, tmp_path):

@@ -5,7 +5,7 @@ import pytest
 
 from recbole_cocorr.device import Session
 from tests.demo import artifact_served, assert_same_ranking
-from tests.device import WINDOW, clicks, tokens_of
+from tests.device import WINDOW, clicks, sent_to, tokens_of
 
 # steps: ["click", token] or ["history", [tokens]]; after each, the ranking of the whole catalogue.
 RUN = """
@@ -74,6 +74,107 @@ def test_a_history_and_the_clicks_after_it(written, runtime, new_page, tmp_path,
             rest = [["click", token] for token in tokens[length : length + 3]]
             more = ["history", tokens[length + 3 : length + 6]]
             same_as_python(page, folder, policy, [["history", tokens[:length]], *rest, more, *rest])
+
+
+CORRECTED = """
+async ([policy, lengths, tokens, correction]) => {
+  const { Artifact } = await import("/js/artifact.js");
+  const { Session } = await import("/js/session.js");
+  window.artifact ??= await Artifact.fetch(new URL("/artifact/", location));
+  const seen = [];
+  for (const length of lengths) {
+    const session = new Session(window.artifact, policy);
+    await session.history(tokens.slice(0, length));
+    const asked = session.hiddenStates();
+    await session.apply(Float32Array.from(correction).buffer, asked.clicks, asked.fingerprint);
+    const ranking = session.rankAll(100);
+    const { corrected } = session;
+    session.withoutCorrection();
+    const alone = session.rankAll(100);
+    await session.click(tokens[length]); // the state is what it would be without a correction
+    const after = session.rankAll(100);
+    seen.push({ rows: [...asked.rows], ranking, corrected, alone, after, still: session.corrected });
+  }
+  return seen;
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("table", "settings", "policies"),
+    [
+        ("fp32", {}, ["window", "carry"]),
+        ("int8", {}, ["carry"]),
+        ("fp32", {"mini_batch_size": WINDOW}, ["window", "carry"]),  # has the graph `window`, which makes no state
+    ],
+)
+def test_a_correction_changes_the_ranking_as_in_python(written, runtime, new_page, tmp_path, table, settings, policies):
+    recommender, folder = written("CoCorrRec", table, **settings)
+    _, sent = sent_to(recommender.model)
+    body = np.concatenate([part.ravel() for part in sent]).tolist()
+    lengths, tokens = [1, 2, 3, 4, WINDOW - 1, WINDOW, WINDOW + 1, 16], tokens_of(clicks(20, seed=5))
+    with artifact_served(folder, runtime, tmp_path) as server:
+        page = new_page(server.address)
+        for policy in policies:
+            for length, found in zip(lengths, page.evaluate(CORRECTED, [policy, lengths, tokens, body]), strict=True):
+                session = Session.open(folder, policy=policy)
+                session.history(tokens[:length])
+                asked, alone = session.hidden_states(), session.rank_all(100)
+                np.testing.assert_allclose(found["rows"], asked.hidden_states.ravel(), rtol=1e-5, atol=1e-6)
+                session.apply(sent, asked.clicks, asked.fingerprint)
+                ranking = session.rank_all(100)
+                assert_same_ranking(found["ranking"], ranking.items, ranking.scores)
+                assert_same_ranking(found["alone"], alone.items, alone.scores)
+                session.click(tokens[length])
+                after = session.rank_all(100)
+                assert_same_ranking(found["after"], after.items, after.scores)
+                assert (found["corrected"], found["still"]) == (True, False)
+        assert page.said == []
+
+
+def test_a_correction_that_does_not_fit_is_refused(written, runtime, new_page, tmp_path):
+    _, folder = written()
+    attempts = """
+      async () => {
+        const { Artifact } = await import("/js/artifact.js");
+        const { Session } = await import("/js/session.js");
+        const artifact = await Artifact.fetch(new URL("/artifact/", location));
+        const said = [];
+        const attempt = async (work) => { try { await work(); } catch (error) { said.push(error.message); } };
+        const session = new Session(artifact);
+        const { fingerprint } = artifact.manifest;
+        const body = () => new Float32Array(2 * 3 * (3 + 8));
+        await attempt(() => session.hiddenStates());
+        await session.click("item-1");
+        const before = session.rankAll(40).map((one) => one.score);
+        await attempt(() => session.apply(body().buffer, 2, fingerprint));
+        await attempt(() => session.apply(body().buffer, NaN, fingerprint));
+        await attempt(() => session.apply(body().buffer, 1, "f".repeat(32)));
+        await attempt(() => session.apply(body().buffer, 1, null));
+        await attempt(() => session.apply(body().subarray(1).slice().buffer, 1, fingerprint));
+        await attempt(() => session.apply(body().fill(NaN, 65).buffer, 1, fingerprint));
+        await attempt(() => session.apply(body().fill(Infinity, 0, 1).buffer, 1, fingerprint));
+        const same = session.rankAll(40).every((one, i) => one.score === before[i]);
+        artifact.manifest.correction = null;
+        await attempt(() => session.apply(body().buffer, 1, fingerprint));
+        return [said, same, session.corrected];
+      }
+    """
+    with artifact_served(folder, runtime, tmp_path) as server:
+        said, same, corrected = new_page(server.address).evaluate(attempts)
+    other, not_finite = "the correction was made by another model", "a correction with numbers that are not finite"
+    assert said == [
+        "the session has read no click yet; click or history comes first",
+        "the correction is of 2 clicks, and the session has read 1",
+        "the correction is of NaN clicks, and the session has read 1",
+        other,
+        other,
+        "a correction of 260 bytes; this model reads 264",
+        not_finite,
+        not_finite,
+        "this CoCorrRec takes no correction",
+    ]
+    assert (same, corrected) == (True, False)
 
 
 def test_calls_that_do_not_wait_are_read_in_order(written, runtime, new_page, tmp_path):

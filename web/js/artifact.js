@@ -5,8 +5,8 @@ import { ItemTable, numbers } from "./table.js";
 import { Vocabulary } from "./vocabulary.js";
 
 const FORMAT_VERSION = 1;
-// Graphs that a click may need; `correct` and `targets` are for what this page does not do.
-const GRAPHS = ["step", "fold", "prefill", "window"];
+// Graphs that a click or a correction may need; `targets` is for new items, which this page does not have.
+const GRAPHS = ["step", "fold", "prefill", "window", "correct"];
 
 export class Artifact {
   /** Everything is fetched here, so that no click needs the network. `folder` is the artifact's address. */
@@ -29,6 +29,7 @@ export class Artifact {
     }
     artifact.vocabulary = new Vocabulary(values("token_bytes"), values("token_offsets"));
     artifact.initialState = values("state") ?? null;
+    artifact.uploadNorm = values("upload_norm") ?? null;
     artifact.stateShape = manifest.arrays.state?.shape ?? null;
     artifact.graphs = await opened(folder, manifest, arrays.weights);
     return artifact;

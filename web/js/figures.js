@@ -1,15 +1,17 @@
 /** Milliseconds of the clicks, and requests made since the page was loaded. */
 
 const KEPT = 1000;
+const TO_THE_CLOUD = "/v1/"; // requests whose bytes the page has counted itself
 
 export class Figures {
   constructor() {
     this.clear();
-    this.requests = 0;
+    this.requests = 0; // to anybody but the cloud
     // The browser lists every request that has ended; those until now loaded the page.
     const started = performance.now();
     this.observer = new PerformanceObserver((list) => {
-      this.requests += list.getEntries().filter((entry) => entry.startTime > started).length;
+      const other = (entry) => entry.startTime > started && !new URL(entry.name).pathname.startsWith(TO_THE_CLOUD);
+      this.requests += list.getEntries().filter(other).length;
     });
     this.observer.observe({ type: "resource" });
   }
@@ -31,9 +33,11 @@ export class Figures {
     return sorted[Math.floor(sorted.length / 2)];
   }
 
-  /** Nothing is sent without a request; how much one carried the browser does not tell. */
-  get sent() {
-    if (this.requests === 0) return "0";
-    return this.requests === 1 ? "in 1 request" : `in ${this.requests} requests`;
+  /** `uploaded` bytes went to the cloud. Nothing else is sent without a request; how much one carried is not told. */
+  sent(uploaded) {
+    const bytes = uploaded.toLocaleString("en");
+    if (this.requests === 0) return bytes;
+    const others = this.requests === 1 ? "in 1 request" : `in ${this.requests} requests`;
+    return uploaded ? `${bytes} + ${others}` : others;
   }
 }

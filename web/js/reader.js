@@ -10,15 +10,16 @@ export class Reader {
     this.artifact = artifact;
     this.recurrent = artifact.initialState !== null;
     this.state = this.recurrent ? this.#start() : null;
+    this.unread = null; // clicks that were read without making their state, which few ask for
   }
 
   /** User vector after one more click on `row`, `clicks` having been read. A failed call leaves the state as it was. */
   async click(row, clicks) {
     const { miniBatch } = this.artifact;
-    const feed = { item: this.#tensor([row]), state: this.state };
+    const feed = { item: this.#tensor([row]), state: await this.#current() };
     if (miniBatch) {
       const slot = clicks % miniBatch;
-      if (clicks && slot === 0) feed.state = await this.#fold(this.state);
+      if (clicks && slot === 0) feed.state = await this.#fold(feed.state);
       feed.slot = whole(slot);
     }
     const { user, state_after } = await this.#run("step", feed);
@@ -27,22 +28,39 @@ export class Reader {
     return result;
   }
 
-  /**
-   * User vector after the clicks `rows` and no others. `window` makes no state: a session that reads as many clicks
-   * as the window holds reads windows from then on.
-   */
+  /** User vector after the clicks `rows` and no others; their state becomes the state. */
   async fromStart(rows) {
     const { graphs, window } = this.artifact;
     if (!this.recurrent) return finite((await this.#run("prefill", { items: this.#tensor(rows) })).user);
     if (graphs.window && rows.length === window) {
-      return finite((await this.#run("window", { items: this.#tensor(rows) })).user);
+      const user = finite((await this.#run("window", { items: this.#tensor(rows) })).user);
+      this.unread = rows;
+      return user;
     }
     return this.#read(rows, 0, this.#start());
   }
 
   /** User vector after the clicks `rows`, `clicks` having been read before. */
-  goOn(rows, clicks) {
-    return this.#read(rows, clicks, this.state);
+  async goOn(rows, clicks) {
+    return this.#read(rows, clicks, await this.#current());
+  }
+
+  /** User vector of the last click, on `row`, with a correction; `clicks` are those that the state was made of. */
+  async correct(row, clicks, { attention, bias }) {
+    const shapes = this.artifact.manifest.correction;
+    const feed = {
+      item: this.#tensor([row]),
+      state: await this.#current(),
+      slot: whole((clicks - 1) % this.artifact.miniBatch),
+      attention: new Tensor("float32", attention, shapes.attention),
+      bias: new Tensor("float32", bias, shapes.bias),
+    };
+    return finite((await this.#run("correct", feed)).user);
+  }
+
+  async #current() {
+    if (this.unread) await this.#read(this.unread, 0, this.#start());
+    return this.state;
   }
 
   async #read(rows, clicks, state) {
@@ -65,6 +83,7 @@ export class Reader {
     }
     const result = finite(user);
     this.state = state;
+    this.unread = null;
     return result;
   }
 

@@ -1,5 +1,7 @@
 /** One user's clicks, and what the model makes of them. Mirrors device/session.py. */
 
+import { decoded } from "./correction.js";
+import { fuse } from "./evidence.js";
 import { best } from "./ranking.js";
 import { Reader } from "./reader.js";
 import { Turns } from "./turns.js";
@@ -11,9 +13,11 @@ export class Session {
     this.artifact = artifact;
     this.policy = policy;
     this.clicks = 0;
+    this.corrected = false; // whether rankings use a correction; the next click ends that
     this.recent = []; // rows of the last clicks, at most as many as the window holds
     this.reader = new Reader(artifact);
-    this.user = null;
+    this.user = null; // what rankings are made with
+    this.alone = null; // the same without a correction
     this.turns = new Turns(); // a click needs the state that the one before it left
     if (!this.reader.recurrent && policy !== "window") throw new Error("this model keeps no state: policy is window");
   }
@@ -43,19 +47,93 @@ export class Session {
     return best(scores, k, out).map((row) => ({ token: vocabulary.token(row), score: scores[row] }));
   }
 
+  /**
+   * The best `k` of `candidates`, but those of `exclude`. `evidence` is the cloud's: {scores: a map by token, clicks,
+   * corrector}; a candidate without a score counts 0.
+   */
+  rank(candidates, k, exclude = [], evidence = null) {
+    if (!this.clicks) throw new Error("the session has read no click yet; click or history comes first");
+    const { targets, vocabulary } = this.artifact;
+    const out = new Set(exclude);
+    const tokens = [...new Set(candidates)].filter((token) => vocabulary.row(token) && !out.has(token));
+    let scores = targets.scores(this.user, tokens.map((token) => vocabulary.row(token)));
+    if (evidence) scores = this.#withEvidence(scores, tokens, evidence);
+    return best(scores, k, new Set()).map((place) => ({ token: tokens[place], score: scores[place] }));
+  }
+
+  #withEvidence(scores, tokens, { scores: given, clicks, corrector }) {
+    const { trust } = this.artifact.manifest;
+    if (!trust) throw new Error("the artifact has no trust in item-item scores");
+    if (corrector !== trust.corrector) throw new Error("the scores are of another corrector than the artifact's");
+    if (!(Number.isInteger(clicks) && clicks >= 0 && clicks <= this.clicks)) {
+      throw new Error(`the scores are of ${clicks} clicks, and the session has read ${this.clicks}`);
+    }
+    const cloud = tokens.map((token) => given.get(token) ?? 0);
+    if (!cloud.every(Number.isFinite)) throw new Error("a score of the cloud is not finite");
+    return fuse(scores, cloud, clicks, trust);
+  }
+
+  /** X of the last clicks, at most as many as the window holds, oldest first, and which clicks they are of. */
+  hiddenStates() {
+    this.#checkCorrectable();
+    const { items, width, uploadNorm, manifest } = this.artifact;
+    const x = items.vectors(this.recent);
+    for (let start = 0; start < x.length; start += width) {
+      const row = x.subarray(start, start + width);
+      const norm = Math.sqrt(row.reduce((sum, v) => sum + v * v, 0) / width + manifest.norm_eps);
+      row.forEach((v, i) => (row[i] = (v / norm) * uploadNorm[i]));
+    }
+    if (!x.every(Number.isFinite)) throw new Error("the item table is damaged: a hidden state is not finite");
+    return { rows: x, clicks: this.clicks, fingerprint: manifest.fingerprint };
+  }
+
+  /**
+   * Use a correction until the next click: `body` is A^ and then B^ as float32, made of the hidden states of `clicks`
+   * by the model of `fingerprint`. One that does not fit is an error, and the session goes on as it was.
+   */
+  apply(body, clicks, fingerprint) {
+    return this.turns.run(async () => {
+      this.#checkCorrectable();
+      const { manifest } = this.artifact;
+      if (fingerprint !== manifest.fingerprint) throw new Error("the correction was made by another model");
+      const correction = decoded(body, manifest.correction);
+      if (clicks !== this.clicks) {
+        throw new Error(`the correction is of ${clicks} clicks, and the session has read ${this.clicks}`);
+      }
+      const place = this.policy === "carry" ? this.clicks : Math.min(this.clicks, this.artifact.window);
+      this.user = await this.reader.correct(this.recent.at(-1), place, correction);
+      this.corrected = true;
+    });
+  }
+
+  /** Rank without a correction that was applied. */
+  withoutCorrection() {
+    this.user = this.alone;
+    this.corrected = false;
+  }
+
+  #checkCorrectable() {
+    if (!this.artifact.manifest.correction) throw new Error(`this ${this.artifact.manifest.model.name} takes no correction`);
+    if (!this.clicks) throw new Error("the session has read no click yet; click or history comes first");
+  }
+
   async #readOne(row) {
     const recent = [...this.recent, row].slice(-this.artifact.window);
     const alone = this.reader.recurrent && (this.policy === "carry" || this.clicks < this.artifact.window);
-    this.user = alone ? await this.reader.click(row, this.clicks) : await this.reader.fromStart(recent);
+    this.alone = alone ? await this.reader.click(row, this.clicks) : await this.reader.fromStart(recent);
+    this.user = this.alone;
     this.recent = recent;
     this.clicks += 1;
+    this.corrected = false;
   }
 
   async #readMany(rows) {
     const recent = [...this.recent, ...rows].slice(-this.artifact.window);
     const on = this.reader.recurrent && this.policy === "carry";
-    this.user = on ? await this.reader.goOn(rows, this.clicks) : await this.reader.fromStart(recent);
+    this.alone = on ? await this.reader.goOn(rows, this.clicks) : await this.reader.fromStart(recent);
+    this.user = this.alone;
     this.recent = recent;
     this.clicks += rows.length;
+    this.corrected = false;
   }
 }

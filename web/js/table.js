@@ -40,6 +40,16 @@ export class ItemTable {
     return result;
   }
 
+  /** The scores of some rows. */
+  scores(user, rows) {
+    return rows.map((row) => {
+      const start = row * this.width;
+      let sum = 0;
+      for (let i = 0; i < this.width; i++) sum += this.rows[start + i] * user[i];
+      return this.scales ? sum * this.scales[row] : sum;
+    });
+  }
+
   /** The score of every row: its dot product with the user vector. */
   allScores(user) {
     const scores = new Float32Array(this.length);

@@ -1,6 +1,7 @@
 /** What the page shows. Titles are set as text, never as markup. */
 
 import { arrowKeys, fill } from "./lists.js";
+import { movement } from "./movement.js";
 
 const element = (id) => document.getElementById(id);
 const [found, ranking, log] = ["found", "ranking", "log"].map(element);
@@ -21,15 +22,17 @@ export function onItem(click) {
 export const onSearch = (search) => element("search").addEventListener("input", search);
 export const onAgain = (again) => element("again").addEventListener("click", again);
 
-export function showAbout(manifest, items) {
+export function showAbout(manifest, items, cloud) {
   const { name, dataset } = manifest.model;
   const of = dataset ? ` of ${dataset}` : "";
-  element("about").textContent = `${name} ranks ${items} items${of} in this page, and sends nothing.`;
+  const sends = cloud ? "and asks the cloud for corrections" : "and sends nothing";
+  element("about").textContent = `${name} ranks ${items} items${of} in this page, ${sends}.`;
 }
 
 export function ready() {
   clear();
   document.querySelector("main").hidden = false;
+  element("cloud-row").hidden = false;
 }
 
 export function showFound(tokens, all, clicked, titles) {
@@ -56,12 +59,6 @@ export function showRanking(tokens, moved, titles) {
   element("next-note").textContent = moved ? "Places moved since the click before." : "The next click shows what moves.";
 }
 
-function movement(places) {
-  if (places === null) return ["new", "new", "new"];
-  if (places === 0) return ["same", "–", "not moved"];
-  return places > 0 ? ["up", `▲ ${places}`, `up ${places}`] : ["down", `▼ ${-places}`, `down ${-places}`];
-}
-
 export function showLog(tokens, window, policy, titles) {
   const lines = tokens.map((token, i) => {
     const line = document.createElement("li");
@@ -75,12 +72,12 @@ export function showLog(tokens, window, policy, titles) {
   element("again").disabled = false;
 }
 
-export function showFigures(clicks, figures) {
+export function showFigures(clicks, figures, uploaded = 0) {
   const milliseconds = (value) => (value === undefined ? "–" : value.toFixed(value < 10 ? 2 : 1));
   element("clicks").textContent = clicks;
   element("last-ms").textContent = milliseconds(figures.last);
   element("median-ms").textContent = milliseconds(figures.median);
-  element("sent").textContent = figures.sent;
+  element("sent").textContent = figures.sent(uploaded);
 }
 
 export function showNews(token, first, titles) {
