@@ -33,8 +33,8 @@ class Bound:
         self.artifact = artifact
         self.graph = artifact.graph(name)
         self._run = self.graph.run_with_iobinding
-        # Made once: a run that is given none makes one. The entry says that no graph of a GPU is to be captured; without
-        # any, ONNX Runtime's Python raises and catches an error at every run, which takes longer than the run.
+        # Made once: a run that is given none makes one. The entry says that no graph of a GPU is to be captured;
+        # without any, ONNX Runtime's Python raises and catches an error at every run, which takes longer than it.
         self._options = onnxruntime.RunOptions()
         self._options.add_run_config_entry("gpu_graph_id", "-1")
 

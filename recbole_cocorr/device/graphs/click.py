@@ -9,7 +9,7 @@ start its operations, so this graph differs in form:
 * Of the clicks of the mini-batch it reads their sum alone, S = sum_j [k_j, 1]^T G_j, [f + 1, f] for each head, so its
   cost does not depend on K:  Zbar = [q, 1] [W; b] - tau_i [q, 1] S. Each head's part of a row stands there twice, for
   [W; b] and for S: a query's as ([q, 1], -tau_i [q, 1]), a key's as (0, [k, 1]).
-* What depends on the slot, the rotation and that form, is an input that a host makes once for each slot (:class:`Slot`).
+* What depends on the slot, the rotation and that form, is an input that a host makes once for each (:class:`Slot`).
 * ``inner`` changes once in K clicks and is only read. Keys and gradients, which a fold and a correction need, are
   given out and not taken in again.
 * G is not centred: a constant added to all entries of a head's Zbar is taken out by the LayerNorm that follows.
