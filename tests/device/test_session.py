@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from recbole_cocorr.device import Correction, Ranking, Session
 from recbole_cocorr.device.check import reference
+from recbole_cocorr.device.manifest import read_manifest
 from recbole_cocorr.device.reader import Reader
 from recbole_cocorr.errors import UserError
 from tests.device import ITEMS, TOKENS, WINDOW, assert_close, clicks, make, sent_to, tokens_of
@@ -415,6 +416,24 @@ def test_the_default_sizes_fit(written):
 
     state = graphs_of(recommender.model).state
     assert 4 * state.numel() <= 10_000
+
+
+def test_an_artifact_without_the_fast_graph_gives_the_same(own_copy):
+    recommender, folder = own_copy()
+    fast = Session.open(folder, policy="carry")
+    manifest = read_manifest(folder)
+    for name in ("click", "slot"):
+        del manifest.graphs[name]
+    (folder / "manifest.json").write_text(manifest.to_json())
+    plain = Session.open(folder, policy="carry")
+    for count, token in enumerate(tokens_of(clicks(11))):
+        fast.click(token)
+        plain.click(token)
+        assert_close(fast.user_vector, plain.user_vector)
+        _, sent = sent_to(recommender.model, count)
+        for session in (fast, plain):
+            session.apply(sent, clicks=count + 1)
+        assert_close(fast.user_vector, plain.user_vector)
 
 
 def test_threads_wait_for_each_other(written):
