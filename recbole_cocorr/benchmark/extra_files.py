@@ -75,7 +75,7 @@ def read_extras(folder: Path) -> Extras:
     for row in cost:
         for name in COST_COLUMNS:
             value = row.get(name)
-            if not (value is None or (_is_number(value) and value >= 0)):
+            if not (value is None or (is_number(value) and value >= 0)):
                 raise UserError(f"{cost_path} is damaged: {name} of {row['model']!r} is {value!r}, no number from 0")
     made = read_json(cost_path, COST_FORMAT) if cost else {}
     ablation_path = folder / ABLATION_FILE
@@ -128,7 +128,7 @@ def _read_correctors(path: Path, whose: dict[str, type]) -> Row:
         raise UserError(f"{path} is damaged: problems is no list of sentences")
     comparisons = _check(path, content["comparisons"], _COMPARISON)
     for row in comparisons:
-        if not all(_is_number(number) for number in [*row["seeds"], *row["per_seed"]]):
+        if not all(is_number(number) for number in [*row["seeds"], *row["per_seed"]]):
             raise UserError(f"{path} is damaged: a comparison of {row['model']!r} has seeds that are no numbers")
     return {
         "correctors": rows,
@@ -162,11 +162,12 @@ def _check(path: Path, rows: Any, columns: dict[str, type]) -> list[Row]:
         for name, kind in columns.items():
             if not isinstance(row, dict) or name not in row:
                 raise UserError(f"{path} is damaged: row {index} lacks {name!r}")
-            right = _is_number(row[name]) if kind is float else isinstance(row[name], kind)
+            right = is_number(row[name]) if kind is float else isinstance(row[name], kind)
             if not right or isinstance(row[name], bool):
                 raise UserError(f"{path} is damaged: {name} of row {index} is {row[name]!r}")
     return rows
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether a value of a JSON file is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -11,7 +11,8 @@ import numpy as np
 from recbole_cocorr import __version__
 from recbole_cocorr.benchmark import corrector_tables, cost_tables, figures, tables
 from recbole_cocorr.benchmark.comparisons import Comparisons, compare_with_each, metric_columns, metrics_per_user
-from recbole_cocorr.benchmark.extra_files import CORRECTORS_FILE, COST_FILE, Extras, read_extras
+from recbole_cocorr.benchmark.device_times import DEVICE_FILE, click_times, device_table, read_device
+from recbole_cocorr.benchmark.extra_files import CORRECTORS_FILE, COST_FILE, Extras, Row, read_extras
 from recbole_cocorr.benchmark.field import Group, comparison_groups, slug, sweep_groups
 from recbole_cocorr.benchmark.figures import Picture
 from recbole_cocorr.benchmark.history import HistoryBin, bin_starts, by_history
@@ -91,7 +92,7 @@ class Report:
 
 
 def read_folder(folder: str | Path) -> tuple[list[RunRecord], Extras]:
-    """Read a results folder, or one that holds costs alone.
+    """Read a results folder, or one that holds costs or times of the device alone.
 
     Raises
     ------
@@ -101,7 +102,7 @@ def read_folder(folder: str | Path) -> tuple[list[RunRecord], Extras]:
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"the results folder {folder} does not exist; `benchmark --out {folder}` makes one")
-    only_costs = not (folder / PLAN_FILE).is_file() and (folder / COST_FILE).is_file()
+    only_costs = not (folder / PLAN_FILE).is_file() and any((folder / f).is_file() for f in (COST_FILE, DEVICE_FILE))
     records = [] if only_costs else read_results(folder)
     extras = read_extras(folder)
     if (
@@ -110,6 +111,7 @@ def read_folder(folder: str | Path) -> tuple[list[RunRecord], Extras]:
         or extras.sweep
         or extras.ablation
         or extras.correctors
+        or (folder / DEVICE_FILE).is_file()
     ):
         return records, extras
     if not records:
@@ -140,6 +142,7 @@ def build(folder: str | Path, reference: str = REFERENCE) -> Report:
     require_matplotlib()
     folder = Path(folder)
     records, extras = read_folder(folder)
+    device = read_device(folder / DEVICE_FILE)
     groups = comparison_groups(records)
     labels = {label for group in groups for label in group.runs}
     if reference != REFERENCE and reference not in labels:
@@ -149,6 +152,7 @@ def build(folder: str | Path, reference: str = REFERENCE) -> Report:
         [
             *labels,
             *(r["model"] for r in extras.cost),
+            *device.get("models", ()),
             *(r["label"] for r in [*extras.ablation, *extras.correctors]),
             "CoCorrRec",
         ]
@@ -158,6 +162,7 @@ def build(folder: str | Path, reference: str = REFERENCE) -> Report:
         _quality(compared, out),
         _curves(groups, styles, out),
         _cost(extras, styles, out),
+        _device(device, styles, out),
         _against_flops(groups, extras, styles, out),
         _sweep(records, extras, styles["CoCorrRec"], out),
         _history(groups, styles, out),
@@ -242,6 +247,14 @@ def _cost(extras: Extras, styles: dict[str, Style], out: str) -> Section:
                 folded=[cost_tables.length_table(rows, c) for c in measured],
             )
         )
+    return section
+
+
+def _device(device: Row, styles: dict[str, Style], out: str) -> Section:
+    command = f"python -m recbole_cocorr device-bench --out {out}/{DEVICE_FILE}"
+    section = Section("device", "On the device", missing="Not timed yet.", command=command)
+    if device:
+        section.parts.append(Part(pictures=[click_times(device, styles)], tables=[device_table(device)]))
     return section
 
 

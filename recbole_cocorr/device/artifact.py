@@ -15,12 +15,19 @@ from recbole_cocorr.errors import UserError
 # Inputs of each graph, in order; "sequence" is the prefill of a model without mini-batches.
 _INPUTS = {
     "step": ["item", "state", "slot"],
+    "click": ["item", "inner", "read", "turn", "form"],
+    "slot": ["slot"],
     "fold": ["state"],
     "prefill": ["items", "state", "start", "stop"],
     "correct": ["item", "state", "slot", "attention", "bias"],
     "window": ["items"],
     "targets": ["items"],
 }
+
+# Graphs of a click: some dozens of rows in all.
+_SMALL = ("step", "click", "window")
+# Makes one operation that splits, and others that drop an axis, of two that choose a row.
+_SLOWER = ["GatherSliceToSplitFusion"]
 
 
 class Artifact:
@@ -99,8 +106,12 @@ class Artifact:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = self.threads
         options.log_severity_level = 3
+        # An array in between needs no memory but its own in graphs of one row: planning to share costs more.
+        options.enable_mem_reuse = name not in _SMALL
         try:
-            session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            session = onnxruntime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=_SLOWER
+            )
         except Exception as error:  # ONNX Runtime's exceptions have no class in common
             reason = str(error).partition("\n")[0][:200]
             raise UserError(f"{path} is no graph that ONNX Runtime reads: {reason}") from None
@@ -118,15 +129,22 @@ class Artifact:
     def _shapes(self, name: str) -> dict[str, list[int | None]]:
         m = self.manifest
         clicks = {"prefill": m.mini_batch, "window": m.window}.get(name)
-        return {
+        state = list(m.arrays["state"].shape) if "state" in m.arrays else []
+        shapes = {
             "item": [1, m.width],
             "items": [clicks, m.width],
-            "state": list(m.arrays["state"].shape) if "state" in m.arrays else [],
-            "slot": [],
+            "state": state,
+            "slot": [1] if name == "slot" else [],
             "start": [],
             "stop": [],
             **(m.correction or {}),
         }
+        if name == "click":
+            blocks, f = state[0], state[2]
+            heads, twice = m.width // f, 2 * (f + 1)
+            shapes |= {"inner": [blocks * twice, f], "read": [blocks * twice, f]}
+            shapes |= {"turn": [f + 1, twice], "form": [2 * blocks // heads, heads, heads * twice]}
+        return shapes
 
 
 def verify(directory: str | os.PathLike) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from recbole_cocorr.errors import UserError
 
+FORMAT, FORMAT_VERSION = "recbole_cocorr.device-bench", 1
 HISTORIES = (10, 50, 200, 1000)
 MODELS = ("CoCorrRec", "GRU4Rec", "SASRec", "Mamba4Rec")
 # The paper's L and K, for a model that carries a state on.
@@ -89,7 +90,8 @@ def bench(
     Returns
     -------
     dict
-        ``setting`` and, by name, the results of :func:`recbole_cocorr.device.bench_one.run` with ``policy``,
+        ``format``, ``format_version``, ``setting`` and, under ``models`` by name, the results of
+        :func:`recbole_cocorr.device.bench_one.run` with ``policy``,
         ``window`` and the bytes of the artifact.
     """
     from recbole_cocorr.device.manifest import read_manifest
@@ -119,7 +121,7 @@ def bench(
                 **_in_process(spec),
             }
     setting = {"items": items, "candidates": candidates, "clicks": clicks, "table": table, "histories": list(histories)}
-    return {"setting": setting, "models": rows}
+    return {"format": FORMAT, "format_version": FORMAT_VERSION, "setting": setting, "models": rows}
 
 
 def _in_process(spec: dict[str, Any]) -> dict[str, Any]:

@@ -358,6 +358,11 @@ def _check_parts(manifest: Manifest) -> None:
         graphs.add("fold")
         if "state" not in m.arrays:
             raise _BadError("the array 'state' is missing")
+        shape = m.arrays["state"].shape  # [layers H, f + 1 + 2 K, f]
+        if len(shape) != 3 or not shape[2] or m.width % shape[2] or shape[1] != shape[2] + 1 + 2 * m.mini_batch:
+            raise _BadError(f"the array 'state' is {list(shape)}, which does not fit")
+        if "click" in m.graphs:
+            graphs.add("slot")
     if m.correction is not None:
         graphs.add("correct")
         if m.mini_batch is None:

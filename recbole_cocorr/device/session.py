@@ -4,6 +4,7 @@ import math
 import operator
 import os
 import threading
+from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -58,9 +59,13 @@ class Session:
         self.source, self.refused = "new", None
         self.clicks, self.corrected = 0, False
         self._window = manifest.window
-        self._recent: list[int] = []
+        self._recent: deque[int] = deque(maxlen=self._window)
         self._user = np.zeros(manifest.width, np.float32)
         self._reader = Reader(artifact)
+        self._row = artifact.vocabulary.row
+        # Whether a click is read alone: always, or while there are fewer than this.
+        self._carries = self._reader.recurrent and policy == "carry"
+        self._alone = self._window if self._reader.recurrent else 0
         self._lock = threading.RLock()
         shape = self._reader.state().shape
         self._layout = Layout(manifest.identity(), manifest.width, manifest.window, manifest.items, shape)
@@ -143,16 +148,16 @@ class Session:
             False for an item that is not in the catalogue: nothing has changed then.
         """
         with self._lock:
-            row = self.artifact.vocabulary.row(item if type(item) is str else str(item))
+            row = self._row(item if type(item) is str else str(item))
             if not row:
                 return False
-            recent = [*self._recent, row][-self._window :]
-            if self._reader.recurrent and (self.policy == "carry" or self.clicks < self._window):
-                user = self._reader.click(row, self.clicks)
+            clicks = self.clicks
+            if self._carries or clicks < self._alone:
+                self._user = self._reader.click(row, clicks)
             else:
-                user = self._reader.from_start(recent)
-            self._user, self._recent = user, recent
-            self.clicks, self.corrected = self.clicks + 1, False
+                self._user = self._reader.from_start([*self._recent, row][-self._window :])
+            self._recent.append(row)
+            self.clicks, self.corrected = clicks + 1, False
             return True
 
     def history(self, items: Iterable[str]) -> list[str]:
@@ -177,12 +182,11 @@ class Session:
     def _read(self, rows: list[int]) -> None:
         if not rows:
             return
-        recent = (self._recent + rows)[-self._window :]
-        if self._reader.recurrent and self.policy == "carry":
+        if self._carries:
             self._user = self._reader.go_on(rows, self.clicks)
         else:
-            self._user = self._reader.from_start(recent)
-        self._recent = recent
+            self._user = self._reader.from_start([*self._recent, *rows][-self._window :])
+        self._recent.extend(rows)
         self.clicks, self.corrected = self.clicks + len(rows), False
 
     def _rows(self, tokens: Iterable[str]) -> tuple[list[int], list[str]]:
@@ -412,7 +416,7 @@ class Session:
             if len(done) < snapshot.clicks or done[-len(snapshot.recent) :] != snapshot.recent.tolist():
                 raise UserError(f"{source} is of other clicks than the history")
         self.clicks, self.corrected = snapshot.clicks, snapshot.corrected
-        self._user, self._recent = snapshot.user, snapshot.recent.tolist()
+        self._user, self._recent = snapshot.user, deque(snapshot.recent.tolist(), self._window)
         self._reader.set_state(snapshot.state)
         self.source = "state"
         self._read(rest)

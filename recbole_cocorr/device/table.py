@@ -53,6 +53,13 @@ class ItemTable:
         chosen = self.rows[numbers].astype(np.float32)
         return chosen if self.scales is None else chosen * self.scales[numbers, None]
 
+    def put(self, number: int, vector: np.ndarray) -> None:
+        """Write the vector of one row into ``vector``, float32 [d]."""
+        if self.scales is None:
+            vector[...] = self.rows[number]
+        else:
+            np.multiply(self.rows[number], self.scales[number], out=vector)
+
     def scores(self, user: np.ndarray, numbers: np.ndarray) -> np.ndarray:
         """Scores [n] of some rows for a user vector [d]."""
         scores = self.rows[numbers].astype(np.float32) @ user

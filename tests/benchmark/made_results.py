@@ -206,6 +206,23 @@ def write_cost(folder: Path, labels: Sequence[str] = FIELD[1:]) -> None:
     write_json(folder / "cost.json", "recbole_cocorr.cost", **content)
 
 
+def device_times() -> dict[str, Any]:
+    """What ``device.json`` holds."""
+    models = {}
+    for index, name in enumerate(("CoCorrRec", "GRU4Rec", "SASRec", "Mamba4Rec")):
+        click = {str(n): {"p50": 20.0 + index * n, "p99": 40.0 + index * n} for n in (10, 50, 200)}
+        bytes_of = {"graph_bytes": 200_000, "artifact_bytes": 7_000_000, "state_bytes": 9832}
+        models[name] = {"click": click, "rank": {"p50": 60.5, "p99": 80.0}, "startup_ms": 9.5, "peak_rss_mb": 71.0}
+        models[name] |= bytes_of
+    setting = {"items": 100_000, "candidates": 100, "clicks": 2000, "histories": [10, 50, 200]}
+    return {"setting": setting, "models": models}
+
+
+def write_device(folder: Path) -> None:
+    """Write ``device.json``."""
+    write_json(folder / "device.json", "recbole_cocorr.device-bench", **device_times())
+
+
 def write_sweep(folder: Path, sizes: Sequence[int] = (1, 2, 5, 10, 20)) -> None:
     """Write ``sweep.json``."""
     rows = [{"K": k, "latency_us": 300 + 1500 / k, "batch_latency_us": 9000 + 60000 / k} for k in sizes]
@@ -288,6 +305,7 @@ def whole_results(folder: Path, **changes: Any) -> Path:
     write_results(folder, made_field(**changes) + made_sweep(**changes))
     write_cost(folder)
     write_sweep(folder)
+    write_device(folder)
     write_correctors(folder)
     write_ablation(folder)
     write_failures(folder)

@@ -14,6 +14,7 @@ from recbole_cocorr.benchmark.field import FIELD
 from recbole_cocorr.benchmark.report import build, page
 from recbole_cocorr.errors import UserError
 from tests.benchmark.made_results import (
+    device_times,
     made_field,
     made_run,
     made_sweep,
@@ -97,7 +98,7 @@ def test_page_holds_every_part(whole):
     _, text = whole
     found = Page(text)
     assert 'class="missing"' not in text
-    assert found.tags.count("svg") == 18
+    assert found.tags.count("svg") == 19
     for words in (
         "Test metrics on amazon-beauty, protocol paper",
         "BERT4Rec keeps its cloze loss",
@@ -123,8 +124,8 @@ def test_files_beside_the_page(whole):
     out = folder / "report"
     names = {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()}
     figures = {n for n in names if n.startswith("figures/")}
-    assert len(figures) == 36
-    assert len({n[:-4] for n in figures if n.endswith((".png", ".svg"))}) == 18
+    assert len(figures) == 38
+    assert len({n[:-4] for n in figures if n.endswith((".png", ".svg"))}) == 19
     tables = {Path(n).stem for n in names if n.startswith("tables/")}
     assert {"table1-amazon-beauty-paper", "significance-amazon-beauty-paper", "table4-cost"} <= tables
     assert all(f"tables/{t}.md" in names and f"tables/{t}.tex" in names for t in tables)
@@ -156,7 +157,7 @@ def test_one_run_has_a_report_and_every_missing_part_its_command(tmp_path):
     for command in ("sweep --datasets NAME --out", "benchmark --ablate correction --datasets NAME --out"):
         assert f"python -m recbole_cocorr {command} 'my results'" in found.text
     assert "python -m recbole_cocorr cost --out 'my results'/cost.json" in found.text
-    assert text.count('class="missing"') == 5
+    assert text.count('class="missing"') == 6
     assert "<sup>*" not in text and "CoCorrRec minus" not in found.text
 
 
@@ -284,3 +285,47 @@ def test_without_matplotlib(tmp_path, capsys, monkeypatch):
 
 def test_the_made_field_is_the_field():
     assert [r.label for r in made_field(seeds=(1,), users=10) if r.test] == list(FIELD)
+
+
+# -- the device ------------------------------------------------------------------------------------------
+
+
+def test_times_of_the_device_make_a_picture_and_a_table(tmp_path):
+    folder = write_results(tmp_path / "results", [made_run(users=10)])
+    assert not any(p.name == "device-clicks" for p in build(folder).pictures)
+    assert "device-bench --out" in page(build(folder))
+    write_json(folder / "device.json", "recbole_cocorr.device-bench", **device_times())
+    report = build(folder)
+    (picture,) = [p for p in report.pictures if p.name == "device-clicks"]
+    (axes,) = picture.figure.axes
+    assert axes.get_xscale() == axes.get_yscale() == "log"
+    lines = {c.get_label(): c.lines[0].get_ydata().tolist() for c in axes.containers}
+    assert lines["SASRec"] == [40.0, 120.0, 420.0]
+    (table,) = [t for t in report.tables if t.name == "device"]
+    cells = {r[0].text: [c.text for c in r[1:]] for r in table.rows}
+    assert cells["SASRec"][1] == "120.0 / 140.0"
+    assert cells["CoCorrRec"][3:] == ["60.5 / 80.0", "9.5", "71", "200", "7000", "9832"]
+
+
+def test_times_of_the_device_alone_are_a_report(tmp_path):
+    write_json(tmp_path / "device.json", "recbole_cocorr.device-bench", **device_times())
+    assert [p.name for p in build(tmp_path).pictures] == ["device-clicks"]
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda c: c.update(models={}), "lacks its setting or its models"),
+        (lambda c: c["setting"].update(histories=["10"]), "its histories are no list"),
+        (lambda c: c["models"].update(SASRec=3), "'SASRec' is no object"),
+        (lambda c: c["models"]["SASRec"]["click"].pop("50"), "p50 of click after 50 of 'SASRec' is None"),
+        (lambda c: c["models"]["SASRec"].update(rank={"p50": 0, "p99": 1}), "p50 of rank of 'SASRec' is 0, no number"),
+        (lambda c: c["models"]["SASRec"].update(state_bytes="9"), "state_bytes of 'SASRec' is '9'"),
+    ],
+)
+def test_damaged_times_of_the_device_are_one_sentence(tmp_path, change, message):
+    content = device_times()
+    change(content)
+    write_json(tmp_path / "device.json", "recbole_cocorr.device-bench", **content)
+    with pytest.raises(UserError, match=rf"device\.json is damaged: .*{message}"):
+        build(tmp_path)

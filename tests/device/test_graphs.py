@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recbole_cocorr.device.graphs import cocorrrec, graphs_of, others
+from recbole_cocorr.device.graphs import click, cocorrrec, graphs_of, others
 from recbole_cocorr.errors import UserError
 from tests.device import clicks, make, sent_to
 from tests.reference.ttt_naive import naive_ttt
@@ -154,3 +154,23 @@ def test_only_a_transform_has_a_graph():
 def test_other_models_are_refused():
     with pytest.raises(UserError, match="STAMP cannot be exported; the models that can are CoCorrRec, GRU4Rec"):
         graphs_of(make("STAMP", embedding_size=16).model)
+
+
+@SIZES
+@LAYERS
+@torch.no_grad()
+def test_the_fast_click_equals_the_plain_step(size, layers):
+    model = make(mini_batch_size=size, num_layers=layers).model
+    plain, fast, slots = cocorrrec.Step(model), click.Click(model), click.Slot(model)
+    state, H = cocorrrec.initial_state(model), 2
+    f = state.shape[2]
+    models = state[:, : f + 1]
+    inner = torch.stack([torch.zeros_like(models), models], dim=1).reshape(-1, f)
+    read = torch.stack([models, torch.zeros_like(models)], dim=1).reshape(-1, f)
+    for slot, row in enumerate(clicks(size)):
+        item = model.item_embedding.weight[row][None]
+        user, state = plain(item, state, torch.tensor(slot))
+        ours, read, turned, _ = fast(item, inner, read, *slots(torch.tensor([slot])))
+        close(ours, user)
+        keys = turned.view(layers, 2, H, -1)[:, 1, :, :f].reshape(-1, f)
+        close(keys[:H], state[:H, f + 1 + slot])

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from recbole_cocorr.device import Correction, Ranking, Session
 from recbole_cocorr.device.check import reference
+from recbole_cocorr.device.manifest import read_manifest
 from recbole_cocorr.device.reader import Reader
 from recbole_cocorr.errors import UserError
 from tests.device import ITEMS, TOKENS, WINDOW, assert_close, clicks, make, sent_to, tokens_of
@@ -344,11 +345,11 @@ class Counted:
 
     def __init__(self, reader: Reader):
         self.steps = self.folds = self.others = 0
-        run, fold = reader._run, reader._fold
+        run, fold = reader.steps._run, reader.steps.fold
 
-        def step(binding):
+        def step(*args):
             self.steps += 1
-            run(binding)
+            run(*args)
 
         def folded(state):
             self.folds += 1
@@ -357,14 +358,14 @@ class Counted:
         def other(*args, **kwargs):
             self.others += 1
 
-        reader._run, reader._fold, reader._vectors = step, folded, other
+        reader.steps._run, reader.steps.fold, reader._vectors = step, folded, other
 
 
 def test_a_click_costs_the_same_after_a_hundred_thousand(written, tmp_path):
     """The work is counted, not timed: the same runs of the same graphs, buffers and files of the same size."""
     _, session = opened(written, policy="carry")
     counted = Counted(session._reader)
-    buffers = [id(s) for s in session._reader._states], session._reader.state().shape
+    buffers = [id(s) for s in session._reader.steps.reads], session._reader.state().shape
     tokens = tokens_of(clicks(100_000))
     work = []
     for t, token in enumerate(tokens):
@@ -378,7 +379,7 @@ def test_a_click_costs_the_same_after_a_hundred_thousand(written, tmp_path):
     assert work[0] == (1, 0)
     assert counted.others == 0
     assert len(session._recent) == WINDOW
-    assert ([id(s) for s in session._reader._states], session._reader.state().shape) == buffers
+    assert ([id(s) for s in session._reader.steps.reads], session._reader.state().shape) == buffers
     session.save(tmp_path / "late")
     assert (tmp_path / "early").stat().st_size == (tmp_path / "late").stat().st_size <= 20_000
     assert session.clicks == 100_000
@@ -394,8 +395,8 @@ def test_a_thousand_clicks_do_not_drift(written):
 
 
 def test_a_window_is_re_read_at_a_constant_cost(written):
-    """Where the state is not carried on, a click reads L vectors, however many came before."""
-    _, session = opened(written, policy="window")
+    """Where the state is not carried on, a click reads the window, however many came before, and one new vector."""
+    _, session = opened(written, policy="window", name="GRU4Rec")
     lengths = []
     vectors = session._reader._vectors
     session._reader._vectors = lambda rows: lengths.append(len(rows)) or vectors(rows)
@@ -415,6 +416,24 @@ def test_the_default_sizes_fit(written):
 
     state = graphs_of(recommender.model).state
     assert 4 * state.numel() <= 10_000
+
+
+def test_an_artifact_without_the_fast_graph_gives_the_same(own_copy):
+    recommender, folder = own_copy()
+    fast = Session.open(folder, policy="carry")
+    manifest = read_manifest(folder)
+    for name in ("click", "slot"):
+        del manifest.graphs[name]
+    (folder / "manifest.json").write_text(manifest.to_json())
+    plain = Session.open(folder, policy="carry")
+    for count, token in enumerate(tokens_of(clicks(11))):
+        fast.click(token)
+        plain.click(token)
+        assert_close(fast.user_vector, plain.user_vector)
+        _, sent = sent_to(recommender.model, count)
+        for session in (fast, plain):
+            session.apply(sent, clicks=count + 1)
+        assert_close(fast.user_vector, plain.user_vector)
 
 
 def test_threads_wait_for_each_other(written):

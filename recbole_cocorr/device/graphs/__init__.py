@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from recbole_cocorr.device.graphs import cocorrrec, others
+from recbole_cocorr.device.graphs import click, cocorrrec, others
 from recbole_cocorr.errors import UserError
 from recbole_cocorr.model.cocorrrec import RMS_EPS, CoCorrRec
 from recbole_cocorr.model.mamba4rec import Mamba4Rec
@@ -111,6 +111,12 @@ def _cocorrrec(model: CoCorrRec) -> Graphs:
             after,
         ),
     }
+    held = torch.randn(len(model.layers) * heads * 2 * (width + 1), width)
+    with torch.no_grad():
+        turn, form = click.Slot(model)(slot[None])
+    inputs = {"item": item, "inner": held, "read": torch.randn_like(held), "turn": turn, "form": form}
+    graphs["click"] = Graph(click.Click(model), inputs, ["user", "read_after", "turned", "grads"])
+    graphs["slot"] = Graph(click.Slot(model), {"slot": slot[None]}, ["turn", "form"])
     if len(model.layers) == 1 and model.max_seq_length <= size:
         window = torch.randn(model.max_seq_length, d)
         graphs["window"] = Graph(cocorrrec.Window(model), {"items": window}, ["user"])

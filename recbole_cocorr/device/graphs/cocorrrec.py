@@ -25,6 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from recbole_cocorr.device.graphs.rms_norm import RMSNorm
 from recbole_cocorr.layers.inner_gradient import NORM_EPS
 from recbole_cocorr.model.cocorrrec import CoCorrRec
 
@@ -38,24 +39,13 @@ def initial_state(model: CoCorrRec) -> torch.Tensor:
     return torch.cat(parts).detach().float()
 
 
-class _RMSNorm(nn.Module):
-    """As torch's, spelled so that ONNX Runtime knows it again and makes one operation of it."""
-
-    def __init__(self, norm: nn.RMSNorm):
-        super().__init__()
-        self.weight, self.eps = norm.weight, norm.eps
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x / torch.sqrt(x.pow(2).mean(dim=-1, keepdim=True) + self.eps) * self.weight
-
-
 class _Layer(nn.Module):
     """A layer's constants, and what the graphs share."""
 
     def __init__(self, layer: nn.Module):
         super().__init__()
         ttt = layer.ttt
-        self.ttt, self.norm = ttt, _RMSNorm(layer.input_norm)
+        self.ttt, self.norm = ttt, RMSNorm(layer.input_norm)
         H, K, f = self.heads, self.size, self.width = ttt.num_heads, ttt.mini_batch_size, ttt.head_width
         self.rows = [f, 1, K, K]
         # Columns by head: its query, its key, its value less beta, its gate.
@@ -119,7 +109,7 @@ class _Graph(nn.Module):
     def __init__(self, model: CoCorrRec):
         super().__init__()
         self.layers = nn.ModuleList(_Layer(layer) for layer in model.layers)
-        self.final_norm = _RMSNorm(model.final_norm)
+        self.final_norm = RMSNorm(model.final_norm)
         self.fusion = model.fusion if model.use_gcn else None
 
     def parts(self, state: torch.Tensor) -> Iterator[tuple[_Layer, torch.Tensor]]:
@@ -134,7 +124,10 @@ class _Graph(nn.Module):
 
 
 class Step(_Graph):
-    """One click: item vector [1, d], state and slot (int64 scalar) to user vector [1, d] and state."""
+    """One click: item vector [1, d], state and slot (int64 scalar) to user vector [1, d] and state.
+
+    The plain form, for a host that hands the state from call to call; :class:`~.click.Click` is the fast one.
+    """
 
     def forward(self, item: torch.Tensor, state: torch.Tensor, slot: torch.Tensor):
         x, after = item, []
