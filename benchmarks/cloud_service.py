@@ -2,11 +2,13 @@
 
     python benchmarks/cloud_service.py [--checkpoint FILE] [--in_flight 1 8 64] [--seconds 10] [--memory 100000]
 
-Without a checkpoint the network has the paper's sizes and fresh weights: the times are the same.
+Without a checkpoint the network has the paper's sizes and fresh weights: the times are the same. "empty" is a gRPC
+method that computes nothing and answers as many bytes: what is left to gRPC whatever the service does.
 """
 
 import argparse
 import asyncio
+import multiprocessing
 import os
 import sys
 import tempfile
@@ -22,13 +24,36 @@ from recbole_cocorr.cloud.simulate import ServerProcess
 from recbole_cocorr.cloud.v1 import correction_pb2 as pb
 from recbole_cocorr.cloud.wire import CORRECT, encode_rows
 
+EMPTY = "/empty/Empty"
 
-async def load(port: int, request: bytes, in_flight: int, seconds: float, requests: int = 0) -> np.ndarray:
+
+def serve_empty(port: "multiprocessing.Queue[int]", core: int, answer: bytes) -> None:
+    """A server whose one method answers at once."""
+
+    async def method(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+        return answer
+
+    async def run() -> None:
+        server = grpc.aio.server()
+        methods = {"Empty": grpc.unary_unary_rpc_method_handler(method)}
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("empty", methods),))
+        listening = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        port.put(listening)
+        await server.wait_for_termination()
+
+    os.sched_setaffinity(0, [core])
+    asyncio.run(run())
+
+
+async def load(
+    port: int, request: bytes, in_flight: int, seconds: float, requests: int = 0, method: str = CORRECT
+) -> np.ndarray:
     """Milliseconds of every request of so many callers, each asking again as soon as it is answered."""
     found: list[float] = []
     end = time.monotonic() + seconds if seconds else float("inf")
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        call = channel.unary_unary(CORRECT)
+        call = channel.unary_unary(method)
 
         async def caller() -> None:
             while time.monotonic() < end and (not requests or len(found) < requests):
@@ -65,20 +90,29 @@ def main() -> None:
         request = pb.CorrectRequest(
             fingerprint=bytes.fromhex(model.fingerprint), clicks=10, hidden_states=encode_rows(rows)
         ).SerializeToString()
+        answer = bytes(
+            4 * model.shape.heads * model.shape.mini_batch * (model.shape.mini_batch + model.shape.head_width)
+        )
+        spawn = multiprocessing.get_context("spawn")
+        told = spawn.Queue()
+        empty = spawn.Process(target=serve_empty, args=(told, cores[0], answer), daemon=True)
+        empty.start()
+        empty_port = told.get()
         server = ServerProcess(file)
         try:
             for thread in os.listdir(f"/proc/{server.pid}/task"):
                 os.sched_setaffinity(int(thread), cores[:1])
             os.sched_setaffinity(0, cores[1:] or cores)
             print(f"request {len(request)} bytes, {model.width=}, one core for the server", file=sys.stderr)
-            print("in flight  requests/s   p50 ms   p99 ms")
-            for count in arguments.in_flight:
-                asyncio.run(load(server.port, request, count, min(1.0, arguments.seconds)))  # warm
-                began = time.monotonic()
-                found = asyncio.run(load(server.port, request, count, arguments.seconds))
-                rate = len(found) / (time.monotonic() - began)
-                p50, p99 = np.quantile(found, [0.5, 0.99])
-                print(f"{count:9} {rate:11.0f} {p50:8.2f} {p99:8.2f}", flush=True)
+            print("method   in flight  requests/s   p50 ms   p99 ms")
+            for name, port, method in (("Correct", server.port, CORRECT), ("empty", empty_port, EMPTY)):
+                for count in arguments.in_flight:
+                    asyncio.run(load(port, request, count, min(1.0, arguments.seconds), method=method))  # warm
+                    began = time.monotonic()
+                    found = asyncio.run(load(port, request, count, arguments.seconds, method=method))
+                    rate = len(found) / (time.monotonic() - began)
+                    p50, p99 = np.quantile(found, [0.5, 0.99])
+                    print(f"{name:7} {count:10} {rate:11.0f} {p50:8.2f} {p99:8.2f}", flush=True)
             if arguments.memory:
                 before = resident(server.pid)
                 asyncio.run(load(server.port, request, 16, 0, arguments.memory))
@@ -86,6 +120,7 @@ def main() -> None:
                 print(f"memory: {before:.1f} MiB, {after:.1f} MiB after {arguments.memory} more requests")
         finally:
             server.kill()
+            empty.kill()
 
 
 if __name__ == "__main__":
