@@ -67,7 +67,8 @@ def test_quality_by_share(with_data):
 def test_the_picture(tmp_path):
     pytest.importorskip("matplotlib")
     quality = [{"share": s, "ndcg@10": 0.3 + s / 100, "deviation": 0.001} for s in (0, 0.5, 1)]
-    rows = [{"length": 10, "in_time": 0.2, "bandwidth": 5.0, "round_trip": 10.0}]
+    parts = {"upload_ms": 6.0, "cloud_ms": 2.0, "download_ms": 6.5}
+    rows = [{"length": n, "in_time": 0.2, "bandwidth": 5.0, "round_trip": 10.0, **parts} for n in (10, 20)]
     for name in ("a.svg", "a.png"):
         draw(quality, rows, tmp_path / name)
     text = (tmp_path / "a.svg").read_text()
