@@ -10,6 +10,7 @@ from recbole_cocorr.benchmark.plot_style import engineering, legend_below, log_s
 from recbole_cocorr.benchmark.run_files import read_json
 from recbole_cocorr.benchmark.table_formats import Cell, Table, row
 from recbole_cocorr.device.bench import FORMAT as DEVICE_FORMAT
+from recbole_cocorr.device.bench import WINDOW_SUFFIX
 from recbole_cocorr.errors import UserError
 
 DEVICE_FILE = "device.json"
@@ -58,7 +59,9 @@ def _check(path: Path, name: str, value: Any, positive: bool = False) -> None:
 def click_times(device: Row, styles: Styles) -> Picture:
     """Microseconds per click over the clicks of history, on logarithmic axes: medians, whiskers up to the p99."""
     histories = sorted(device["setting"]["histories"])
-    labels = in_field_order(device["models"])
+    # A model that is there twice is drawn as it carries its state on; the table has both.
+    twice = {f"{label}{WINDOW_SUFFIX}" for label in device["models"]}
+    labels = in_field_order([label for label in device["models"] if label not in twice])
     with settings():
         figure, axes = panel(len(labels))
         for label in labels:
@@ -78,7 +81,8 @@ def click_times(device: Row, styles: Styles) -> Picture:
         legend_below(figure, axes)
     caption = (
         "Time of one click on the device, until the user vector is there: the median, and a whisker up to the 99th "
-        "percentile. One thread; SASRec reads its window anew, the others carry a state on."
+        "percentile. One thread; SASRec reads its window anew, the others carry a state on; with their windows read "
+        "anew they stand in the table."
     )
     return Picture("device-clicks", caption, figure)
 

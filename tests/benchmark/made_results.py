@@ -214,6 +214,7 @@ def device_times() -> dict[str, Any]:
         bytes_of = {"graph_bytes": 200_000, "artifact_bytes": 7_000_000, "state_bytes": 9832}
         models[name] = {"click": click, "rank": {"p50": 60.5, "p99": 80.0}, "startup_ms": 9.5, "peak_rss_mb": 71.0}
         models[name] |= bytes_of
+    models["CoCorrRec, window"] = models["CoCorrRec"]
     setting = {"items": 100_000, "candidates": 100, "clicks": 2000, "histories": [10, 50, 200]}
     return {"setting": setting, "models": models}
 

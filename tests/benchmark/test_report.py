@@ -301,9 +301,11 @@ def test_times_of_the_device_make_a_picture_and_a_table(tmp_path):
     assert axes.get_xscale() == axes.get_yscale() == "log"
     lines = {c.get_label(): c.lines[0].get_ydata().tolist() for c in axes.containers}
     assert lines["SASRec"] == [40.0, 120.0, 420.0]
+    assert set(lines) == {"CoCorrRec", "GRU4Rec", "SASRec", "Mamba4Rec"}, "a model's second row is not drawn"
     (table,) = [t for t in report.tables if t.name == "device"]
     cells = {r[0].text: [c.text for c in r[1:]] for r in table.rows}
     assert cells["SASRec"][1] == "120.0 / 140.0"
+    assert cells["CoCorrRec, window"] == cells["CoCorrRec"]
     assert cells["CoCorrRec"][3:] == ["60.5 / 80.0", "9.5", "71", "200", "7000", "9832"]
 
 

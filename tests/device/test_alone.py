@@ -92,7 +92,7 @@ def test_in_an_environment_that_has_nothing_else(written, tmp_path):
 
 def test_the_bench_runs_and_imports_nothing_else():
     result = bench.bench(["GRU4Rec", "SASRec"], (), (2, 5), items=300, candidates=7, clicks=20, table="int8")
-    assert list(result["models"]) == ["GRU4Rec", "SASRec"]
+    assert list(result["models"]) == ["GRU4Rec", "GRU4Rec, window", "SASRec"]
     for name, row in result["models"].items():
         assert row["modules"] == []
         assert row["policy"] == ("carry" if name == "GRU4Rec" else "window")
@@ -104,4 +104,4 @@ def test_the_bench_runs_and_imports_nothing_else():
     assert result["models"]["SASRec"]["window"] == 5, "SASRec is built for each length"
     text = bench.table_text(result)
     assert text.splitlines()[1].split()[:1] == ["model"]
-    assert len(text.splitlines()) == 4
+    assert len(text.splitlines()) == 5
