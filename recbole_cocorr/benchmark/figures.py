@@ -14,6 +14,7 @@ from recbole_cocorr.benchmark.field import Group, in_field_order, slug
 from recbole_cocorr.benchmark.history import HistoryBin
 from recbole_cocorr.benchmark.plot_style import (
     FAINT,
+    GRID,
     INK,
     Style,
     engineering,
@@ -292,9 +293,14 @@ def correction_ablation(
     variants = variant_order(r["variant"] for r in rows)
     models = in_field_order(r["label"] for r in rows)
     with settings():
-        figure, axes = panel(len(models) if len(models) > 1 else 0, height=1.0 + 0.32 * len(variants))
+        # All of a correction's dots stand within its own row, however many models there are.
+        apart, tall = min(0.25, 0.8 / len(models)), max(0.32, 0.12 * len(models))
+        figure, axes = panel(len(models) if len(models) > 1 else 0, height=1.0 + tall * len(variants))
+        axes.grid(visible=False, axis="y")
+        for edge in range(1, len(variants)):
+            axes.axhline(edge - 0.5, color=GRID, linewidth=0.8)
         for index, model in enumerate(models):
-            shift = (index - (len(models) - 1) / 2) * 0.25
+            shift = (index - (len(models) - 1) / 2) * apart
             for place, variant in enumerate(variants):
                 values = [r["metrics"][metric] for r in rows if (r["label"], r["variant"]) == (model, variant)]
                 if not values:
@@ -302,7 +308,7 @@ def correction_ablation(
                 y = place + shift
                 points = styles[model].points()
                 axes.plot(values, [y] * len(values), linestyle="", **points | {"markersize": 3.5}, alpha=0.55)
-                axes.plot(np.mean(values), y, linestyle="", **points | {"markersize": 8})
+                axes.plot(np.mean(values), y, linestyle="", **points | {"markersize": 8 if apart > 0.2 else 6})
             axes.plot([], [], linestyle="", **styles[model].points(), label=model)
         axes.set_yticks(range(len(variants)), variants)
         axes.set_ylim(len(variants) - 0.5, -0.5)

@@ -167,6 +167,22 @@ def test_history_bins_of_every_model():
     assert figures.quality_by_history(group, {}, styles_of(FIELD), "ndcg@10") is None
 
 
+@pytest.mark.parametrize("count", [1, 2, len(FIELD)])
+def test_the_dots_of_a_correction_stand_in_its_row(count):
+    places = {"own": 0.4, "none": 0.3, "stale 1": 0.2}
+    rows = [
+        {"dataset": "d", "label": model, "variant": variant, "metrics": {"ndcg@10": value}}
+        for model in FIELD[:count]
+        for variant, value in places.items()
+    ]
+    (axes,) = figures.correction_ablation(rows, "d", styles_of(FIELD)).figure.axes
+    heights = dict(enumerate(t.get_text() for t in axes.get_yticklabels()))
+    dots = [(x, y) for line in axes.lines for x, y in line.get_xydata() if line.get_marker() != "None"]
+    assert len(dots) == 2 * len(rows)
+    assert all(places[heights[round(y)]] == x and abs(y - round(y)) < 0.5 for x, y in dots)
+    assert len({y for _, y in dots}) == len(rows), "no two models on one line"
+
+
 def test_inline_svg_stands_beside_others_and_follows_the_page(tmp_path):
     write_ablation(tmp_path)
     rows = read_extras(tmp_path).ablation
