@@ -1,5 +1,6 @@
 """Files that are either written whole or not at all."""
 
+import json
 import os
 import secrets
 import stat
@@ -93,3 +94,9 @@ def exclusive(folder: str | os.PathLike, wait: bool = False) -> Iterator[bool]:
             yield False
             return
         yield True
+
+
+def write_json(path: str | os.PathLike, content: Any) -> None:
+    """Write content as JSON, whole or not at all; raises as :func:`atomic_write` does."""
+    with atomic_write(path) as file:
+        file.write(json.dumps(content, indent=1) + "\n")

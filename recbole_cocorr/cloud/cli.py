@@ -5,8 +5,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from recbole_cocorr.arguments import count, number
 from recbole_cocorr.cloud.settings import add_flags
 from recbole_cocorr.errors import UserError
+from recbole_cocorr.files import write_json
 
 
 def add_parser(commands: Any) -> None:
@@ -79,8 +81,8 @@ def _add_delay(commands: Any) -> None:
     parser.add_argument("--data_path", metavar="FOLDER", help="holds NAME/NAME.inter of the checkpoint")
     parser.add_argument("--bandwidths", nargs="+", type=_positive, default=[5, 15, 50, 100], metavar="MB/S")
     parser.add_argument("--round_trips", nargs="+", type=_not_negative, default=[0, 10, 50], metavar="MS")
-    parser.add_argument("--lengths", nargs="+", type=_count, default=[10, 20, 50, 100, 200, 500, 1000], metavar="L")
-    parser.add_argument("--requests", type=_count, default=100, help="of each cell (default: 100)")
+    parser.add_argument("--lengths", nargs="+", type=count, default=[10, 20, 50, 100, 200, 500, 1000], metavar="L")
+    parser.add_argument("--requests", type=count, default=100, help="of each cell (default: 100)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write everything as JSON")
     parser.add_argument("--picture", type=Path, metavar="FILE", help=".svg or .png; needs a checkpoint with its data")
     parser.set_defaults(func=run_delay)
@@ -106,7 +108,8 @@ def run_delay(arguments: argparse.Namespace) -> int:
     print(table_text(found))
     for row in quality:
         print(f"{row['share']:5.0%} arrive: NDCG@10 {row['ndcg@10']:.5f} (deviation of a draw {row['deviation']:.5f})")
-    _write(arguments.out, found)
+    if arguments.out:
+        write_json(arguments.out, found)
     if arguments.picture:
         draw(quality, found["rows"], arguments.picture)
     return 0
@@ -126,8 +129,8 @@ def _add_privacy(commands: Any) -> None:
     parser.add_argument("--data_path", metavar="FOLDER", help="holds NAME/NAME.inter of the checkpoint")
     parser.add_argument("--epsilons", nargs="+", type=_positive, default=[1, 10, 100, 1000], metavar="E")
     parser.add_argument("--delta", type=_probability, default=1e-5, help="of the noise (default: 1e-5)")
-    parser.add_argument("--clicks", type=_count, default=10_000, help="to recover, drawn at random (default: 10000)")
-    parser.add_argument("--seed", type=_count, default=1)
+    parser.add_argument("--clicks", type=count, default=10_000, help="to recover, drawn at random (default: 10000)")
+    parser.add_argument("--seed", type=count, default=1)
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the result as JSON")
     parser.set_defaults(func=run_privacy)
 
@@ -151,7 +154,8 @@ def run_privacy(arguments: argparse.Namespace) -> int:
     if scores is not None:
         print(score_privacy.table_text(scores))
         found["scores"] = scores
-    _write(arguments.out, found)
+    if arguments.out:
+        write_json(arguments.out, found)
     return 0
 
 
@@ -168,11 +172,11 @@ def _add_simulate(commands: Any) -> None:
     )
     parser.add_argument("--corrector", type=Path, metavar="DIR", help="of fit-corrector: devices ask for scores too")
     parser.add_argument("--data_path", metavar="FOLDER", help="holds NAME/NAME.inter of the checkpoint")
-    parser.add_argument("--lists", type=_count, default=10_000, help="rankings, at least (default: 10000)")
-    parser.add_argument("--devices", type=_count, default=4, help="processes (default: 4)")
+    parser.add_argument("--lists", type=count, default=10_000, help="rankings, at least (default: 10000)")
+    parser.add_argument("--devices", type=count, default=4, help="processes (default: 4)")
     parser.add_argument("--deadline_ms", type=_not_negative, default=20.0, help="of a ranking (default: 20)")
     parser.add_argument("--seconds", type=_positive, default=4.0, help="that a fault lasts (default: 4)")
-    parser.add_argument("--users", type=_count, default=2000, help="test users that are replayed (default: 2000)")
+    parser.add_argument("--users", type=count, default=2000, help="test users that are replayed (default: 2000)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the result as JSON")
     parser.set_defaults(func=run_simulate)
 
@@ -195,34 +199,13 @@ def run_simulate(arguments: argparse.Namespace) -> int:
         say=lambda t: print(t, flush=True),
     )
     print(table_text(found))
-    _write(a.out, found)
+    if a.out:
+        write_json(a.out, found)
     return 1 if found["total"]["wrong"] or found["total"]["lost"] else 0
 
 
-def _write(path: Path | None, content: Any) -> None:
-    if path is not None:
-        import json
-
-        from recbole_cocorr.files import atomic_write
-
-        with atomic_write(path) as file:
-            file.write(json.dumps(content, indent=1) + "\n")
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or not 0 < int(text[:12]) <= 10_000_000:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 10000000")
-    return int(text)
-
-
 def _not_negative(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1
-    if not 0 <= number <= 1e6:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1000000")
-    return number
+    return number(text, 1e6)
 
 
 def _probability(text: str) -> float:

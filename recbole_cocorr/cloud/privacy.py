@@ -17,7 +17,6 @@ from recbole_cocorr.evaluation.ranking import rank_positive
 from recbole_cocorr.layers import Correction
 from recbole_cocorr.model.cocorrrec import CoCorrRec
 
-EPSILONS, DELTA = (1.0, 10.0, 100.0, 1000.0), 1e-5
 KNOWN_PAIRS = (16, 64, 256)
 # Positions from the end that the learned decoder is taught to read.
 _POSITIONS = 3
@@ -56,11 +55,11 @@ def _of_rows(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[torch.Tens
 @torch.no_grad()
 def measure_privacy(
     checkpoint: str | Path,
-    data_path: str | None = None,
-    epsilons: Sequence[float] = EPSILONS,
-    delta: float = DELTA,
-    clicks: int = 10_000,
-    seed: int = 0,
+    data_path: str | None,
+    epsilons: Sequence[float],
+    delta: float,
+    clicks: int,
+    seed: int,
 ) -> dict[str, Any]:
     """Recovery of uploaded clicks and NDCG@10 of every way to upload.
 

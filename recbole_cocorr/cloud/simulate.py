@@ -279,12 +279,12 @@ def _phase(
 
 def simulate(
     checkpoint: Path,
-    data_path: str | None = None,
-    lists: int = 10_000,
-    count: int = 4,
-    deadline_ms: float = 20.0,
-    seconds: float = 4.0,
-    users: int = 2000,
+    data_path: str | None,
+    lists: int,
+    count: int,
+    deadline_ms: float,
+    seconds: float,
+    users: int,
     faults: tuple[str, ...] = FAULTS,
     corrector: Path | None = None,
     say: Callable[[str], None] = lambda text: None,

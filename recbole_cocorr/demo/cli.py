@@ -5,6 +5,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from recbole_cocorr.arguments import number
+
 
 def add_parser(commands: Any) -> None:
     """Add the command to ``python -m recbole_cocorr``."""
@@ -69,13 +71,7 @@ def run_demo(arguments: argparse.Namespace) -> int:
 
 
 def _milliseconds(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1
-    if not 0 <= number <= 60_000:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 60000")
-    return number
+    return number(text, 60_000)
 
 
 def _open_browser(address: str) -> None:

@@ -4,6 +4,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from recbole_cocorr.arguments import count
+from recbole_cocorr.files import write_json
+
 _PRECISIONS = ("fp32", "fp16", "int8")
 _POLICIES = ("carry", "window")
 
@@ -109,17 +112,13 @@ def _add_eval(commands: Any) -> None:
 
 def run_eval(arguments: argparse.Namespace) -> int:
     """Carry ``device-eval`` out."""
-    import json
-
     from recbole_cocorr.device.evaluate import compare_policies, table_text
-    from recbole_cocorr.files import atomic_write
 
     policies = _POLICIES if arguments.policy == "both" else (arguments.policy,)
     result = compare_policies(arguments.checkpoint, policies, arguments.table, arguments.data_path, arguments.phase)
     print(table_text(result))
     if arguments.out:
-        with atomic_write(arguments.out) as file:
-            file.write(json.dumps(result, indent=1) + "\n")
+        write_json(arguments.out, result)
     return 0
 
 
@@ -134,10 +133,10 @@ def _add_bench(commands: Any) -> None:
     )
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), metavar="MODEL")
     parser.add_argument("--checkpoint", nargs="*", type=Path, default=[], help="trained models to time in their place")
-    parser.add_argument("--histories", nargs="+", type=_count, default=list(HISTORIES), metavar="CLICKS")
-    parser.add_argument("--items", type=_count, default=100_000, help="items of the catalogue (default: 100000)")
-    parser.add_argument("--candidates", type=_count, default=100, help="of a ranking (default: 100)")
-    parser.add_argument("--clicks", type=_count, default=2000, help="clicks that are timed (default: 2000)")
+    parser.add_argument("--histories", nargs="+", type=count, default=list(HISTORIES), metavar="CLICKS")
+    parser.add_argument("--items", type=count, default=100_000, help="items of the catalogue (default: 100000)")
+    parser.add_argument("--candidates", type=count, default=100, help="of a ranking (default: 100)")
+    parser.add_argument("--clicks", type=count, default=2000, help="clicks that are timed (default: 2000)")
     parser.add_argument("--table", choices=_PRECISIONS, default="int8")
     parser.add_argument("--work", type=Path, metavar="DIR", help="keep the artifacts in this empty folder")
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write the result as JSON")
@@ -146,10 +145,7 @@ def _add_bench(commands: Any) -> None:
 
 def run_bench(arguments: argparse.Namespace) -> int:
     """Carry ``device-bench`` out."""
-    import json
-
     from recbole_cocorr.device.bench import bench, table_text
-    from recbole_cocorr.files import atomic_write
 
     result = bench(
         arguments.models,
@@ -163,12 +159,5 @@ def run_bench(arguments: argparse.Namespace) -> int:
     )
     print(table_text(result))
     if arguments.out:
-        with atomic_write(arguments.out) as file:
-            file.write(json.dumps(result, indent=1) + "\n")
+        write_json(arguments.out, result)
     return 0
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or not 0 < int(text[:12]) <= 10_000_000:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 10000000")
-    return int(text)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent import futures
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from recbole_cocorr.checkpoint import Checkpoint, plain_config, save_checkpoint
 from recbole_cocorr.cloud.server import Server
 from recbole_cocorr.cloud.settings import ServeSettings
 from recbole_cocorr.cloud.v1 import correction_pb2 as pb
-from recbole_cocorr.cloud.wire import CORRECT
+from recbole_cocorr.cloud.wire import CORRECT, SERVICE
 from recbole_cocorr.recommend import Recommender
 from tests.conftest import CHECKOUT
 
@@ -81,3 +82,33 @@ def ask(channel: grpc.Channel, raw: bytes, timeout: float = 20, metadata=(), met
         return grpc.StatusCode.OK, channel.unary_unary(method)(raw, timeout=timeout, metadata=metadata)
     except grpc.RpcError as error:
         return error.code(), error.details()
+
+
+@contextmanager
+def answering(name: str, answer) -> Iterator[str]:
+    """A server that answers one RPC as told, and knows no other; its address."""
+    handler = grpc.unary_unary_rpc_method_handler(answer)
+    server = grpc.server(futures.ThreadPoolExecutor(4))
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {name: handler}),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.stop(None).wait()
+
+
+@contextmanager
+def held(monkeypatch, model: type) -> Iterator[tuple[threading.Event, threading.Event]]:
+    """Hold a model's passes until the second event is set; the first says that one waits there."""
+    begun, open_ = threading.Event(), threading.Event()
+    plain = model.correct
+
+    def correct(self, asked):
+        begun.set()
+        assert open_.wait(20)
+        return plain(self, asked)
+
+    monkeypatch.setattr(model, "correct", correct)
+    yield begun, open_
+    open_.set()

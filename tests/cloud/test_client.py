@@ -6,9 +6,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from concurrent import futures
-from contextlib import contextmanager
 
 import grpc
 import numpy as np
@@ -20,26 +17,12 @@ from recbole_cocorr.cloud.settings import ServeSettings
 from recbole_cocorr.cloud.v1 import correction_pb2 as pb
 from recbole_cocorr.cloud.wire import CORRECT, SERVICE
 from recbole_cocorr.errors import UserError
-from tests.cloud import TOKEN, process, serving
+from tests.cloud import TOKEN, answering, process, serving
 from tests.conftest import CHECKOUT
 
 SHAPE, FINGERPRINT = (2, 3, 8), "ab" * 16
 # Far more than anything here takes; a test that needs it has failed.
 LONG = 20.0
-
-
-@contextmanager
-def answering(answer) -> Iterator[str]:
-    """A server that answers Correct as told; its address."""
-    handler = grpc.unary_unary_rpc_method_handler(answer)
-    server = grpc.server(futures.ThreadPoolExecutor(4))
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Correct": handler}),))
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        server.stop(None).wait()
 
 
 def good(raw: bytes, **changed) -> bytes:
@@ -91,7 +74,7 @@ BAD = {
 @pytest.mark.parametrize("kind", BAD)
 def test_what_is_no_correction_is_refused(rows, kind):
     with (
-        answering(lambda raw, context: BAD[kind](raw)) as address,
+        answering("Correct", lambda raw, context: BAD[kind](raw)) as address,
         Client(address, FINGERPRINT, SHAPE, LONG, breaker=Breaker(failures=2, first=60, longest=60)) as client,
     ):
         answers = [client.correct(rows, 7, LONG) for _ in range(3)]
@@ -103,7 +86,7 @@ def test_what_is_no_correction_is_refused(rows, kind):
 
 def test_an_answer_that_is_too_large_is_not_read(rows):
     with (
-        answering(lambda raw, context: good(raw, correction=bytes(1 << 21))) as address,
+        answering("Correct", lambda raw, context: good(raw, correction=bytes(1 << 21))) as address,
         Client(address, FINGERPRINT, SHAPE, LONG) as client,
     ):
         assert client.correct(rows, 7, LONG).status in (REFUSED, OFFLINE)
@@ -129,7 +112,7 @@ def test_errors(rows, code, status, lasting):
         context.abort(code, "no")
 
     with (
-        answering(answer) as address,
+        answering("Correct", answer) as address,
         Client(address, FINGERPRINT, SHAPE, LONG, breaker=Breaker(failures=3, first=60, longest=60)) as client,
     ):
         answers = [client.correct(rows, 1, LONG) for _ in range(2)]
@@ -163,7 +146,7 @@ def test_late_and_then_there(rows):
         assert go.wait(LONG)
         return good(raw)
 
-    with answering(answer) as address, Client(address, FINGERPRINT, SHAPE, LONG) as client:
+    with answering("Correct", answer) as address, Client(address, FINGERPRINT, SHAPE, LONG) as client:
         pending = client.upload(rows, 1)
         assert pending.answer(0.01).status == LATE and not pending.done
         go.set()
@@ -180,7 +163,7 @@ def test_a_service_that_never_answers_is_left_alone(rows):
         go.wait(LONG)
         return good(raw)
 
-    with answering(answer) as address:
+    with answering("Correct", answer) as address:
         breaker = Breaker(failures=3, first=60, longest=60)
         with Client(address, FINGERPRINT, SHAPE, LONG, breaker=breaker) as client:
             for _ in range(3):

@@ -2,9 +2,6 @@
 
 import os
 import signal
-from collections.abc import Iterator
-from concurrent import futures
-from contextlib import contextmanager
 
 import grpc
 import numpy as np
@@ -16,25 +13,11 @@ from recbole_cocorr.cloud.v1 import correction_pb2 as pb
 from recbole_cocorr.cloud.wire import SCORE, SERVICE
 from recbole_cocorr.correctors.folder import load_corrector
 from recbole_cocorr.errors import UserError
-from tests.cloud import process
+from tests.cloud import answering, process
 from tests.cloud.test_client import FINGERPRINT, LONG, SHAPE, eager, until
 
 CORRECTOR = "cd" * 16
 CLICKED, SOME = [3, 9, 4], [1, 5, 9, 39]
-
-
-@contextmanager
-def answering(answer, name: str = "Score") -> Iterator[str]:
-    """A server that answers one RPC as told, and knows no other; its address."""
-    handler = grpc.unary_unary_rpc_method_handler(answer)
-    server = grpc.server(futures.ThreadPoolExecutor(4))
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {name: handler}),))
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        server.stop(None).wait()
 
 
 def good(raw: bytes, **changed) -> bytes:
@@ -54,7 +37,7 @@ def test_what_is_sent_and_what_comes_back():
         seen.append(pb.ScoreRequest.FromString(raw))
         return good(raw, scores=np.array([1, 2, 3, 4.5], "<f2").tobytes())
 
-    with answering(answer) as address, asks(address) as client:
+    with answering("Score", answer) as address, asks(address) as client:
         pending = client.score(CLICKED, SOME, 5)
         found = pending.answer(LONG)
         assert (found.status, found.scores.tolist(), found.bytes) == (CORRECTED, [1, 2, 3, 4.5], 8)
@@ -82,7 +65,7 @@ BAD = {
 @pytest.mark.parametrize("kind", BAD)
 def test_what_is_no_answer_is_refused(kind):
     with (
-        answering(lambda raw, context: BAD[kind](raw)) as address,
+        answering("Score", lambda raw, context: BAD[kind](raw)) as address,
         asks(address, score_breaker=Breaker(failures=2, first=60, longest=60)) as client,
     ):
         answers = [client.score(CLICKED, SOME, 7).answer(LONG) for _ in range(3)]
@@ -112,7 +95,7 @@ def test_errors(code, status, lasting):
         context.abort(code, "no")
 
     with (
-        answering(answer) as address,
+        answering("Score", answer) as address,
         asks(address, score_breaker=Breaker(failures=3, first=60, longest=60)) as client,
     ):
         assert {client.score(CLICKED, SOME, 1).answer(LONG).status for _ in range(2)} == {status}
@@ -121,7 +104,7 @@ def test_errors(code, status, lasting):
 
 def test_a_breaker_each(rows):
     with (
-        answering(lambda raw, context: good(raw)) as address,
+        answering("Score", lambda raw, context: good(raw)) as address,
         Client(address, FINGERPRINT, SHAPE, LONG, corrector=CORRECTOR) as client,
     ):
         for _ in range(4):  # the service knows no Correct

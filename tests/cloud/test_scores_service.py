@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,14 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recbole_cocorr.__main__ import main
-from recbole_cocorr.cloud import score_model
 from recbole_cocorr.cloud.score_model import Asked, ScoreModel, load_score_model
 from recbole_cocorr.cloud.settings import ServeSettings
 from recbole_cocorr.cloud.v1 import correction_pb2 as pb
 from recbole_cocorr.cloud.wire import DESCRIBE, FLOAT16, FLOAT32, SCORE, decode_scores, encode_items
 from recbole_cocorr.correctors import ItemItem, Trust
 from recbole_cocorr.correctors.folder import save_corrector
-from tests.cloud import TOKEN, ask, request, serving
+from tests.cloud import TOKEN, ask, held, request, serving
 from tests.cloud.test_client import until
 from tests.cloud.test_service import value
 from tests.device import ITEMS, TOKENS, clicks
@@ -178,18 +176,8 @@ def test_tokens(corrector, monkeypatch):
 
 @pytest.fixture
 def gate(monkeypatch):
-    """Hold the scorer's passes until ``open`` is set; ``begun`` says that one waits there."""
-    open_, begun = threading.Event(), threading.Event()
-    plain = ScoreModel.correct
-
-    def correct(self, asked):
-        begun.set()
-        assert open_.wait(20)
-        return plain(self, asked)
-
-    monkeypatch.setattr(score_model.ScoreModel, "correct", correct)
-    yield begun, open_
-    open_.set()
+    with held(monkeypatch, ScoreModel) as events:
+        yield events
 
 
 def test_a_full_queue_is_refused_work_is_dropped_and_corrections_do_not_wait(checkpoint, corrector, rows, gate):

@@ -18,7 +18,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recbole_cocorr.checkpoint import load_checkpoint
-from recbole_cocorr.cloud import correction_model
 from recbole_cocorr.cloud.batcher import Batcher, QueueFullError
 from recbole_cocorr.cloud.correction_model import CorrectionModel, load_correction_model
 from recbole_cocorr.cloud.metrics import Metrics
@@ -27,7 +26,7 @@ from recbole_cocorr.cloud.v1 import correction_pb2 as pb
 from recbole_cocorr.cloud.wire import DESCRIBE, SERVICE, decode_correction
 from recbole_cocorr.device.export import checkpoint_fingerprint
 from recbole_cocorr.errors import UserError
-from tests.cloud import TOKEN, ask, request, save, serving
+from tests.cloud import TOKEN, ask, held, request, save, serving
 from tests.device import make
 
 OK, INVALID = grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT
@@ -279,18 +278,8 @@ def test_a_failing_batch_fails_alone():
 
 @pytest.fixture
 def gate(monkeypatch):
-    """Hold the model's passes until ``open`` is set; ``begun`` says that one waits there."""
-    open_, begun_ = threading.Event(), threading.Event()
-    plain = CorrectionModel.correct
-
-    def correct(self, uploads):
-        begun_.set()
-        assert open_.wait(20)
-        return plain(self, uploads)
-
-    monkeypatch.setattr(correction_model.CorrectionModel, "correct", correct)
-    yield begun_, open_
-    open_.set()
+    with held(monkeypatch, CorrectionModel) as events:
+        yield events
 
 
 def test_a_full_queue_and_a_crowded_connection_are_refused(checkpoint, rows, gate):

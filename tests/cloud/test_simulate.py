@@ -110,7 +110,7 @@ def test_a_small_run(trained, checkpoint, artifact, monkeypatch):
 
     monkeypatch.setattr(simulation, "prepare", prepare)
     faults = ("none", "NaN", "frozen", "none")
-    found = simulate(checkpoint, lists=1, count=1, deadline_ms=200, seconds=1.0, faults=faults)
+    found = simulate(checkpoint, None, lists=1, count=1, deadline_ms=200, seconds=1.0, users=2000, faults=faults)
     total = found["total"]
     assert total["lists"] > 20 and (total["wrong"], total["lost"]) == (0, 0)
     assert total["corrected"] > 0 and total["refused"] > 0
@@ -138,7 +138,7 @@ def test_a_small_run_with_scores(tmp_path):
     pytest.importorskip("onnxscript")
     checkpoint, corrector = train(tmp_path, "--model=GRU4Rec")
     settings = {"deadline_ms": 200, "seconds": 0.7, "users": 30, "corrector": corrector}
-    found = simulate(checkpoint, lists=1, count=1, faults=("none", "NaN", "old model", "none"), **settings)
+    found = simulate(checkpoint, None, lists=1, count=1, faults=("none", "NaN", "old model", "none"), **settings)
     total = found["total"]
     assert total["lists"] > 20 and (total["wrong"], total["lost"]) == (0, 0)
     assert total["with_scores"] > 0 and total["refused"] > 0 and total["with_correction"] == 0
