@@ -83,11 +83,17 @@ def status_of(page, wanted: str) -> None:
     page.wait_for_function("s => document.querySelector('#cloud-status').textContent === s", arg=wanted)
 
 
-def click(page, token: str, wanted: str) -> None:
-    """Click, and wait for what is said of the cloud; not what was said before."""
+@contextmanager
+def answered(page, wanted: str):
+    """Wait for what is said of the cloud after what is done here; not what was said before."""
     page.evaluate("document.querySelector('#cloud-status').textContent = ''")
-    pick(page, token)
+    yield
     status_of(page, wanted)
+
+
+def click(page, token: str, wanted: str) -> None:
+    with answered(page, wanted):
+        pick(page, token)
 
 
 def alone(folder, log: list[str]) -> list[str]:
@@ -240,7 +246,8 @@ def test_a_service_of_another_model_is_refused(opened, folder, tmp_path):
         click(page, "item-5", "refused")
         assert "another one than the service's" in page.inner_text("#cloud-said")
         assert ranking_of(page) == ranking_of(page, "corrected") == alone(folder, ["item-5"])
-        page.check("input[value=score]")  # which this service has not at all
+        with answered(page, "refused"):  # it is asked for at once, and this service has none at all
+            page.check("input[value=score]")
         click(page, "item-6", "refused")
         assert ranking_of(page, "corrected") == alone(folder, ["item-5", "item-6"])
 
