@@ -4,8 +4,11 @@
 """
 
 import importlib.util
+import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -17,9 +20,29 @@ from recbole_cocorr.layers.selective_scan import selective_scan
 DT_MIN, DT_MAX, DT_FLOOR = 1e-3, 1e-1, 1e-4
 
 
-def kernels_installed() -> bool:
-    """Whether mamba-ssm and causal-conv1d, which need CUDA, are there."""
-    return all(importlib.util.find_spec(name) for name in ("mamba_ssm", "causal_conv1d"))
+# What the kernels of mamba-ssm 2.3 and causal-conv1d 1.7 are compiled for.
+_KERNEL_TYPES = (torch.float32, torch.float16, torch.bfloat16)
+_KERNEL_TAPS, _KERNEL_STATES = range(2, 5), range(1, 257)
+
+
+@cache
+def fused_block() -> Callable[..., torch.Tensor] | None:
+    """``mamba_inner_fn`` of mamba-ssm, which calls causal-conv1d; None where they are not installed or not usable.
+
+    A warning says once why installed packages cannot be used: both are compiled for one release of torch and CUDA.
+    """
+    if not all(importlib.util.find_spec(name) for name in ("mamba_ssm", "causal_conv1d")):
+        return None
+    try:
+        import causal_conv1d  # noqa: F401  mamba-ssm imports without it, and fails when it is called
+        from mamba_ssm.ops.selective_scan_interface import mamba_inner_fn
+    except ImportError as error:
+        logging.getLogger().warning(
+            "mamba-ssm and causal-conv1d are installed, but cannot be imported (%s); Mamba runs without their kernels",
+            error,
+        )
+        return None
+    return mamba_inner_fn
 
 
 @dataclass
@@ -57,7 +80,8 @@ class Mamba(nn.Module):
 
     Notes
     -----
-    On CUDA, where mamba-ssm and causal-conv1d are installed, their kernels do the work of :meth:`forward`.
+    On CUDA, where mamba-ssm and causal-conv1d are installed, their kernels do the work of :meth:`forward`; not in
+    float64, nor for d_conv outside 2 to 4 or d_state above 256, which they do not know.
     """
 
     def __init__(self, d_model: int, d_state: int = 16, d_conv: int = 4, expand: int = 2):
@@ -104,7 +128,7 @@ class Mamba(nn.Module):
         -------
         torch.Tensor, shape [B, L, d_model], or (torch.Tensor, MambaState)
         """
-        if hidden_states.is_cuda and state is None and not return_state and kernels_installed():
+        if state is None and not return_state and self._is_fusable(hidden_states):
             return self._fused(hidden_states)
         length = hidden_states.shape[1]
         x, gate = self.in_proj(hidden_states).chunk(2, dim=-1)
@@ -132,10 +156,18 @@ class Mamba(nn.Module):
             total = total + read[:, :, i : i + length] * taps[:, i, None]
         return total
 
-    def _fused(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        from mamba_ssm.ops.selective_scan_interface import mamba_inner_fn
+    def _is_fusable(self, hidden_states: torch.Tensor) -> bool:
+        return (
+            hidden_states.is_cuda
+            and hidden_states.numel() > 0
+            and hidden_states.dtype in _KERNEL_TYPES
+            and self.d_conv in _KERNEL_TAPS
+            and self.d_state in _KERNEL_STATES
+            and fused_block() is not None
+        )
 
-        return mamba_inner_fn(
+    def _fused(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return fused_block()(
             self.in_proj(hidden_states).transpose(1, 2),
             self.conv1d.weight,
             self.conv1d.bias,

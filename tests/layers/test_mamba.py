@@ -1,8 +1,11 @@
 """The chunked selective scan and the Mamba block against loops over clicks: output, last state, every gradient."""
 
+import sys
+
 import pytest
 import torch
 
+from recbole_cocorr.layers import mamba
 from recbole_cocorr.layers import selective_scan as module
 from recbole_cocorr.layers.mamba import Mamba, MambaState
 from recbole_cocorr.layers.selective_scan import selective_scan
@@ -155,3 +158,59 @@ def test_autocast_is_finite(dtype):
 def test_sizes_below_one_are_refused(sizes):
     with pytest.raises(ValueError, match="at least 1"):
         Mamba(*sizes)
+
+
+class _OnAGpu(torch.Tensor):
+    """Says that it lies on a GPU."""
+
+    is_cuda = True
+
+
+@pytest.fixture
+def without_a_cache():
+    mamba.fused_block.cache_clear()
+    yield
+    mamba.fused_block.cache_clear()
+
+
+def installed(folder, monkeypatch, kernel: str) -> None:
+    """Packages with the names of mamba-ssm and causal-conv1d."""
+    for name, text in {"causal_conv1d": "", "mamba_ssm": "", "mamba_ssm/ops": ""}.items():
+        (folder / name).mkdir(parents=True)
+        (folder / name / "__init__.py").write_text(text)
+    (folder / "mamba_ssm" / "ops" / "selective_scan_interface.py").write_text(kernel)
+    monkeypatch.syspath_prepend(folder)
+    for name in ("causal_conv1d", "mamba_ssm", "mamba_ssm.ops", "mamba_ssm.ops.selective_scan_interface"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+
+
+def test_kernels_that_cannot_be_imported_are_named_once(tmp_path, monkeypatch, caplog, without_a_cache):
+    installed(tmp_path, monkeypatch, "raise ImportError('undefined symbol: c10')")
+    made, x = block().float(), clicks(2, 5, 6).detach().float()
+    plain = made(x)
+    for _ in range(2):
+        assert made(x.as_subclass(_OnAGpu)).equal(plain)
+    assert [r.getMessage() for r in caplog.records] == [
+        "mamba-ssm and causal-conv1d are installed, but cannot be imported (undefined symbol: c10); "
+        "Mamba runs without their kernels"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "dtype", "taken"),
+    [
+        ({}, torch.float32, True),
+        ({}, torch.bfloat16, True),
+        ({}, torch.float64, False),
+        ({"d_conv": 5}, torch.float32, False),
+        ({"d_conv": 1}, torch.float32, False),
+        ({"d_state": 257}, torch.float32, False),
+    ],
+)
+def test_kernels_are_asked_for_what_they_know(tmp_path, monkeypatch, without_a_cache, sizes, dtype, taken):
+    installed(tmp_path, monkeypatch, "def mamba_inner_fn(*a, **k): return 'fused'")
+    made = block(**sizes).to(dtype)
+    assert made._is_fusable(torch.zeros(2, 5, 6, dtype=dtype).as_subclass(_OnAGpu)) is taken
+    assert not made._is_fusable(torch.zeros(2, 5, 6, dtype=dtype))
+    assert not made._is_fusable(torch.zeros(0, 5, 6, dtype=dtype).as_subclass(_OnAGpu))
+    assert not isinstance(made(torch.zeros(2, 5, 6, dtype=dtype)), str)
