@@ -178,4 +178,5 @@ def test_mambas_own_module_loads_our_weights():
     theirs = Theirs(64, d_state=32, d_conv=4, expand=2).cuda()
     theirs.load_state_dict(ours.state_dict())
     x = torch.randn(3, 20, 64, device="cuda")
-    torch.testing.assert_close(theirs(x), ours(x), rtol=2e-3, atol=1e-4)
+    scale = ours(x).abs().max().item()
+    torch.testing.assert_close(theirs(x), ours(x), rtol=2e-3, atol=1e-3 * scale)

@@ -8,7 +8,8 @@ For each channel c and state entry n, with a_t = exp(delta_t A) and b_t = delta_
 The scan is chunked: all chunks go forward together, step by step, then the chunks' last states are carried over, so
 L steps are some 2 sqrt(L) operations, and no more than 16 where there is one chunk. The backward pass is the same
 scan from the end. Nothing of the size [B, L, channels, states] is kept between the two: each works on blocks that fit
-the processor's cache, and the backward pass makes the states of a block again from the state at its beginning.
+the processor's cache, or on a GPU a small part of its memory, and the backward pass makes the states of a block again
+from the state at its beginning.
 """
 
 import math
@@ -17,8 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
-# Numbers of the states of a block, [rows, steps, channels, states].
+# Numbers of the states of a block, [rows, steps, channels, states]. A GPU would take longer to launch an operation on
+# one of the cache's size than to carry it out.
 _BLOCK = 1 << 19
+_GPU_BLOCK = 1 << 26
 # Steps of a chunk, at least.
 _CHUNK = 16
 
@@ -65,10 +68,12 @@ def _coefficients(u, delta, A, B):
     return (delta.unsqueeze(-1) * A).exp_(), (delta * u).unsqueeze(-1) * B.unsqueeze(2)
 
 
-def _blocks(rows: int, steps: int, width: int) -> tuple[list[slice], list[slice]]:
-    """Slices of the rows and of the steps that make blocks."""
-    time = max(1, min(steps, _BLOCK // max(1, width)))
-    take = max(1, _BLOCK // max(1, time * width))
+def _blocks(u: torch.Tensor, width: int) -> tuple[list[slice], list[slice]]:
+    """Slices of the rows and of the steps of ``u`` [rows, steps, channels] that make blocks."""
+    rows, steps, _ = u.shape
+    most = _GPU_BLOCK if u.is_cuda else _BLOCK
+    time = max(1, min(steps, most // max(1, width)))
+    take = max(1, most // max(1, time * width))
     return (
         [slice(i, min(i + take, rows)) for i in range(0, rows, take)],
         [slice(t, min(t + time, steps)) for t in range(0, steps, time)],
@@ -78,10 +83,9 @@ def _blocks(rows: int, steps: int, width: int) -> tuple[list[slice], list[slice]
 class _SelectiveScan(torch.autograd.Function):
     @staticmethod
     def forward(ctx, u, delta, A, B, C, start):
-        rows, steps, _ = u.shape
-        in_rows, in_time = _blocks(rows, steps, A.numel())
+        in_rows, in_time = _blocks(u, A.numel())
         y = torch.empty_like(u)
-        begun = u.new_empty(len(in_time), rows, *A.shape)  # the state before each block
+        begun = u.new_empty(len(in_time), len(u), *A.shape)  # the state before each block
         last = torch.empty_like(start)
         for r in in_rows:
             state = start[r]
@@ -98,8 +102,7 @@ class _SelectiveScan(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, of_y, of_last):
         u, delta, A, B, C, begun = ctx.saved_tensors
-        rows, steps, _ = u.shape
-        in_rows, in_time = _blocks(rows, steps, A.numel())
+        in_rows, in_time = _blocks(u, A.numel())
         of_u, of_delta, of_B, of_C = (torch.empty_like(t) for t in (u, delta, B, C))
         of_A, of_start = torch.zeros_like(A), torch.empty_like(of_last)
         for r in in_rows:

@@ -175,6 +175,15 @@ def test_the_command_starts_it_and_ends_it(folder, checkpoint, corrector, tmp_pa
             process.terminate()
 
 
+@pytest.fixture
+def _default_sigterm():
+    """Whatever another test's imports have set: Ray has a handler of its own."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("_default_sigterm")
 def test_signals_are_as_before_after_the_block():
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGHUP)
     with ended_by_signals():
