@@ -20,7 +20,15 @@ from recbole_cocorr import compat, distributed
 from recbole_cocorr.config_checks import TEXTS, check_eval_args, check_kinds, check_metrics, check_negatives
 from recbole_cocorr.errors import UserError
 from recbole_cocorr.model import registry
-from recbole_cocorr.property_files import keys_of, known_names, nearest, property_file, read_yaml, recbole_properties
+from recbole_cocorr.property_files import (
+    configuration_file,
+    keys_of,
+    known_names,
+    nearest,
+    property_file,
+    read_yaml,
+    recbole_properties,
+)
 
 compat.apply()
 
@@ -140,7 +148,7 @@ class Config(RecBoleConfig):
     def _load_config_files(self, file_list: list[str] | None) -> dict[str, Any]:
         settings: dict[str, Any] = {}
         for file in file_list or ():
-            settings.update(self._read_yaml(Path(file)))
+            settings.update(self._read_yaml(configuration_file(file)))
         return settings
 
     def _read_yaml(self, path: Path) -> dict[str, Any]:

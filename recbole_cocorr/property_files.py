@@ -38,6 +38,19 @@ def property_file(kind: str, name: str) -> Path | None:
     return None
 
 
+def configuration_file(name: str) -> Path:
+    """The file that ``--config_files`` means: a path, or else the name of a file in ``properties/model/``.
+
+    Parameters
+    ----------
+    name : str
+        For example ``mine.yaml`` or ``CoCorrRec-paper``.
+    """
+    path = Path(name)
+    named = None if path.suffix or path.is_file() else property_file("model", name)
+    return named or path
+
+
 def recbole_properties() -> Path:
     """Folder of RecBole's own property files."""
     import recbole.config

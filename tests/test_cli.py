@@ -74,6 +74,27 @@ def test_config_files_are_separated_by_spaces_and_lie_below_the_command_line(run
     assert (saved["epochs"], saved["hidden_size"], saved["num_heads"]) == (1, 16, 2)
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("CoCorrRec-paper", ("BCE", 0.0, True, True)),
+        ("CoCorrRec-ce", ("CE", 0.4, False, None)),
+    ],
+)
+def test_config_files_may_name_a_file_of_properties(run, name, expected):
+    _, out, _ = run(f"--config_files={name}", "--epochs=1")
+    saved = load_checkpoint(re.search(r"^model: (.+)$", out, re.MULTILINE)[1]).config
+    found = [saved[key] for key in ("loss_type", "dropout_prob", "use_gcn")]
+    assert (*found, saved["train_neg_sample_args"].get("fixed")) == expected
+
+
+def test_a_file_of_ones_own_comes_before_one_of_that_name_in_properties(run):
+    Path("CoCorrRec-ce").write_text("epochs: 1\n")
+    _, out, _ = run("--config_files=CoCorrRec-ce")
+    saved = load_checkpoint(re.search(r"^model: (.+)$", out, re.MULTILINE)[1]).config
+    assert (saved["loss_type"], saved["epochs"]) == ("BCE", 1)
+
+
 def test_recboles_short_flags(small_data, capsys):
     more = [f"--{k}={v}" for k, v in QUIET.items()]
     arguments = ["-m", "SASRec", "-d", "small", f"--data_path={small_data}", "--protocol=full", *more]
@@ -248,6 +269,7 @@ def test_a_bad_value_is_one_sentence(run, setting, words):
         (["--protocol=papr"], "there is no protocol 'papr'; did you mean 'paper'?"),
         (["--data_path=/nowhere"], "there is no folder /nowhere/small"),
         (["--config_files=none.yaml"], "the configuration file none.yaml does not exist"),
+        (["--config_files=CoCorrRec-pap"], "the configuration file CoCorrRec-pap does not exist"),
         (["--nproc=0"], "nproc is 0; it must be at least 1"),
         (["--nproc=two"], "argument --nproc: invalid int value: 'two'"),
         (["--group_offset=-1"], "group_offset is -1; it must be at least 0"),
