@@ -94,7 +94,9 @@ def benchmark_defaults() -> dict[str, Any]:
 
 
 def find_entries(names: Sequence[str] | None) -> list[Entry]:
-    """The models that ``names`` stand for: labels of the field, or sequential models of RecBole; all if None.
+    """The models that ``names`` stand for: labels of the field, or sequential models of RecBole.
+
+    None stands for the whole field, without the entries that are marked ``by_name_only``.
 
     Raises
     ------
@@ -102,7 +104,9 @@ def find_entries(names: Sequence[str] | None) -> list[Entry]:
         For an unknown name, naming the nearest known one, and for a name given twice.
     """
     field_ = benchmark_defaults()["models"]
-    names = list(field_) if names is None else [name.strip() for name in names]
+    if names is None:
+        names = [name for name, made in field_.items() if not (made or {}).get("by_name_only")]
+    names = [name.strip() for name in names]
     if not names:
         raise UserError("no model is given")
     if len(set(names)) < len(names):

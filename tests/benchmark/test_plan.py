@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from recbole_cocorr.benchmark.plan import Entry, Plan, RunSpec, benchmark_defaults, find_entries, numbers
 from recbole_cocorr.errors import UserError
+from recbole_cocorr.property_files import property_file, read_yaml
 
 
 def plan(**changed) -> Plan:
@@ -32,6 +33,16 @@ def test_the_field_is_the_papers():
         "CoCorrRec",
     ]
     assert benchmark_defaults()["models"]["CoCorrRec (w/o GCN)"]["settings"]["use_gcn"] is False
+
+
+def test_another_loss_is_run_if_it_is_named():
+    labels = ["GRU4Rec (CE)", "SASRec (CE)", "CoCorrRec (CE)"]
+    entries = find_entries(labels)
+    assert [e.label for e in entries] == labels
+    assert {(e.settings["loss_type"], e.learning_rates) for e in entries} == {("CE", (0.001, 0.003))}
+    best = read_yaml(property_file("model", "CoCorrRec-ce"))
+    assert best.pop("learning_rate") in entries[-1].learning_rates
+    assert best.items() <= entries[-1].settings.items()
 
 
 @pytest.mark.parametrize(
