@@ -67,7 +67,9 @@ def _benchmark(arguments: argparse.Namespace) -> int:
 
     defaults = benchmark_defaults()
     plan = Plan(
-        entries=find_entries(arguments.models.split(",") if arguments.models else None),
+        entries=find_entries(
+            arguments.models.split(",") if arguments.models else None, own_rates=arguments.learning_rates is None
+        ),
         datasets=[name.strip() for name in arguments.datasets.split(",")],
         protocol=arguments.protocol,
         seeds=numbers(arguments.seeds, "--seeds", int, defaults["seeds"]),

@@ -93,10 +93,11 @@ def benchmark_defaults() -> dict[str, Any]:
     return content
 
 
-def find_entries(names: Sequence[str] | None) -> list[Entry]:
+def find_entries(names: Sequence[str] | None, own_rates: bool = True) -> list[Entry]:
     """The models that ``names`` stand for: labels of the field, or sequential models of RecBole.
 
-    None stands for the whole field, without the entries that are marked ``by_name_only``.
+    None stands for the whole field, without the entries that are marked ``by_name_only``. With ``own_rates=False`` an
+    entry's own grid gives way to the plan's; a single rate stays, because it stands where there is nothing to choose.
 
     Raises
     ------
@@ -117,6 +118,8 @@ def find_entries(names: Sequence[str] | None) -> list[Entry]:
         if name in field_:
             made = field_[name] or {}
             rates = made.get("learning_rates")
+            if rates and len(rates) > 1 and not own_rates:
+                rates = None
             entries.append(
                 Entry(name, made.get("model", name), dict(made.get("settings") or {}), rates and tuple(rates))
             )

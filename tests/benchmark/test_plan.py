@@ -45,6 +45,12 @@ def test_another_loss_is_run_if_it_is_named():
     assert best.items() <= entries[-1].settings.items()
 
 
+def test_rates_that_are_asked_for_beat_an_entrys_own_grid_but_not_a_single_rate():
+    names = ["SASRec (CE)", "Pop"]
+    assert [e.learning_rates for e in find_entries(names)] == [(0.001, 0.003), (0.001,)]
+    assert [e.learning_rates for e in find_entries(names, own_rates=False)] == [None, (0.001,)]
+
+
 @pytest.mark.parametrize(
     "names, said",
     [

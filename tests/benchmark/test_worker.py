@@ -159,6 +159,16 @@ def test_bad_requests_leave_nothing(flags, said, small_data, tmp_path, capsys):
     assert not out.exists()
 
 
+def test_learning_rates_on_the_command_line_beat_an_entrys_own_grid(small_data, tmp_path, capsys):
+    command = ["benchmark", "--models=SASRec (CE)", "--datasets=small", f"--data_path={small_data}", "--dry_run"]
+    command += [f"--out={tmp_path / 'r'}", "--seeds=1"]
+    assert main([*command, "--learning_rates=0.002"]) == 0
+    out = capsys.readouterr().out
+    assert "learning rate 0.002 (0 of 1 finished)" in out
+    assert main(command) == 0
+    assert "learning rate 0.001, 0.003 (0 of 2 finished)" in capsys.readouterr().out
+
+
 def test_dry_run_writes_nothing(small_data, tmp_path, capsys):
     out = tmp_path / "none"
     command = ["benchmark", "--datasets=small", f"--data_path={small_data}", f"--out={out}", "--dry_run"]
