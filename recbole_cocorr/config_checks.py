@@ -24,7 +24,7 @@ WHOLE_NUMBERS: dict[str, tuple[float, float]] = {  # least and most
     "loss_decimal_place": (0, 17),
     "metric_decimal_place": (0, 17),
 }
-NUMBERS = ("learning_rate", "weight_decay", "softmax_sample_alpha")
+NUMBERS = ("learning_rate", "weight_decay", "softmax_sample_alpha", "item_init_std")
 SWITCHES = (
     "use_gpu",
     "reproducibility",
@@ -120,6 +120,7 @@ def check_kinds(final: dict[str, Any]) -> None:
     check(TEXTS, lambda v: isinstance(v, str) and v != "", "text")
     check(DICTS, lambda v: v is None or isinstance(v, dict), "a dict, or None")
     check(LISTS, lambda v: v is None or isinstance(v, (list, tuple)), "a list, or None")
+    check(["item_init"], lambda v: v in ("random", "item-item"), "random or item-item")
     check(["state"], lambda v: v.lower() in LOG_LEVELS, "one of " + ", ".join(LOG_LEVELS))
     if isinstance(final["gpu_id"], tuple):
         final["gpu_id"] = ",".join(map(str, final["gpu_id"]))

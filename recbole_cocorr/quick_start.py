@@ -15,6 +15,7 @@ from recbole_cocorr.data.loaders import data_preparation
 from recbole_cocorr.errors import UserError
 from recbole_cocorr.evaluation.report import result_table
 from recbole_cocorr.model.factory import build_model
+from recbole_cocorr.model.item_init import start_items
 from recbole_cocorr.trainer import Trainer
 
 
@@ -133,6 +134,7 @@ def _run(config: Config, saved: bool) -> dict[str, Any]:
     # Every process starts from the same weights; each then draws dropout of its own.
     init_seed(config["seed"], config["reproducibility"])
     network = build_model(config, train_data.dataset)
+    start_items(network, config, train_data.dataset)
     logger.info(network)
     torch.manual_seed(config["seed"] + config["rank"])
     trainer = Trainer(config, network)
@@ -172,6 +174,7 @@ def objective_function(
     train_data, valid_data, test_data = data_preparation(config, data)
     init_seed(config["seed"], config["reproducibility"])
     network = build_model(config, train_data.dataset)
+    start_items(network, config, train_data.dataset)
     trainer = Trainer(config, network)
     best_valid_score, best_valid_result = trainer.fit(train_data, valid_data, verbose=False, saved=saved)
     test_result = trainer.evaluate(test_data, load_best_model=saved)

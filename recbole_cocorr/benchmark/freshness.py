@@ -29,6 +29,7 @@ from recbole_cocorr.data.negatives import NegativeSampler, protocol_generator
 from recbole_cocorr.errors import UserError
 from recbole_cocorr.evaluation.ranking import rank_positive
 from recbole_cocorr.model.factory import build_model
+from recbole_cocorr.model.item_init import start_items
 from recbole_cocorr.model.scoring import find_scorer
 from recbole_cocorr.trainer import Trainer
 
@@ -215,6 +216,7 @@ class Snapshot:
         config = self.config
         init_seed(config["seed"], config["reproducibility"])
         model = build_model(config, self.train.dataset)
+        start_items(model, config, self.train.dataset)
         torch.manual_seed(config["seed"])
         trainer = Trainer(config, model)
         trainer.saved_model_file = str(self.folder / f"{name}.safetensors")

@@ -30,6 +30,7 @@ from recbole_cocorr.data.dataset import HISTORY_END, create_dataset
 from recbole_cocorr.data.loaders import EvalLoader, data_preparation
 from recbole_cocorr.files import atomic_write, exclusive
 from recbole_cocorr.model.factory import build_model
+from recbole_cocorr.model.item_init import start_items
 from recbole_cocorr.trainer import Trainer
 
 MODEL_FILE, STATE_FILE, PROGRESS_FILE = "model.safetensors", "model.training.safetensors", "progress.json"
@@ -128,6 +129,7 @@ def execute(spec: RunSpec, folder: Path) -> RunRecord:
     train_data, valid_data, test_data = data_preparation(config, data)
     init_seed(config["seed"], config["reproducibility"])
     network = build_model(config, train_data.dataset)
+    start_items(network, config, train_data.dataset)
     torch.manual_seed(config["seed"])
     trainer = RecordingTrainer(config, network, folder)
     record = earlier

@@ -105,6 +105,15 @@ class SequenceDataset(SequentialDataset):
         sequences = self._sequences
         return sequences[self.uid_field].numpy(), sequences[self.iid_field].numpy(), self._times
 
+    def shown_interactions(self) -> tuple[np.ndarray, np.ndarray]:
+        """Users and items, int64 [N], of the interactions that these rows show: a user's, up to the last target."""
+        users, items, _ = self.interactions()
+        last = np.full(int(users.max(initial=0)) + 1, -1)
+        end = self.inter_feat[HISTORY_END].numpy()
+        np.maximum.at(last, users[end], end)
+        shown = np.arange(len(users)) <= last[users]
+        return users[shown], items[shown]
+
     def _leave_two_out(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Row numbers of RecBole's leave-one-out (valid_and_test), in RecBole's order.
 
