@@ -32,7 +32,7 @@ def start_items(model: nn.Module, config: Any, dataset: SequenceDataset) -> None
     Parameters
     ----------
     model : SequentialRecommender
-        Its ``item_embedding`` holds an item's vector in the row of its number.
+        This package's or RecBole's; an item's vector is the row of its number.
     config : Config
         Reads ``item_init``, ``item_init_std`` and ``seed``; ``l2`` and ``neighbours`` are ``corrector.yaml``'s.
     dataset : SequenceDataset
@@ -41,24 +41,38 @@ def start_items(model: nn.Module, config: Any, dataset: SequenceDataset) -> None
     Raises
     ------
     UserError
-        If the model has no such embedding, or the data are kept in another form.
+        If no such table is found in the model, or the data are kept in another form.
     """
     if config["item_init"] != "item-item":
         return
-    table = getattr(model, "item_embedding", None)
-    if not isinstance(table, nn.Embedding) or table.num_embeddings < dataset.item_num:
-        raise UserError(
-            f"item_init is 'item-item', which {config['model']} cannot have: it keeps no vector of each item in an "
-            "item_embedding; item_init must be 'random' for it"
-        )
     if not isinstance(dataset, SequenceDataset):
         raise UserError(f"item_init is 'item-item', which cannot read the dataset class {type(dataset).__name__}")
+    rows = _item_rows(model, dataset)
+    if rows is None:
+        raise UserError(
+            f"item_init is 'item-item', which {config['model']} cannot have: no table of its items' vectors is found "
+            "where RecBole's models keep it (item_embedding); item_init must be 'random' for it"
+        )
     settings = corrector_settings()
     users, items = dataset.shown_interactions()
     weights = ItemItem.fit(users, items, dataset.item_num, settings["l2"], settings["neighbours"]).weights
-    vectors = spectral_vectors(weights, table.embedding_dim, config["seed"]) * config["item_init_std"]
+    vectors = spectral_vectors(weights, rows.shape[1], config["seed"]) * config["item_init_std"]
     with torch.no_grad():
-        table.weight[: dataset.item_num] += torch.from_numpy(vectors).to(table.weight)
+        rows += torch.from_numpy(vectors).to(rows)
+
+
+def _item_rows(model: nn.Module, dataset: SequenceDataset) -> torch.Tensor | None:
+    """The part [n_items, d] of a model's weights that holds its items' vectors."""
+    size = dataset.item_num
+    table = getattr(model, "item_embedding", None)
+    if isinstance(table, nn.Embedding) and table.num_embeddings >= size:  # BERT4Rec has one more, its mask
+        return table.weight.detach()[:size]
+    layer = getattr(model, "embedding_layer", None)  # DIN's, of an item's columns one after another
+    tables = getattr(layer, "token_embedding_table", None)
+    if isinstance(tables, nn.ModuleDict) and "item" in tables:
+        start = int(tables["item"].offsets[layer.token_field_names["item"].index(dataset.iid_field)])
+        return tables["item"].embedding.weight.detach()[start : start + size]
+    return None
 
 
 def spectral_vectors(weights: sparse.csr_matrix, width: int, seed: int) -> np.ndarray:

@@ -92,6 +92,23 @@ def test_the_vectors_are_added_to_the_models_own(make_config, model):
     assert torch.equal(network.item_embedding.weight[dataset.item_num :], before[dataset.item_num :])  # BERT4Rec's mask
 
 
+def test_a_table_of_columns_has_the_vectors_where_its_items_are(make_config, tmp_path):
+    rows = random_rows(60, 200, 3, 30)
+    path = write_inter(tmp_path / "columns", "small", rows)
+    lines = ["kind:token\titem_id:token", *(f"k{i % 3}\ti{i}" for i in range(1, 201))]
+    (path / "small" / "small.item").write_text("\n".join(lines) + "\n")
+    columns = {"inter": ["user_id", "item_id", "timestamp"], "item": ["kind", "item_id"]}
+    network, config, dataset = prepared(make_config, "DIN", data_path=str(path), load_col=columns, item_init_std=0.7)
+    layer = network.embedding_layer
+    before = layer.token_embedding_table["item"].embedding.weight.detach().clone()
+    start_items(network, config, dataset)
+    added = layer.token_embedding_table["item"].embedding.weight.detach() - before
+    start = dataset.num("kind") if layer.token_field_names["item"][0] == "kind" else 0
+    items = added[start : start + dataset.item_num]
+    assert float(items[1:].square().mean().sqrt()) == pytest.approx(0.7, rel=1e-4)
+    assert float(added.square().sum()) == pytest.approx(float(items.square().sum()))
+
+
 def test_random_leaves_the_model_as_it_is(make_config):
     network, _, dataset = prepared(make_config)
     before = network.item_embedding.weight.detach().clone()
@@ -193,7 +210,7 @@ def test_a_benchmarks_run_starts_from_them(small_data, tmp_path):
 @pytest.mark.parametrize(
     ("model", "given", "said"),
     [
-        ("DIN", {}, "item_init is 'item-item', which DIN cannot have"),
+        ("FPMC", {}, "item_init is 'item-item', which FPMC cannot have"),
         ("CoCorrRec", {"item_init": "ease"}, "item_init is 'ease'; it must be random or item-item"),
         ("CoCorrRec", {"item_init_std": -1}, "item_init_std is -1; it must be a number of at least 0"),
         ("CoCorrRec", {"item_init_std": "big"}, "item_init_std is 'big'; it must be a number of at least 0"),
