@@ -40,9 +40,14 @@ def test_another_loss_is_run_if_it_is_named():
     entries = find_entries(labels)
     assert [e.label for e in entries] == labels
     assert {(e.settings["loss_type"], e.learning_rates) for e in entries} == {("CE", (0.001, 0.003))}
-    best = read_yaml(property_file("model", "CoCorrRec-ce"))
-    assert best.pop("learning_rate") in entries[-1].learning_rates
-    assert best.items() <= entries[-1].settings.items()
+
+
+@pytest.mark.parametrize("label, name", [("CoCorrRec (CE)", "CoCorrRec-ce"), ("CoCorrRec (full)", "CoCorrRec-full")])
+def test_an_entry_is_what_its_configuration_says(label, name):
+    (entry,) = find_entries([label])
+    best = read_yaml(property_file("model", name))
+    assert best.pop("learning_rate") in entry.learning_rates
+    assert best.items() <= entry.settings.items()
 
 
 def test_rates_that_are_asked_for_beat_an_entrys_own_grid_but_not_a_single_rate():
