@@ -22,7 +22,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("--without_gcn", action="store_true", help="sweep the device's model alone")
     parser.add_argument("--protocol", default="paper", help="paper or full (default: paper)")
     parser.add_argument("--seeds", help="separated by commas (default: the first of properties/benchmark.yaml)")
-    parser.add_argument("--learning_rates", default="0.005", help="separated by commas (default: 0.005)")
+    parser.add_argument(
+        "--learning_rates", help="separated by commas (default: that of properties/model/CoCorrRec.yaml)"
+    )
     parser.add_argument("--out", default="results/sweep", metavar="DIR", help="(default: results/sweep)")
     add_running_flags(parser)
     parser.add_argument("--dry_run", action="store_true", help="show the plan and run nothing")
@@ -35,14 +37,16 @@ def _sweep(arguments: argparse.Namespace) -> int:
     from recbole_cocorr.benchmark.plan import Plan, benchmark_defaults, numbers
     from recbole_cocorr.benchmark.sweep import entries, write_times
     from recbole_cocorr.config import parse_overrides
+    from recbole_cocorr.property_files import property_file, read_yaml
 
+    own = read_yaml(property_file("model", "CoCorrRec"))
     sizes = numbers(arguments.K, "--K", int, [])
     plan = Plan(
         entries=entries(sizes, arguments.length, not arguments.without_gcn),
         datasets=[name.strip() for name in arguments.datasets.split(",")],
         protocol=arguments.protocol,
         seeds=numbers(arguments.seeds, "--seeds", int, benchmark_defaults()["seeds"][:1]),
-        learning_rates=numbers(arguments.learning_rates, "--learning_rates", float, []),
+        learning_rates=numbers(arguments.learning_rates, "--learning_rates", float, [own["learning_rate"]]),
         settings=parse_overrides(arguments.settings),
     )
     status = carry_out(plan, arguments)

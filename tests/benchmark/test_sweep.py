@@ -7,6 +7,7 @@ import pytest
 from recbole_cocorr.__main__ import main
 from recbole_cocorr.benchmark.sweep import entries
 from recbole_cocorr.errors import UserError
+from recbole_cocorr.property_files import property_file, read_yaml
 
 
 def test_entries_differ_in_k_alone():
@@ -34,3 +35,12 @@ def test_the_command(small_data, tmp_path, capsys, monkeypatch):
     for file in out.glob("runs/*/run.json"):
         record = json.loads(file.read_text())
         assert record["config"]["MAX_ITEM_LIST_LENGTH"] == 5 and record["test"]
+
+
+def test_the_learning_rate_is_the_models_unless_one_is_given(small_data, tmp_path, capsys):
+    own = read_yaml(property_file("model", "CoCorrRec"))["learning_rate"]
+    command = ["sweep", "--datasets=small", "--K=2", "--length=5", f"--data_path={small_data}", "--dry_run"]
+    assert main([*command, f"--out={tmp_path / 's'}"]) == 0
+    assert f"learning rate {own} " in capsys.readouterr().out
+    assert main([*command, f"--out={tmp_path / 's'}", "--learning_rates=0.02"]) == 0
+    assert "learning rate 0.02 " in capsys.readouterr().out
