@@ -77,15 +77,15 @@ def test_config_files_are_separated_by_spaces_and_lie_below_the_command_line(run
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("CoCorrRec-paper", ("BCE", 0.0, True, True)),
-        ("CoCorrRec-ce", ("CE", 0.4, False, None)),
-        ("CoCorrRec-full", ("CE", 0.4, False, None)),
+        ("CoCorrRec-paper", ("BCE", 0.0, True, "random", True)),
+        ("CoCorrRec-ce", ("CE", 0.4, False, "item-item", None)),
+        ("CoCorrRec-full", ("CE", 0.4, False, "random", None)),
     ],
 )
 def test_config_files_may_name_a_file_of_properties(run, name, expected):
     _, out, _ = run(f"--config_files={name}", "--epochs=1")
     saved = load_checkpoint(re.search(r"^model: (.+)$", out, re.MULTILINE)[1]).config
-    found = [saved[key] for key in ("loss_type", "dropout_prob", "use_gcn")]
+    found = [saved[key] for key in ("loss_type", "dropout_prob", "use_gcn", "item_init")]
     assert (*found, saved["train_neg_sample_args"].get("fixed")) == expected
 
 
