@@ -26,8 +26,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from recbole_cocorr import __version__
-from recbole_cocorr.errors import UserError
-from recbole_cocorr.files import atomic_write
+from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.files import atomic_write
 
 FORMAT = "recbole_cocorr.checkpoint"
 FORMAT_VERSION = 1

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from recbole_cocorr.errors import UserError
+from recbole_cocorr.base.errors import UserError
 
 
 class _Parser(argparse.ArgumentParser):

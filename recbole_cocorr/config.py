@@ -17,8 +17,8 @@ from recbole.data.transform import construct_transform
 from recbole.utils import InputType, ModelType
 
 from recbole_cocorr import compat, distributed
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.config_checks import TEXTS, check_eval_args, check_kinds, check_metrics, check_negatives
-from recbole_cocorr.errors import UserError
 from recbole_cocorr.model import registry
 from recbole_cocorr.property_files import (
     configuration_file,

@@ -8,7 +8,7 @@ from typing import Any
 from recbole.evaluator.register import metric_types, metrics_dict
 from recbole.utils import EvaluatorType
 
-from recbole_cocorr.errors import UserError
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.property_files import nearest
 
 # What values must be. Without these checks RecBole's code stumbles over them halfway through a run, or

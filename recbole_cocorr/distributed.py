@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from recbole_cocorr.errors import UserError
+from recbole_cocorr.base.errors import UserError
 
 
 @dataclass(frozen=True)

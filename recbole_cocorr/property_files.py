@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from recbole_cocorr.errors import UserError
+from recbole_cocorr.base.errors import UserError
 
 
 def property_file(kind: str, name: str) -> Path | None:

@@ -9,10 +9,10 @@ import torch
 from recbole.utils import get_environment, init_logger, init_seed, set_color
 
 from recbole_cocorr import distributed
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.config import Config
 from recbole_cocorr.data.dataset import create_dataset
 from recbole_cocorr.data.loaders import data_preparation
-from recbole_cocorr.errors import UserError
 from recbole_cocorr.evaluation.report import result_table
 from recbole_cocorr.model.factory import build_model
 from recbole_cocorr.model.item_init import start_items

@@ -14,8 +14,8 @@ import torch
 from recbole.data.interaction import Interaction
 from torch import nn
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.checkpoint import Checkpoint, load_checkpoint, load_weights
-from recbole_cocorr.errors import UserError
 from recbole_cocorr.model import registry
 from recbole_cocorr.model.factory import build_model
 from recbole_cocorr.model.scoring import find_scorer

@@ -15,6 +15,7 @@ from torch.nn.utils.clip_grad import clip_grad_norm_
 from tqdm import tqdm
 
 from recbole_cocorr import distributed
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -23,7 +24,6 @@ from recbole_cocorr.checkpoint import (
     save_checkpoint,
 )
 from recbole_cocorr.data.loaders import EvalLoader, TrainLoader
-from recbole_cocorr.errors import UserError
 from recbole_cocorr.evaluation.ranking import RANK_METRICS, rank_among_all, rank_positive, summarise
 from recbole_cocorr.model.compiling import compile_encoder
 from recbole_cocorr.model.fast_layers import use_fast_layers

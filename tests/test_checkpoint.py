@@ -16,8 +16,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 import recbole_cocorr.checkpoint as module
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.checkpoint import Checkpoint, load_checkpoint, load_weights, plain_config, save_checkpoint
-from recbole_cocorr.errors import UserError
 
 
 def small(**changed) -> Checkpoint:

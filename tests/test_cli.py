@@ -10,8 +10,8 @@ import pytest
 from safetensors import safe_open
 
 from recbole_cocorr import __main__, __version__, cli
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.checkpoint import load_checkpoint
-from recbole_cocorr.errors import UserError
 from tests.conftest import CHECKOUT, random_rows, write_inter
 
 # state=ERROR: RecBole logs the run to stderr, where the error is to stand alone.

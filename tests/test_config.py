@@ -14,8 +14,8 @@ from recbole.utils import InputType
 
 from recbole_cocorr import config as config_module
 from recbole_cocorr import distributed, property_files
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.config import Config, parse_overrides, parse_value
-from recbole_cocorr.errors import UserError
 from recbole_cocorr.model import registry
 from recbole_cocorr.property_files import known_names, nearest, property_file
 from tests.conftest import CHECKOUT

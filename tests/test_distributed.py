@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recbole_cocorr import distributed
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.checkpoint import load_checkpoint
 from recbole_cocorr.config import Config
 from recbole_cocorr.data.loaders import EvalLoader
-from recbole_cocorr.errors import UserError
 from recbole_cocorr.quick_start import run
 from tests.conftest import CHECKOUT, random_rows, write_inter
 from tests.model.test_scoring import disturb

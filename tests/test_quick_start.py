@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from recbole.trainer import HyperTuning
 
-from recbole_cocorr.errors import UserError
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.model.registry import find_model
 from recbole_cocorr.quick_start import objective_function, run
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from recbole.data.interaction import Interaction
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.checkpoint import load_checkpoint, save_checkpoint
-from recbole_cocorr.errors import UserError
 from recbole_cocorr.model.registry import find_model
 from recbole_cocorr.recommend import Vocabulary, load_model
 from tests.model.test_scoring import disturb

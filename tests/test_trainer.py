@@ -14,10 +14,10 @@ from recbole.utils import init_seed
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.checkpoint import load_checkpoint
 from recbole_cocorr.data.dataset import create_dataset
 from recbole_cocorr.data.loaders import EvalLoader, data_preparation
-from recbole_cocorr.errors import UserError
 from recbole_cocorr.model import scoring
 from recbole_cocorr.model.factory import build_model
 from recbole_cocorr.model.scoring import TwoWayScorer

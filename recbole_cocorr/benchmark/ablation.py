@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.files import atomic_write
 from recbole_cocorr.benchmark.correct import another
 from recbole_cocorr.benchmark.extra_files import ABLATION_FILE, ABLATION_FORMAT
 from recbole_cocorr.benchmark.plan import RunSpec
@@ -18,9 +20,7 @@ from recbole_cocorr.checkpoint import load_checkpoint, load_weights
 from recbole_cocorr.config import Config
 from recbole_cocorr.data.dataset import create_dataset
 from recbole_cocorr.data.loaders import EvalLoader, data_preparation
-from recbole_cocorr.errors import UserError
 from recbole_cocorr.evaluation.ranking import per_row, rank_positive, summarise
-from recbole_cocorr.files import atomic_write
 from recbole_cocorr.layers import Correction
 from recbole_cocorr.model.cocorrrec import CoCorrRec
 from recbole_cocorr.model.factory import build_model

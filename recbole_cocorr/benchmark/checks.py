@@ -1,8 +1,8 @@
 """What can be said of a plan before its first run."""
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.benchmark.plan import Plan
 from recbole_cocorr.config import Config
-from recbole_cocorr.errors import UserError
 
 
 def check_plan(plan: Plan) -> None:

@@ -48,9 +48,9 @@ def add_running_flags(parser: argparse.ArgumentParser) -> None:
 
 def make_executor(arguments: argparse.Namespace):
     """The executor that the running flags ask for, and the number of runs at once."""
+    from recbole_cocorr.base.errors import UserError
     from recbole_cocorr.benchmark.engine import default_threads
     from recbole_cocorr.benchmark.executors import Processes, RayTasks
-    from recbole_cocorr.errors import UserError
 
     for name in ("jobs", "threads"):
         number = getattr(arguments, name)

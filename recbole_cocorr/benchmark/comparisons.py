@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.benchmark.field import Group
 from recbole_cocorr.benchmark.run_files import RunRecord
-from recbole_cocorr.errors import UserError
 from recbole_cocorr.evaluation.ranking import RANK_METRICS
 from recbole_cocorr.evaluation.significance import Comparison, UserMetrics, compare, corrected, user_metrics
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.files import atomic_write
 from recbole_cocorr.benchmark.correct_comparisons import CorrectedRanks, compare_corrected
 from recbole_cocorr.benchmark.environment import machine, versions
 from recbole_cocorr.benchmark.extra_files import CORRECTORS_FILE, CORRECTORS_FORMAT
@@ -21,9 +23,7 @@ from recbole_cocorr.correctors.lists import DeviceScores, Variant, fit_trust, ra
 from recbole_cocorr.correctors.protocol import histories, training_interactions
 from recbole_cocorr.data.dataset import create_dataset
 from recbole_cocorr.data.loaders import data_preparation
-from recbole_cocorr.errors import UserError
 from recbole_cocorr.evaluation.ranking import RANK_METRICS, per_row, summarise
-from recbole_cocorr.files import atomic_write
 from recbole_cocorr.model.factory import build_model
 from recbole_cocorr.model.fast_layers import use_fast_layers
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.benchmark.comparisons import metric_columns
 from recbole_cocorr.benchmark.field import OURS, Group, in_field_order
 from recbole_cocorr.benchmark.run_files import RunRecord
-from recbole_cocorr.errors import UserError
 from recbole_cocorr.evaluation.significance import Comparison, UserMetrics, compare, corrected, user_metrics
 
 # Kinds of comparisons; Holm's correction runs over each kind of a data set and protocol by itself.

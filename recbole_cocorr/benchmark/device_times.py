@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.benchmark.extra_files import Row, is_number
 from recbole_cocorr.benchmark.field import in_field_order
 from recbole_cocorr.benchmark.figures import Picture, Styles
@@ -11,7 +12,6 @@ from recbole_cocorr.benchmark.run_files import read_json
 from recbole_cocorr.benchmark.table_formats import Cell, Table, row
 from recbole_cocorr.device.bench import FORMAT as DEVICE_FORMAT
 from recbole_cocorr.device.bench import WINDOW_SUFFIX
-from recbole_cocorr.errors import UserError
 
 DEVICE_FILE = "device.json"
 _SETTING = ("items", "candidates", "clicks")

@@ -12,6 +12,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.files import atomic_write, exclusive
 from recbole_cocorr.benchmark.executors import Executor
 from recbole_cocorr.benchmark.plan import Group, Plan, RunSpec
 from recbole_cocorr.benchmark.run_files import (
@@ -24,8 +26,6 @@ from recbole_cocorr.benchmark.run_files import (
     read_run,
 )
 from recbole_cocorr.benchmark.worker import DISK_FULL, PROGRESS_FILE
-from recbole_cocorr.errors import UserError
-from recbole_cocorr.files import atomic_write, exclusive
 
 FAILURES_FILE = "failures.json"
 _POLL_SECONDS = 0.2

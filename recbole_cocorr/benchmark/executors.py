@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.benchmark.plan import RunSpec
 from recbole_cocorr.benchmark.worker import command
-from recbole_cocorr.errors import UserError
 
 LOG_FILE = "training.log"
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.benchmark.cost_columns import COST_COLUMNS
 from recbole_cocorr.benchmark.run_files import read_json
-from recbole_cocorr.errors import UserError
 
 COST_FILE, COST_FORMAT = "cost.json", "recbole_cocorr.cost"
 SWEEP_FILE, SWEEP_FORMAT = "sweep.json", "recbole_cocorr.sweep"

@@ -5,8 +5,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.benchmark.run_files import RunRecord
-from recbole_cocorr.errors import UserError
 
 # The rows of the paper's Table 1 in its order, under RecBole's Pop as the floor.
 FIELD = ("Pop", "DIN", "GRU4Rec", "SASRec", "BERT4Rec", "Mamba4Rec", "CoCorrRec (w/o GCN)", "CoCorrRec")

@@ -17,6 +17,7 @@ import torch
 from recbole.data.interaction import Interaction
 from recbole.utils import init_seed
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.benchmark.plan import Entry
 from recbole_cocorr.checkpoint import load_checkpoint, load_weights
 from recbole_cocorr.config import Config
@@ -26,7 +27,6 @@ from recbole_cocorr.correctors.protocol import training_interactions
 from recbole_cocorr.data.dataset import HISTORY_END, SequenceDataset, create_dataset
 from recbole_cocorr.data.loaders import data_preparation
 from recbole_cocorr.data.negatives import NegativeSampler, protocol_generator
-from recbole_cocorr.errors import UserError
 from recbole_cocorr.evaluation.ranking import rank_positive
 from recbole_cocorr.model.factory import build_model
 from recbole_cocorr.model.item_init import start_items

@@ -39,6 +39,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 def _freshness(arguments: argparse.Namespace) -> int:
     # Imported late: --help answers at once.
+    from recbole_cocorr.base.errors import UserError
+    from recbole_cocorr.base.files import atomic_write
     from recbole_cocorr.benchmark.environment import machine, versions
     from recbole_cocorr.benchmark.freshness import Request, measure
     from recbole_cocorr.benchmark.freshness_output import content, picture_of, sentences, tables_of
@@ -48,8 +50,6 @@ def _freshness(arguments: argparse.Namespace) -> int:
     from recbole_cocorr.benchmark.table_formats import markdown
     from recbole_cocorr.config import parse_overrides
     from recbole_cocorr.correctors.settings import corrector_settings
-    from recbole_cocorr.errors import UserError
-    from recbole_cocorr.files import atomic_write
 
     if not 0 < arguments.freeze < 1:
         raise UserError(f"--freeze is {arguments.freeze:g}; it must be between 0 and 1")

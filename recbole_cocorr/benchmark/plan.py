@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from recbole_cocorr.errors import UserError
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.model import registry
 from recbole_cocorr.property_files import known_names, nearest, property_file, read_yaml
 

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.benchmark.field import FIELD, in_field_order
-from recbole_cocorr.errors import UserError
 
 INK, FAINT, GRID = "#1f2328", "#59636e", "#d1d9e0"
 # In the page these three follow the reader's light or dark scheme.

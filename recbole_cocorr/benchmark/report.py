@@ -9,6 +9,8 @@ import jinja2
 import numpy as np
 
 from recbole_cocorr import __version__
+from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.files import atomic_write
 from recbole_cocorr.benchmark import corrector_tables, cost_tables, figures, tables
 from recbole_cocorr.benchmark.comparisons import Comparisons, compare_with_each, metric_columns, metrics_per_user
 from recbole_cocorr.benchmark.device_times import DEVICE_FILE, click_times, device_table, read_device
@@ -20,10 +22,8 @@ from recbole_cocorr.benchmark.methods import methods, provenance
 from recbole_cocorr.benchmark.plot_style import Style, inline_svg, require_matplotlib, save, styles_of
 from recbole_cocorr.benchmark.run_files import PLAN_FILE, RunRecord, read_results
 from recbole_cocorr.benchmark.table_formats import Table, latex, markdown
-from recbole_cocorr.errors import UserError
 from recbole_cocorr.evaluation.ranking import RANK_METRICS
 from recbole_cocorr.evaluation.significance import check_same_users, seed_average
-from recbole_cocorr.files import atomic_write
 
 REFERENCE = "CoCorrRec"
 

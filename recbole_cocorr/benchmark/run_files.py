@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from recbole_cocorr import __version__
-from recbole_cocorr.errors import UserError
-from recbole_cocorr.files import atomic_write
+from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.files import atomic_write
 
 RUN_FORMAT = "recbole_cocorr.run"
 PLAN_FORMAT = "recbole_cocorr.plan"

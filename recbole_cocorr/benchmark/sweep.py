@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch.utils.benchmark import Timer
 
+from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.files import atomic_write
 from recbole_cocorr.benchmark.environment import machine, versions
 from recbole_cocorr.benchmark.extra_files import SWEEP_FILE, SWEEP_FORMAT
 from recbole_cocorr.benchmark.plan import Entry
 from recbole_cocorr.benchmark.run_files import FORMAT_VERSION, RUN_FILE, read_run
 from recbole_cocorr.benchmark.worker import MODEL_FILE
-from recbole_cocorr.errors import UserError
-from recbole_cocorr.files import atomic_write
 from recbole_cocorr.recommend import load_model
 
 BATCH = 1024

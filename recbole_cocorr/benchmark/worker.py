@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from recbole.utils import init_seed
 
+from recbole_cocorr.base.files import atomic_write, exclusive
 from recbole_cocorr.benchmark.environment import machine, versions
 from recbole_cocorr.benchmark.plan import RunSpec
 from recbole_cocorr.benchmark.run_files import RUN_FILE, Ranks, RunRecord, read_run, write_run
@@ -28,7 +29,6 @@ from recbole_cocorr.cli import report_errors
 from recbole_cocorr.config import Config
 from recbole_cocorr.data.dataset import HISTORY_END, create_dataset
 from recbole_cocorr.data.loaders import EvalLoader, data_preparation
-from recbole_cocorr.files import atomic_write, exclusive
 from recbole_cocorr.model.factory import build_model
 from recbole_cocorr.model.item_init import start_items
 from recbole_cocorr.trainer import Trainer

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.benchmark.ablation import Variant, ranks_under
 from recbole_cocorr.checkpoint import load_checkpoint
 from recbole_cocorr.device.test_rows import find_test_rows
-from recbole_cocorr.errors import UserError
 from recbole_cocorr.evaluation.ranking import per_row
 from recbole_cocorr.model.cocorrrec import CoCorrRec
 from recbole_cocorr.recommend import Recommender, recommender_from

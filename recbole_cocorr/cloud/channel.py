@@ -6,7 +6,7 @@ from typing import Any
 
 import grpc
 
-from recbole_cocorr.errors import UserError
+from recbole_cocorr.base.errors import UserError
 
 # Most bytes of an answer that are read.
 MOST_ANSWER = 1 << 20

@@ -5,10 +5,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from recbole_cocorr.arguments import count, number
+from recbole_cocorr.base.arguments import count, number
+from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.files import write_json
 from recbole_cocorr.cloud.settings import add_flags
-from recbole_cocorr.errors import UserError
-from recbole_cocorr.files import write_json
 
 
 def add_parser(commands: Any) -> None:

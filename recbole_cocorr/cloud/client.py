@@ -9,6 +9,7 @@ import grpc
 import numpy as np
 from google.protobuf.message import DecodeError
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.cloud.breaker import Breaker
 from recbole_cocorr.cloud.channel import open_channel
 from recbole_cocorr.cloud.pending import CORRECTED, LATE, OFFLINE, REFUSED, Answer, Pending
@@ -27,7 +28,6 @@ from recbole_cocorr.cloud.wire import (
     encode_rows,
     fingerprint_bytes,
 )
-from recbole_cocorr.errors import UserError
 
 __all__ = ["CORRECTED", "LATE", "OFFLINE", "REFUSED", "Answer", "Client", "Pending"]
 

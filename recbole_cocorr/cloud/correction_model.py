@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.checkpoint import load_checkpoint, load_weights
 from recbole_cocorr.cloud.wire import Shape, encode_correction
 from recbole_cocorr.device.fingerprint import model_fingerprint
-from recbole_cocorr.errors import UserError
 from recbole_cocorr.layers import GlobalCorrectionNetwork
 
 _PREFIX = "gcn."

@@ -13,12 +13,12 @@ import grpc
 import numpy as np
 import torch
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.checkpoint import Checkpoint, load_checkpoint, plain_config, save_checkpoint
 from recbole_cocorr.cloud.correction_model import CorrectionModel, load_correction_model
 from recbole_cocorr.cloud.timed import CAME, READY
 from recbole_cocorr.cloud.v1 import correction_pb2 as pb
 from recbole_cocorr.cloud.wire import CORRECT, encode_rows
-from recbole_cocorr.errors import UserError
 
 BANDWIDTHS, ROUND_TRIPS, LENGTHS = (5.0, 15.0, 50.0, 100.0), (0.0, 10.0, 50.0), (10, 20, 50, 100, 200, 500, 1000)
 # The paper's tolerance, ms.

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.cloud.client import CORRECTED, LATE, OFFLINE, REFUSED, Answer, Client, Pending
 from recbole_cocorr.cloud.pending import waited_for
 from recbole_cocorr.cloud.wire import MOST_CANDIDATES
 from recbole_cocorr.device.evidence import Evidence
 from recbole_cocorr.device.session import Session
-from recbole_cocorr.errors import UserError
 
 
 class ScoreRequests:

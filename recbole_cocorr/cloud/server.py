@@ -14,6 +14,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.cloud.batcher import Batcher
 from recbole_cocorr.cloud.correction_model import CorrectionModel, load_correction_model
 from recbole_cocorr.cloud.http import HttpRoute
@@ -26,7 +27,6 @@ from recbole_cocorr.cloud.settings import ServeSettings
 from recbole_cocorr.cloud.v1 import correction_pb2
 from recbole_cocorr.cloud.wire import MOST_CANDIDATES, MOST_CLICKS, SERVICE
 from recbole_cocorr.correctors.folder import TRUST_FILE
-from recbole_cocorr.errors import UserError
 
 # What surrounds the hidden states of a request: fingerprint, counter, tags and lengths.
 _AROUND_PAYLOAD = 1024

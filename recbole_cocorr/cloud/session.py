@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.cloud.client import CORRECTED, LATE, OFFLINE, REFUSED, Answer, Client, Pending
 from recbole_cocorr.cloud.pending import waited_for
 from recbole_cocorr.cloud.score_requests import ScoreRequests
@@ -15,7 +16,6 @@ from recbole_cocorr.cloud.wire import MOST_CLICKS
 from recbole_cocorr.device.evidence import Evidence
 from recbole_cocorr.device.ranking import Ranking
 from recbole_cocorr.device.session import Session
-from recbole_cocorr.errors import UserError
 
 _OF_NO_USE = "{} takes no correction and trusts no scores; open it without cloud"
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.cloud.logs import LEVELS
 from recbole_cocorr.cloud.security import is_loopback, read_file, tokens_of
-from recbole_cocorr.errors import UserError
 
 PREFIX = "RECBOLE_COCORR_SERVE_"
 # Only in the environment or a file: what stands among the flags, every user of the machine can read.

@@ -17,6 +17,7 @@ import grpc
 import numpy as np
 import torch
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.cloud.arrival import model_and_rows
 from recbole_cocorr.cloud.correction_model import CorrectionModel, load_correction_model
 from recbole_cocorr.cloud.faults import LIES, Front, LyingServer
@@ -25,7 +26,6 @@ from recbole_cocorr.cloud.simulated_device import RECORD, STATUSES, USED
 from recbole_cocorr.cloud.v1 import correction_pb2 as pb
 from recbole_cocorr.cloud.wire import CORRECT, SCORE
 from recbole_cocorr.device.evidence import fuse
-from recbole_cocorr.errors import UserError
 from recbole_cocorr.model.cocorrrec import CoCorrRec
 from recbole_cocorr.model.scoring import find_scorer
 

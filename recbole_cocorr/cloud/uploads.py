@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.cloud.wire import ENCODINGS, decode_rows, encode_rows, row_bytes
-from recbole_cocorr.errors import UserError
 
 
 def log_normal_cdf(x: float) -> float:

@@ -3,6 +3,7 @@
 import os
 from typing import Any
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.checkpoint import load_checkpoint
 from recbole_cocorr.config import Config
 from recbole_cocorr.correctors.folder import save_corrector
@@ -12,7 +13,6 @@ from recbole_cocorr.correctors.protocol import histories, training_interactions
 from recbole_cocorr.correctors.trust import Trust
 from recbole_cocorr.data.dataset import create_dataset
 from recbole_cocorr.data.loaders import data_preparation
-from recbole_cocorr.errors import UserError
 from recbole_cocorr.evaluation.ranking import RANK_METRICS, summarise
 from recbole_cocorr.recommend import recommender_from
 

@@ -11,13 +11,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.files import atomic_write
 from recbole_cocorr.correctors.item_item import ItemItem
 from recbole_cocorr.correctors.trust import Trust
 from recbole_cocorr.device.arrays import digest_of, little_endian
 from recbole_cocorr.device.fingerprint import catalogue_fingerprint
 from recbole_cocorr.device.vocabulary import encode_tokens
-from recbole_cocorr.errors import UserError
-from recbole_cocorr.files import atomic_write
 
 WEIGHTS_FILE, TRUST_FILE = "item_item.safetensors", "trust.json"
 FORMAT, FORMAT_VERSION = "recbole_cocorr.trust", 2

@@ -16,8 +16,8 @@ import scipy.sparse as sparse
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from recbole_cocorr.errors import UserError
-from recbole_cocorr.files import atomic_write
+from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.files import atomic_write
 
 FORMAT, FORMAT_VERSION = "recbole_cocorr.item_item", 1
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.data.dataset import HISTORY_END, SequenceDataset
 from recbole_cocorr.data.loaders import EvalLoader
-from recbole_cocorr.errors import UserError
 
 
 def training_interactions(*held_out: SequenceDataset) -> tuple[np.ndarray, np.ndarray]:

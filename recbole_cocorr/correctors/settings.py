@@ -4,7 +4,7 @@ from typing import Any
 
 import yaml
 
-from recbole_cocorr.errors import UserError
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.property_files import nearest, property_file, read_yaml
 
 _KINDS = {"l2": (int, float), "neighbours": (int,), "decay": (int, float)}

@@ -17,7 +17,7 @@ import torch
 from recbole.data.dataset import Dataset, SequentialDataset
 from recbole.data.interaction import Interaction
 
-from recbole_cocorr.errors import UserError
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.property_files import closest, known_names, read_yaml, recbole_properties
 
 # Column of `inter_feat` that holds where a row's history ends in the sorted interactions.

@@ -11,8 +11,8 @@ from recbole.data.transform import construct_transform
 from recbole.utils import InputType
 
 from recbole_cocorr import distributed
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.data.negatives import NegativeSampler, protocol_generator
-from recbole_cocorr.errors import UserError
 
 # What a random generator is for; part of its seed.
 _TRAIN, _VALID, _TEST, _SOFTMAX = 1, 2, 3, 4

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from recbole_cocorr.arguments import number
+from recbole_cocorr.base.arguments import number
 
 
 def add_parser(commands: Any) -> None:

@@ -6,8 +6,8 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.device.manifest import NAME
-from recbole_cocorr.errors import UserError
 
 DATASET = "ml-100k"
 

@@ -11,8 +11,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.demo.folder import web_folder
-from recbole_cocorr.errors import UserError
 
 FILES = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
 PACKAGE = "onnxruntime-web"

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.demo.site import content_type
 from recbole_cocorr.demo.upstream import ANSWER_HEADERS, PATHS, REQUEST_HEADERS, AwayError, Upstream
-from recbole_cocorr.errors import UserError
 
 _HEADERS = {
     # The page may ask this server and nobody else, whatever it is made to show.

@@ -13,10 +13,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.cloud.settings import PREFIX, TOKENS
 from recbole_cocorr.demo.upstream import AwayError, Upstream
 from recbole_cocorr.device.manifest import Manifest
-from recbole_cocorr.errors import UserError
 
 # Seconds in which it must listen (it loads torch), and in which it must end.
 _START, _STOP = 120, 10

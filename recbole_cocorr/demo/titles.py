@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from recbole_cocorr.errors import UserError
+from recbole_cocorr.base.errors import UserError
 
 _ARTICLE = re.compile(r"^(.+), (The|A|An)$")
 

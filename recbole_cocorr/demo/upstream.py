@@ -6,7 +6,7 @@ import threading
 from contextlib import suppress
 from urllib.parse import urlsplit
 
-from recbole_cocorr.errors import UserError
+from recbole_cocorr.base.errors import UserError
 
 # What of a request and of its answer is handed on.
 REQUEST_HEADERS = ("Content-Type", "X-Fingerprint", "X-Clicks", "X-Clicked")

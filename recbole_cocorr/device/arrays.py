@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.device.manifest import DTYPES, ArrayEntry, FileEntry
-from recbole_cocorr.errors import UserError
 
 _BLOCK = 1 << 20
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.device.arrays import check_size, digest_of, digest_of_file, open_array
 from recbole_cocorr.device.manifest import read_manifest
 from recbole_cocorr.device.table import ItemTable
 from recbole_cocorr.device.vocabulary import Vocabulary
-from recbole_cocorr.errors import UserError
 
 # Inputs of each graph, in order; "sequence" is the prefill of a model without mini-batches.
 _INPUTS = {

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from recbole_cocorr.errors import UserError
+from recbole_cocorr.base.errors import UserError
 
 FORMAT, FORMAT_VERSION = "recbole_cocorr.device-bench", 1
 HISTORIES = (10, 50, 200, 1000)

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.files import atomic_write
 from recbole_cocorr.device.arrays import write_array
 from recbole_cocorr.device.artifact import Artifact
 from recbole_cocorr.device.manifest import NAME, ArrayEntry
 from recbole_cocorr.device.table import quantise
 from recbole_cocorr.device.vocabulary import build_vocabulary
-from recbole_cocorr.errors import UserError
-from recbole_cocorr.files import atomic_write
 
 # Rows that are transformed at once.
 _AT_ONCE = 1 << 14

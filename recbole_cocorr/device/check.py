@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.data.loaders import EvalLoader
 from recbole_cocorr.device.artifact import Artifact
 from recbole_cocorr.device.correction import Correction
 from recbole_cocorr.device.manifest import Manifest
 from recbole_cocorr.device.reader import Reader
 from recbole_cocorr.device.table import PRECISIONS, ItemTable, quantise
-from recbole_cocorr.errors import UserError
 from recbole_cocorr.evaluation.ranking import per_row, rank_among_all, rank_positive
 from recbole_cocorr.layers import Correction as TorchCorrection
 from recbole_cocorr.model.cocorrrec import CoCorrRec

@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from recbole_cocorr.arguments import count
-from recbole_cocorr.files import write_json
+from recbole_cocorr.base.arguments import count
+from recbole_cocorr.base.files import write_json
 
 _PRECISIONS = ("fp32", "fp16", "int8")
 _POLICIES = ("carry", "window")

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from recbole_cocorr.errors import UserError
+from recbole_cocorr.base.errors import UserError
 
 
 class Upload(NamedTuple):

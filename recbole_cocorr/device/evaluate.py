@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.checkpoint import load_checkpoint
 from recbole_cocorr.device.artifact import Artifact
 from recbole_cocorr.device.check import DeviceScorer, with_precision
 from recbole_cocorr.device.export import checkpoint_fingerprint, write_artifact
 from recbole_cocorr.device.reader import Reader
 from recbole_cocorr.device.test_rows import find_test_rows
-from recbole_cocorr.errors import UserError
 from recbole_cocorr.evaluation.ranking import per_row
 from recbole_cocorr.recommend import recommender_from
 

@@ -12,6 +12,8 @@ import torch
 from torch import nn
 
 from recbole_cocorr import __version__
+from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.files import atomic_write
 from recbole_cocorr.checkpoint import Checkpoint, load_checkpoint
 from recbole_cocorr.correctors.folder import catalogue_of, trust_of
 from recbole_cocorr.device.arrays import digest_of, write_array
@@ -21,8 +23,6 @@ from recbole_cocorr.device.graphs import Graph, Graphs, graphs_of
 from recbole_cocorr.device.manifest import NAME, POLICIES, ArrayEntry, FileEntry, Manifest
 from recbole_cocorr.device.onnx_file import shared_weights, to_onnx, with_shared_weights
 from recbole_cocorr.device.table import PRECISIONS
-from recbole_cocorr.errors import UserError
-from recbole_cocorr.files import atomic_write
 from recbole_cocorr.recommend import Recommender, recommender_from
 
 # Settings that an artifact's manifest tells.

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.device.fingerprint import catalogue_fingerprint
-from recbole_cocorr.errors import UserError
 
 FORMAT = "recbole_cocorr.device"
 FORMAT_VERSION = 1

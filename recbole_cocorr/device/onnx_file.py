@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from recbole_cocorr.errors import UserError
+from recbole_cocorr.base.errors import UserError
 
 # Read by ONNX Runtime from 1.15 on, and by onnxruntime-web.
 OPSET = 20

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.device.artifact import Artifact
 from recbole_cocorr.device.correction import Upload, checked
 from recbole_cocorr.device.evidence import Evidence, fuse
@@ -17,7 +18,6 @@ from recbole_cocorr.device.manifest import POLICIES
 from recbole_cocorr.device.ranking import Ranking, best
 from recbole_cocorr.device.reader import Reader
 from recbole_cocorr.device.state import Layout, Snapshot, load_state, save_state
-from recbole_cocorr.errors import UserError
 
 if TYPE_CHECKING:
     from recbole_cocorr.cloud.session import CorrectedSession

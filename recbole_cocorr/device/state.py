@@ -28,9 +28,9 @@ from pathlib import Path
 
 import numpy as np
 
+from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.files import atomic_write
 from recbole_cocorr.device.manifest import POLICIES
-from recbole_cocorr.errors import UserError
-from recbole_cocorr.files import atomic_write
 
 MAGIC = b"RCCSTATE"
 VERSION = 1

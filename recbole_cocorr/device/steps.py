@@ -10,8 +10,8 @@ import math
 import numpy as np
 import onnxruntime
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.device.artifact import Artifact
-from recbole_cocorr.errors import UserError
 
 
 def steps_of(artifact: Artifact) -> "Steps | MiniBatchSteps":

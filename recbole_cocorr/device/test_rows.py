@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.config import Config
 from recbole_cocorr.data.dataset import create_dataset
 from recbole_cocorr.data.loaders import EvalLoader, data_preparation
-from recbole_cocorr.errors import UserError
 from recbole_cocorr.recommend import Recommender
 
 # Saved settings that are of the run, not of the data.

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from recbole_cocorr.errors import UserError
+from recbole_cocorr.base.errors import UserError
 
 # Looked-up tokens that are remembered.
 _REMEMBERED = 1 << 16

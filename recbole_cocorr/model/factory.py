@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import nn
 
-from recbole_cocorr.errors import UserError
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.model import registry
 
 

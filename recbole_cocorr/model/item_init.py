@@ -14,10 +14,10 @@ import torch
 from scipy.sparse.linalg import eigsh
 from torch import nn
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.correctors.item_item import ItemItem
 from recbole_cocorr.correctors.settings import corrector_settings
 from recbole_cocorr.data.dataset import SequenceDataset
-from recbole_cocorr.errors import UserError
 
 # Below this catalogue the eigenvectors come from a dense matrix: the sparse solver wants more items than vectors.
 _DENSE = 512

@@ -13,8 +13,8 @@ from recbole.data.interaction import Interaction
 from recbole.utils import InputType
 from torch import nn
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.data.loaders import NEG_ITEMS, SharedSample
-from recbole_cocorr.errors import UserError
 from recbole_cocorr.layers.softmax_loss import catalogue_cross_entropy, sampled_cross_entropy
 from recbole_cocorr.model.registry import find_model
 from recbole_cocorr.model.scoring import DotProductScorer, PredictScorer, Scorer, repeat_for

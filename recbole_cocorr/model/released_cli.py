@@ -9,8 +9,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.checkpoint import Checkpoint, save_checkpoint
-from recbole_cocorr.errors import UserError
 
 # The names in the file of a width that decides a setting.
 _EMBEDDING = "item_embedding.weight"

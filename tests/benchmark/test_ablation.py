@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recbole_cocorr.__main__ import main
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.benchmark.ablation import VARIANTS, Variant, ablate, common_share, ranks_under, user_vectors
 from recbole_cocorr.benchmark.correct import another
 from recbole_cocorr.data.dataset import create_dataset
 from recbole_cocorr.data.loaders import data_preparation
-from recbole_cocorr.errors import UserError
 from recbole_cocorr.layers import Correction
 from recbole_cocorr.model.factory import build_model
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from recbole_cocorr.__main__ import main
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.benchmark import correct
 from recbole_cocorr.correctors.protocol import histories, training_interactions
 from recbole_cocorr.data.dataset import create_dataset
 from recbole_cocorr.data.loaders import data_preparation
-from recbole_cocorr.errors import UserError
 from tests.conftest import write_inter
 
 

@@ -7,6 +7,7 @@ import pytest
 pytest.importorskip("matplotlib")
 
 from recbole_cocorr.__main__ import main
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.benchmark.corrector_tables import (
     corrector_verdicts,
     correctors_table,
@@ -16,7 +17,6 @@ from recbole_cocorr.benchmark.corrector_tables import (
 from recbole_cocorr.benchmark.extra_files import read_extras
 from recbole_cocorr.benchmark.report import build, page
 from recbole_cocorr.benchmark.table_formats import latex, markdown
-from recbole_cocorr.errors import UserError
 from tests.benchmark.made_results import made_run, write_correctors, write_results
 
 LABELS = ("SASRec", "GRU4Rec", "CoCorrRec (w/o GCN)")

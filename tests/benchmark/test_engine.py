@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.benchmark.engine import Engine, open_folder
 from recbole_cocorr.benchmark.executors import Outcome
 from recbole_cocorr.benchmark.plan import Entry, Plan, RunSpec
 from recbole_cocorr.benchmark.run_files import RunRecord, read_results, read_run, write_run
 from recbole_cocorr.benchmark.worker import DISK_FULL
-from recbole_cocorr.errors import UserError
 
 
 class Made:

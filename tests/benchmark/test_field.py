@@ -2,8 +2,8 @@
 
 import pytest
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.benchmark.field import FIELD, comparison_groups, in_field_order, slug, sweep_groups
-from recbole_cocorr.errors import UserError
 from tests.benchmark.made_results import made_field, made_run, made_sweep
 
 

@@ -9,6 +9,7 @@ import torch
 pytest.importorskip("matplotlib")
 
 from recbole_cocorr.__main__ import main
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.benchmark import freshness
 from recbole_cocorr.benchmark.freshness import Device, Later, Measured, Request, Slice, Snapshot, fused, measure
 from recbole_cocorr.benchmark.freshness_output import (
@@ -22,7 +23,6 @@ from recbole_cocorr.benchmark.freshness_output import (
 )
 from recbole_cocorr.benchmark.plan import find_entries
 from recbole_cocorr.correctors import Trust
-from recbole_cocorr.errors import UserError
 from recbole_cocorr.evaluation.ranking import per_row, rank_positive
 from tests.conftest import write_inter
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.benchmark.plan import Entry, Plan, RunSpec, benchmark_defaults, find_entries, numbers
-from recbole_cocorr.errors import UserError
 from recbole_cocorr.property_files import property_file, read_yaml
 
 

@@ -10,9 +10,9 @@ import pytest
 pytest.importorskip("matplotlib")
 
 from recbole_cocorr.__main__ import main
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.benchmark.field import FIELD
 from recbole_cocorr.benchmark.report import build, page
-from recbole_cocorr.errors import UserError
 from tests.benchmark.made_results import (
     device_times,
     made_field,

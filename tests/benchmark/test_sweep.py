@@ -5,8 +5,8 @@ import json
 import pytest
 
 from recbole_cocorr.__main__ import main
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.benchmark.sweep import entries
-from recbole_cocorr.errors import UserError
 from recbole_cocorr.property_files import property_file, read_yaml
 
 

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from recbole_cocorr.__main__ import main
+from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.files import exclusive
 from recbole_cocorr.benchmark import worker
 from recbole_cocorr.benchmark.executors import Processes
 from recbole_cocorr.benchmark.plan import RunSpec
 from recbole_cocorr.benchmark.run_files import RunRecord, read_results, read_run, write_run
-from recbole_cocorr.errors import UserError
 from recbole_cocorr.evaluation.ranking import summarise
-from recbole_cocorr.files import exclusive
 
 
 def spec_of(small_data: Path, **changed) -> RunSpec:

@@ -11,12 +11,12 @@ import grpc
 import numpy as np
 import pytest
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.cloud.breaker import Breaker
 from recbole_cocorr.cloud.client import CORRECTED, LATE, OFFLINE, REFUSED, Client
 from recbole_cocorr.cloud.settings import ServeSettings
 from recbole_cocorr.cloud.v1 import correction_pb2 as pb
 from recbole_cocorr.cloud.wire import CORRECT, SERVICE
-from recbole_cocorr.errors import UserError
 from tests.cloud import TOKEN, answering, process, serving
 from tests.conftest import CHECKOUT
 

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recbole_cocorr.__main__ import main
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.benchmark.ablation import Variant, ranks_under
 from recbole_cocorr.cloud.arrival import model_and_rows, ndcg_of, quality_by_share
 from recbole_cocorr.cloud.delay import delays, draw, table_text
 from recbole_cocorr.cloud.proxy import Link
-from recbole_cocorr.errors import UserError
 from tests.cloud import save
 from tests.device import make
 

@@ -10,6 +10,7 @@ from scipy.special import log_ndtr
 from scipy.stats import norm
 
 from recbole_cocorr.__main__ import main
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.benchmark.ablation import Variant, ranks_under
 from recbole_cocorr.checkpoint import load_checkpoint
 from recbole_cocorr.cloud.arrival import ndcg_of
@@ -22,7 +23,6 @@ from recbole_cocorr.correctors.folder import save_corrector
 from recbole_cocorr.correctors.lists import DeviceScores
 from recbole_cocorr.correctors.protocol import histories
 from recbole_cocorr.device.export import checkpoint_fingerprint
-from recbole_cocorr.errors import UserError
 from recbole_cocorr.evaluation.ranking import rank_positive
 
 RNG = np.random.default_rng(0)

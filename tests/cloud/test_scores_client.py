@@ -7,12 +7,12 @@ import grpc
 import numpy as np
 import pytest
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.cloud.breaker import Breaker
 from recbole_cocorr.cloud.client import CORRECTED, LATE, OFFLINE, REFUSED, Client
 from recbole_cocorr.cloud.v1 import correction_pb2 as pb
 from recbole_cocorr.cloud.wire import SCORE, SERVICE
 from recbole_cocorr.correctors.folder import load_corrector
-from recbole_cocorr.errors import UserError
 from tests.cloud import answering, process
 from tests.cloud.test_client import FINGERPRINT, LONG, SHAPE, eager, until
 

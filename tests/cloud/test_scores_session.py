@@ -7,6 +7,7 @@ import threading
 import numpy as np
 import pytest
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.checkpoint import load_checkpoint
 from recbole_cocorr.cloud import CorrectedSession
 from recbole_cocorr.cloud.client import Answer, Pending
@@ -17,7 +18,6 @@ from recbole_cocorr.device import Evidence, Session
 from recbole_cocorr.device.catalogue import update_catalogue
 from recbole_cocorr.device.export import checkpoint_fingerprint, export
 from recbole_cocorr.device.manifest import read_manifest
-from recbole_cocorr.errors import UserError
 from tests.cloud import serving
 from tests.device import ITEMS, TOKENS, clicks, tokens_of
 

@@ -17,6 +17,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.checkpoint import load_checkpoint
 from recbole_cocorr.cloud.batcher import Batcher, QueueFullError
 from recbole_cocorr.cloud.correction_model import CorrectionModel, load_correction_model
@@ -25,7 +26,6 @@ from recbole_cocorr.cloud.settings import ServeSettings
 from recbole_cocorr.cloud.v1 import correction_pb2 as pb
 from recbole_cocorr.cloud.wire import DESCRIBE, SERVICE, decode_correction
 from recbole_cocorr.device.export import checkpoint_fingerprint
-from recbole_cocorr.errors import UserError
 from tests.cloud import TOKEN, ask, held, request, save, serving
 from tests.device import make
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.cloud import CorrectedSession
 from recbole_cocorr.cloud.breaker import Breaker
 from recbole_cocorr.cloud.client import Answer, Pending
 from recbole_cocorr.device import Session
 from recbole_cocorr.device.evidence import Evidence
-from recbole_cocorr.errors import UserError
 from tests.device import ITEMS, TOKENS, clicks, tokens_of
 
 LONG = 20_000.0

@@ -3,9 +3,9 @@
 import pytest
 
 from recbole_cocorr.__main__ import main
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.cloud.security import authorised, is_loopback, tokens_of
 from recbole_cocorr.cloud.settings import TOKENS, gather
-from recbole_cocorr.errors import UserError
 from tests.cloud import TOKEN
 
 

@@ -6,9 +6,9 @@ import scipy.sparse as sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.correctors import ItemItem
 from recbole_cocorr.correctors.item_item import FORMAT
-from recbole_cocorr.errors import UserError
 
 
 def clicks(seed: int = 0, users: int = 40, items: int = 12, count: int = 200):

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.correctors import Trust
-from recbole_cocorr.errors import UserError
 
 
 def made(base: float, per_log: float, rows: int = 6000, seed: int = 0):

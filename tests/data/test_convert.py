@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.files import atomic_write
 from recbole_cocorr.data.convert import cli, convert, pipeline
 from recbole_cocorr.data.convert.formats import FORMATS, epoch_seconds
 from recbole_cocorr.data.convert.rows import MISSING_VALUES
-from recbole_cocorr.errors import UserError
-from recbole_cocorr.files import atomic_write
 
 HEADER = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
 

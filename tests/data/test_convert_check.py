@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.data.convert import check
 from recbole_cocorr.data.convert.check import check_inter_file
-from recbole_cocorr.errors import UserError
 
 HEADER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
 REQUIRED = ["user_id", "item_id", "timestamp"]

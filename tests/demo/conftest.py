@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.demo.runtime import FILES, PACKAGE, find_runtime, pinned_version
-from recbole_cocorr.errors import UserError
 from tests.conftest import CHECKOUT
 from tests.device.conftest import written
 

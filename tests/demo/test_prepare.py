@@ -12,6 +12,7 @@ import pytest
 
 from recbole_cocorr import quick_start
 from recbole_cocorr.__main__ import main
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.checkpoint import Checkpoint, plain_config, save_checkpoint
 from recbole_cocorr.correctors import fit
 from recbole_cocorr.correctors.settings import corrector_settings
@@ -19,7 +20,6 @@ from recbole_cocorr.demo.prepare import find_artifact
 from recbole_cocorr.demo.runtime import FILES
 from recbole_cocorr.device import export as device_export
 from recbole_cocorr.device.manifest import read_manifest
-from recbole_cocorr.errors import UserError
 from tests.conftest import CHECKOUT
 from tests.device import TOKENS, make
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.demo.folder import web_folder
 from recbole_cocorr.demo.runtime import FILES, PACKAGE, find_runtime, pinned_version
-from recbole_cocorr.errors import UserError
 
 
 @pytest.fixture

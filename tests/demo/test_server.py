@@ -5,9 +5,9 @@ import socket
 
 import pytest
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.demo.server import bind
 from recbole_cocorr.demo.site import content_type
-from recbole_cocorr.errors import UserError
 from tests.demo import served
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.demo.titles import find_items, titles_of
-from recbole_cocorr.errors import UserError
 
 
 def write(folder: Path, item: str, inter: str | None = None) -> Path:

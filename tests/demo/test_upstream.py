@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.demo.upstream import AwayError, Upstream
-from recbole_cocorr.errors import UserError
 from tests.demo import served
 
 

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recbole_cocorr.__main__ import main
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.correctors import Trust
 from recbole_cocorr.correctors.folder import load_corrector, trust_of
 from recbole_cocorr.device import Evidence, Session
 from recbole_cocorr.device.manifest import parse_manifest
-from recbole_cocorr.errors import UserError
 from tests.device import TOKENS, clicks, tokens_of
 
 TRUST = {"base": 2.0, "per_log_click": -0.3, "scale": 0.01, "corrector": "c" * 32}

@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from recbole_cocorr.__main__ import main
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.checkpoint import Checkpoint, load_checkpoint, plain_config, save_checkpoint
 from recbole_cocorr.device import Session, verify
 from recbole_cocorr.device import check as checks
 from recbole_cocorr.device import export as exports
 from recbole_cocorr.device.artifact import Artifact
 from recbole_cocorr.device.manifest import read_manifest
-from recbole_cocorr.errors import UserError
 from recbole_cocorr.recommend import load_model
 from tests.device import ITEMS, TOKENS, clicks, make, tokens_of
 from tests.model.test_scoring import disturb

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.device import Session, update_catalogue, verify
 from recbole_cocorr.device.arrays import digest_of
 from recbole_cocorr.device.artifact import Artifact
 from recbole_cocorr.device.manifest import _checksum, parse_manifest, read_manifest
 from recbole_cocorr.device.table import ItemTable, quantise
 from recbole_cocorr.device.vocabulary import Vocabulary, build_vocabulary
-from recbole_cocorr.errors import UserError
 from tests.device import ITEMS, TOKENS, clicks, tokens_of
 
 

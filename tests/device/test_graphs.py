@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.device.graphs import click, cocorrrec, graphs_of, others
-from recbole_cocorr.errors import UserError
 from tests.device import clicks, make, sent_to
 from tests.reference.ttt_naive import naive_ttt
 

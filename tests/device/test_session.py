@@ -8,12 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.device import Correction, Ranking, Session
 from recbole_cocorr.device.check import reference
 from recbole_cocorr.device.manifest import read_manifest
 from recbole_cocorr.device.reader import Reader
 from recbole_cocorr.device.window import Window
-from recbole_cocorr.errors import UserError
 from tests.device import ITEMS, TOKENS, WINDOW, assert_close, clicks, make, sent_to, tokens_of
 
 RECURRENT = ("CoCorrRec", "GRU4Rec", "Mamba4Rec")

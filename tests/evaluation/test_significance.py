@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from recbole_cocorr.errors import UserError
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.evaluation.ranking import per_row
 from recbole_cocorr.evaluation.significance import Comparison, compare, corrected, holm, user_metrics
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from recbole.data.interaction import Interaction
 from torch import nn
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.checkpoint import load_weights
-from recbole_cocorr.errors import UserError
 from recbole_cocorr.model.cocorrrec import CoCorrRec
 from recbole_cocorr.model.factory import build_model
 from recbole_cocorr.recommend import SavedConfig, Vocabulary

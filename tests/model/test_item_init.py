@@ -7,11 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.benchmark import worker
 from recbole_cocorr.checkpoint import load_checkpoint
 from recbole_cocorr.data.dataset import create_dataset
 from recbole_cocorr.data.loaders import data_preparation
-from recbole_cocorr.errors import UserError
 from recbole_cocorr.model.factory import build_model
 from recbole_cocorr.model.item_init import spectral_vectors, start_items
 from recbole_cocorr.quick_start import objective_function, run

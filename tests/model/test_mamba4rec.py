@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.data.dataset import create_dataset
 from recbole_cocorr.data.loaders import data_preparation
-from recbole_cocorr.errors import UserError
 from recbole_cocorr.model import mamba4rec
 from recbole_cocorr.model.factory import build_model
 from recbole_cocorr.model.length_groups import length_groups

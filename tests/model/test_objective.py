@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from recbole.data.interaction import Interaction
 from recbole.model.loss import BPRLoss
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.data.dataset import create_dataset
 from recbole_cocorr.data.loaders import data_preparation
-from recbole_cocorr.errors import UserError
 from recbole_cocorr.model.factory import build_model
 from recbole_cocorr.model.objective import Objective, bce_loss, bpr_loss
 from recbole_cocorr.model.scoring import find_scorer

@@ -9,7 +9,7 @@ from recbole.data.interaction import Interaction
 from safetensors.torch import save_file
 
 from recbole_cocorr.__main__ import main
-from recbole_cocorr.errors import UserError
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.model.released_cli import import_released, read_state_dict
 from recbole_cocorr.recommend import load_model, recommender_from
 from tests.conftest import shared_folder

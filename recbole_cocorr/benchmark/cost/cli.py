@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     UserError
         If anything is wrong that the user can mend.
     """
-    from recbole_cocorr.errors import UserError
+    from recbole_cocorr.base.errors import UserError
 
     if args.candidates > args.items:
         raise UserError(f"--candidates is {args.candidates}, more than the {args.items} items of the catalogue")

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from recbole_cocorr import __version__
-from recbole_cocorr.errors import UserError
-from recbole_cocorr.files import atomic_write
+from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.files import atomic_write
 
 FORMAT = "recbole_cocorr.cost"
 FORMAT_VERSION = 1

@@ -9,8 +9,8 @@ from recbole.data.interaction import Interaction
 from recbole.utils import FeatureType
 from torch import nn
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.config import Config
-from recbole_cocorr.errors import UserError
 from recbole_cocorr.model import registry
 from recbole_cocorr.model.factory import build_model
 from recbole_cocorr.property_files import nearest

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.benchmark.cost.clicks import CoCorrSteps, state_bytes, stepper_of
 from recbole_cocorr.benchmark.cost.field import FIELD, Entry, build, history
 from recbole_cocorr.benchmark.cost.flops import Flops, count_flops
 from recbole_cocorr.benchmark.cost.latency import one_user_scorer, threads, times_in_turn
 from recbole_cocorr.benchmark.cost.memory import peak_bytes
 from recbole_cocorr.benchmark.cost.parameters import count_parameters, per_item_names
-from recbole_cocorr.errors import UserError
 from recbole_cocorr.model.cocorrrec import CoCorrRec
 from recbole_cocorr.model.scoring import DotProductScorer
 

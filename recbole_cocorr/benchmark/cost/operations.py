@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import flop_registry
 
-from recbole_cocorr.errors import UserError
+from recbole_cocorr.base.errors import UserError
 
 # Names as torch's dispatcher has them; in place or not is the same.
 _ONE = """

@@ -11,8 +11,8 @@ from typing import TextIO
 import numpy as np
 import pandas as pd
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.data.convert.rows import MISSING_VALUES, short
-from recbole_cocorr.errors import UserError
 
 TYPES = ("token", "float", "token_seq", "float_seq")
 _CHUNK = 2**24

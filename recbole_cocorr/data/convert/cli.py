@@ -6,10 +6,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.data.convert.filters import DUPLICATES
 from recbole_cocorr.data.convert.formats import FORMATS
 from recbole_cocorr.data.convert.pipeline import ENCODINGS, Report, convert
-from recbole_cocorr.errors import UserError
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:

@@ -15,13 +15,13 @@ from typing import IO
 
 from tqdm import tqdm
 
+from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.files import atomic_write
 from recbole_cocorr.data.convert.filters import DUPLICATES, drop_duplicates, k_core
 from recbole_cocorr.data.convert.formats import FORMATS, Format
 from recbole_cocorr.data.convert.rows import RowError, check_token
 from recbole_cocorr.data.convert.side import SIDE_FILES, SideFile, write_side_file
 from recbole_cocorr.data.convert.source import lines
-from recbole_cocorr.errors import UserError
-from recbole_cocorr.files import atomic_write
 
 HEADER = b"user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
 ENCODINGS = ("utf-8", "latin-1")

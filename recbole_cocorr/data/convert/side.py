@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.data.convert.rows import RowError
 from recbole_cocorr.data.convert.source import lines
-from recbole_cocorr.errors import UserError
 
 _TITLE_AND_YEAR = re.compile(r"(.*?)\s*\((\d{4})\)", re.ASCII | re.DOTALL)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from recbole_cocorr.errors import UserError
+from recbole_cocorr.base.errors import UserError
 
 # No line of a known source comes near this; without a limit a file of one line would fill the memory.
 LINE_LIMIT = 16 * 2**20

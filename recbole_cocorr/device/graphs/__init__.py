@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.device.graphs import click, cocorrrec, others
-from recbole_cocorr.errors import UserError
 from recbole_cocorr.model.cocorrrec import RMS_EPS, CoCorrRec
 from recbole_cocorr.model.mamba4rec import Mamba4Rec
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.benchmark.cost.cost_file import FORMAT_VERSION, NUMBERS, WHOLE, Cost, read_cost, write_cost
-from recbole_cocorr.errors import UserError
 
 
 def row(model="SASRec", length=10, **changed):

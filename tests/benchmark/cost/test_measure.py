@@ -3,12 +3,12 @@
 import pytest
 import torch
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.benchmark.cost import formulas
 from recbole_cocorr.benchmark.cost.cost_file import NUMBERS
 from recbole_cocorr.benchmark.cost.field import FIELD, build, find_entries
 from recbole_cocorr.benchmark.cost.measure import Settings, Subject, measure, measure_field
 from recbole_cocorr.benchmark.cost.parameters import count_parameters, per_item_names
-from recbole_cocorr.errors import UserError
 
 SETTINGS = Settings(items=60, candidates=20, mini_batch_size=5, repeats=1)
 LABELS = {entry.label: entry for entry in FIELD}

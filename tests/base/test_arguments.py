@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from recbole_cocorr.arguments import count, number
+from recbole_cocorr.base.arguments import count, number
 
 
 @pytest.mark.parametrize(("text", "found"), [("1", 1), ("0042", 42), ("10000000", 10_000_000)])

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from recbole_cocorr.files import atomic_write
+from recbole_cocorr.base.files import atomic_write
 
 
 @pytest.fixture

@@ -1,0 +1,55 @@
+"""Yaml files, as strictly as :mod:`recbole_cocorr.base.readers` reads JSON."""
+
+import os
+from typing import Any
+
+import yaml
+
+from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.readers import check_depth, decode, read_bytes
+
+# The property files of RecBole and of this package have a few kilobytes.
+MOST_BYTES = 1 << 20
+MOST_CONTAINERS = 100_000
+
+
+def read_yaml(path: str | os.PathLike, what: str, loader: type = yaml.SafeLoader) -> dict[str, Any]:
+    """Read a file of ``key: value`` lines.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+    what : str
+        What the file is, for errors: "configuration file".
+    loader : type
+        A loader of PyYAML that makes no objects of its own accord.
+
+    Returns
+    -------
+    dict
+        Empty for an empty file.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read, is no yaml (with the line), holds anything but ``key: value``, holds a key that
+        is no text, or is nested too deeply.
+    """
+    text = decode(read_bytes(path, what, MOST_BYTES), str(path))
+    try:
+        content = yaml.load(text, Loader=loader)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2025-13-01
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise UserError(f"{path}{where} is not valid yaml: {getattr(error, 'problem', None) or error}") from None
+    except RecursionError:
+        raise UserError(f"{path} is nested too deeply") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UserError(f"{path} must hold 'key: value' lines, not a {type(content).__name__}")
+    for key in content:
+        if not isinstance(key, str):
+            raise UserError(f"{path}: the key {key!r} is no name; put it in quotes if it is meant to be one")
+    check_depth(content, str(path), MOST_CONTAINERS)
+    return content
