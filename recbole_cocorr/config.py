@@ -19,6 +19,7 @@ from recbole.utils import InputType, ModelType
 from recbole_cocorr import compat, distributed
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.config_checks import TEXTS, check_eval_args, check_kinds, check_metrics, check_negatives
+from recbole_cocorr.ignored_settings import ignored_settings
 from recbole_cocorr.model import registry
 from recbole_cocorr.property_files import (
     configuration_file,
@@ -274,12 +275,29 @@ class Config(RecBoleConfig):
             super()._set_default_parameters()
         except (ValueError, TypeError, KeyError, NotImplementedError, RuntimeError) as error:
             raise UserError(f"the configuration does not fit together: {error}") from None
+        self._keep_data_path(final)
         if "MODEL_INPUT_TYPE" not in final:  # loss_type BCE, which RecBole does not know
             final["MODEL_INPUT_TYPE"] = InputType.POINTWISE
 
+    def _keep_data_path(self, final: dict[str, Any]) -> None:
+        """Read ml-100k from the folder that is given; RecBole reads its own copy whatever ``data_path`` says."""
+        given = self.external_config_dict.get("data_path")
+        if self.dataset != "ml-100k" or given is None:
+            return
+        folder = Path(given) / self.dataset
+        if folder.is_dir():
+            final["data_path"] = str(folder)
+        else:
+            getLogger().warning(f"data_path: there is no folder {folder}, so RecBole's own copy of ml-100k is read")
+
     def _check_values(self) -> None:
         """Check what needs the finished configuration."""
-        if self.final_config_dict["train_neg_sample_args"].get("dynamic"):
+        final = self.final_config_dict
+        given = {**self.internal_config_dict, **self.external_config_dict}
+        if not final["rank"]:
+            for sentence in ignored_settings(given, final, not registry.is_named(self.model)):
+                getLogger().warning(sentence)
+        if final["train_neg_sample_args"].get("dynamic"):
             raise UserError("train_neg_sample_args: dynamic negatives are not supported; set dynamic: False")
         try:
             construct_transform(self)

@@ -3,6 +3,7 @@
 import importlib.util
 import re
 from collections.abc import Callable, Iterable
+from logging import getLogger
 from typing import Any
 
 from recbole.evaluator.register import metric_types, metrics_dict
@@ -147,11 +148,35 @@ def check_kinds(final: dict[str, Any]) -> None:
             raise UserError(f"load_col leaves out {name!r} of 'inter', which every model needs")
         if name in unused:
             raise UserError(f"unused_col drops {name!r} of 'inter', which every model needs")
+    check(["rm_dup_inter"], lambda v: v in ("first", "last", None), "first or last, the interaction to keep, or None")
+    check_files_and_names(final)
     clip = final.get("clip_grad_norm")
     if clip and not (set(clip) <= {"max_norm", "norm_type"} and all(map(_is_number, clip.values()))):
         raise UserError(f"clip_grad_norm is {clip!r}; it must be a dict such as {{'max_norm': 5}}")
     if final.get("log_wandb") and importlib.util.find_spec("wandb") is None:
         raise UserError("log_wandb needs the package wandb (pip install wandb)")
+
+
+def check_files_and_names(final: dict[str, Any]) -> None:
+    """Check the names of split files, and that columns that are made have names of their own."""
+    files = final.get("benchmark_filename")
+    if files is not None and (len(files) != 3 or not all(isinstance(name, str) for name in files)):
+        raise UserError(
+            f"benchmark_filename is {files!r}; it must be a list of three names, of the training, validation and test "
+            "files, such as ['train', 'valid', 'test']"
+        )
+    if files is not None and files[0] in files[1:]:
+        raise UserError(f"benchmark_filename is {files!r}; the model would be tested on what it was trained on")
+    if files is not None and files[1] == files[2]:
+        getLogger().warning(f"benchmark_filename is {files!r}: the best epoch is chosen on the test rows themselves")
+    names = {key: final[key] for key in ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD", "ITEM_LIST_LENGTH_FIELD")}
+    names["NEG_PREFIX + ITEM_ID_FIELD"] = final["NEG_PREFIX"] + final["ITEM_ID_FIELD"]
+    for key in ("ITEM_ID_FIELD", "TIME_FIELD"):
+        names[f"{key} + LIST_SUFFIX"] = final[key] + final["LIST_SUFFIX"]
+    first: dict[str, str] = {}
+    for key, name in names.items():
+        if first.setdefault(name, key) != key:
+            raise UserError(f"{first[name]} and {key} are both {name!r}; they must be different columns")
 
 
 def check_metrics(final: dict[str, Any]) -> None:

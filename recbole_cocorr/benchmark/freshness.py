@@ -24,7 +24,7 @@ from recbole_cocorr.config import Config
 from recbole_cocorr.correctors import ItemItem, Trust
 from recbole_cocorr.correctors.lists import DeviceScores, fit_trust
 from recbole_cocorr.correctors.protocol import training_interactions
-from recbole_cocorr.data.dataset import HISTORY_END, SequenceDataset, create_dataset
+from recbole_cocorr.data.dataset import HISTORY_END, SequenceDataset, create_dataset, touched_pairs
 from recbole_cocorr.data.loaders import data_preparation
 from recbole_cocorr.data.negatives import NegativeSampler, protocol_generator
 from recbole_cocorr.evaluation.ranking import rank_positive
@@ -113,12 +113,7 @@ class Later:
             raise UserError(f"freshness cannot read the dataset class {type(whole).__name__} of {config['model']}")
         if config["eval_args"]["mode"]["test"] == "full":
             raise UserError("freshness ranks among sampled candidates; leave eval_args at the protocol's")
-        self.sampler = NegativeSampler(
-            whole.inter_feat[whole.uid_field].to_numpy(),
-            whole.inter_feat[whole.iid_field].to_numpy(),
-            whole.user_num,
-            whole.item_num,
-        )
+        self.sampler = NegativeSampler(*touched_pairs(whole), whole.user_num, whole.item_num)
         self.name, self.seed = config["dataset"], config["seed"]
         self.negatives = int(config["test_neg_sample_args"]["sample_num"])
         self.dataset = whole.unsplit()

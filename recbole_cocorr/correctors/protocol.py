@@ -8,7 +8,7 @@ from recbole_cocorr.data.loaders import EvalLoader
 
 
 def training_interactions(*held_out: SequenceDataset) -> tuple[np.ndarray, np.ndarray]:
-    """Users and items of every interaction that is no held-out target.
+    """Users and items of every interaction that is no held-out target, nor later than training where a time cuts it.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def training_interactions(*held_out: SequenceDataset) -> tuple[np.ndarray, np.nd
     sequences = held_out[0]._sequences
     users = sequences[held_out[0].uid_field].numpy()
     items = sequences[held_out[0].iid_field].numpy()
-    kept = np.ones(len(users), dtype=bool)
+    kept = held_out[0].known_in_training().copy()
     for dataset in held_out:
         kept[dataset.inter_feat[HISTORY_END].numpy()] = False
     return users[kept], items[kept]

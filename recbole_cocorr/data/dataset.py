@@ -16,34 +16,30 @@ import numpy as np
 import torch
 from recbole.data.dataset import Dataset, SequentialDataset
 from recbole.data.interaction import Interaction
+from recbole.utils import FeatureType
 
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.data.split_files import SplitFiles, check_columns
+from recbole_cocorr.data.time_order import TimeOrder, take_rows
 from recbole_cocorr.property_files import closest, known_names, read_yaml, recbole_properties
 
 # Column of `inter_feat` that holds where a row's history ends in the sorted interactions.
 HISTORY_END = "history_end"
 
-
-def take_rows(interaction: Interaction, rows: torch.Tensor) -> Interaction:
-    """Some rows of an interaction; RecBole's own indexing makes a Python list of the numbers first."""
-    return Interaction({k: v[rows] for k, v in interaction.interaction.items()})
+# Column of a batch's negatives, [rows, sample_num], 0 where a user has too few items left.
+NEG_ITEMS = "neg_items"
 
 
-class SequenceDataset(SequentialDataset):
+class SequenceDataset(TimeOrder, SequentialDataset):
     """Interactions sorted by user and time, and the rows (history, next item) made from them.
 
     Differs from RecBole's ``SequentialDataset`` in two ways that show: memory is linear in the
-    interactions, whatever ``MAX_ITEM_LIST_LENGTH``; and interactions are ordered by their timestamps as
-    written in the file (equal ones in file order), where RecBole first rounds them to float32, which
-    makes neighbours of today's epoch seconds, up to 64 s apart, equal.
+    interactions, whatever ``MAX_ITEM_LIST_LENGTH``; and interactions are ordered and split by their
+    timestamps as written in the file (:class:`~recbole_cocorr.data.time_order.TimeOrder`).
     """
 
-    def _change_feat_format(self) -> None:
-        self._check_field("uid_field", "time_field")
-        self._check_times()
-        self.inter_feat = self.inter_feat.sort_values([self.uid_field, self.time_field], kind="stable")
-        self._times = self.inter_feat[self.time_field].to_numpy()
-        Dataset._change_feat_format(self)
+    def data_augmentation(self) -> None:
+        """Make the rows; a history is only the place where it ends."""
         self._aug_presets()
         self._sequences = self.inter_feat
         users = self.inter_feat[self.uid_field].numpy()
@@ -61,35 +57,6 @@ class SequenceDataset(SequentialDataset):
                 }
             )
         )
-
-    def _check_times(self) -> None:
-        if self.time_field not in self.inter_feat:
-            raise UserError(
-                f"dataset {self.dataset_name!r} has no column {self.time_field!r}; a sequential model needs one "
-                "to order the interactions (load_col in the dataset's yaml says which columns are read)"
-            )
-        bad = self.inter_feat[self.time_field].isna()
-        if bad.any():
-            raise UserError(
-                f"dataset {self.dataset_name!r} has {int(bad.sum())} interactions without a {self.time_field}"
-            )
-
-    def build(self) -> list["SequenceDataset"]:
-        """Split the rows into training, validation and test rows, as ``eval_args`` says.
-
-        Returns
-        -------
-        list of SequenceDataset
-            They share the interactions and hold their own rows.
-        """
-        arguments = self.config["eval_args"]
-        if arguments["order"] != "TO":
-            raise UserError(f"eval_args: order is {arguments['order']!r}; a sequential model needs 'TO'")
-        if arguments["split"] != {"LS": "valid_and_test"} or arguments["group_by"] != "user":
-            return super().build()
-        self._change_feat_format()
-        self._drop_unused_col()
-        return [self.copy(take_rows(self.inter_feat, torch.from_numpy(rows))) for rows in self._leave_two_out()]
 
     def unsplit(self) -> "SequenceDataset":
         """This dataset with a row for every interaction that has one before it, in no split.
@@ -114,27 +81,12 @@ class SequenceDataset(SequentialDataset):
         shown = np.arange(len(users)) <= last[users]
         return users[shown], items[shown]
 
-    def _leave_two_out(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Row numbers of RecBole's leave-one-out (valid_and_test), in RecBole's order.
+    def known_in_training(self) -> np.ndarray:
+        """Which interactions, bool [N] as in :meth:`interactions`, do not come after the training rows' time.
 
-        RecBole sorts all rows by time and then groups them by user in the order in which users first
-        appear. A user with one row keeps it for training, one with two rows has no validation row.
+        All of them, unless one time cuts all users (``RS`` without grouping, and ``TS``).
         """
-        users = self.inter_feat[self.uid_field].numpy()
-        time_order = np.argsort(self._times[self.inter_feat[HISTORY_END].numpy()], kind="stable")
-        seen, first = np.unique(users[time_order], return_index=True)
-        appearance = np.zeros(users.max(initial=0) + 1, dtype=np.int64)
-        appearance[seen] = first
-        order = np.argsort(appearance[users], kind="stable")  # rows of a user are already in time order
-        users = users[order]
-        first = np.flatnonzero(np.r_[True, users[1:] != users[:-1]]) if len(users) else np.empty(0, np.int64)
-        count = np.diff(np.r_[first, len(users)])
-        place = np.arange(len(users)) - np.repeat(first, count)
-        from_end = np.repeat(count, count) - 1 - place
-        total = np.repeat(count, count)
-        test = (from_end == 0) & (total >= 2)
-        valid = (from_end == 1) & (total >= 3)
-        return order[~test & ~valid], order[valid], order[test]
+        return self._known_in_training
 
     def __getitem__(self, index, join: bool = True) -> Interaction:
         """Rows as RecBole gives them: target columns, histories padded at the end, item features."""
@@ -222,21 +174,16 @@ def _known_datasets(data_path: Path) -> set[str]:
 def create_dataset(config) -> Dataset:
     """Load, filter and number the interactions that ``config`` describes.
 
-    Models for which RecBole has a dataset class of their own, and data that come already split
-    (``benchmark_filename``), use RecBole's class; all others :class:`SequenceDataset`.
+    Data that come already split (``benchmark_filename``) are read by
+    :class:`~recbole_cocorr.data.split_files.SplitFiles`, all others by :class:`SequenceDataset`; for a model
+    with a dataset class of its own in RecBole, that class with the same order of time.
 
     Raises
     ------
     UserError
         If the files are missing, damaged, or nothing is left after filtering.
     """
-    import recbole.data.dataset as recbole_datasets
-
-    special = getattr(recbole_datasets, config["model"] + "Dataset", None)
-    if special is None and config["benchmark_filename"] is None:
-        dataset_class = SequenceDataset
-    else:
-        dataset_class = special or SequentialDataset
+    dataset_class = _dataset_class(config)
     path = Path(config["data_path"]) / f"{config['dataset']}.inter"
     if config["benchmark_filename"] is None and os.path.isdir(config["data_path"]):
         if not path.is_file():
@@ -244,7 +191,7 @@ def create_dataset(config) -> Dataset:
                 f"{path.parent.resolve()} holds no {path.name}; put the interactions there, in RecBole's "
                 "atomic format (python -m recbole_cocorr convert makes it from the raw public files)"
             )
-        _check_file(config, path)
+        check_columns(config, path, [f"{config['TIME_FIELD']}:float"])
     try:
         with warnings.catch_warnings():
             # RecBole fills missing values in a way that pandas 3 ends; setup.cfg keeps to pandas 2.
@@ -261,7 +208,74 @@ def create_dataset(config) -> Dataset:
         ) from error
     if len(dataset.inter_feat) == 0:
         raise UserError(_nothing_left(config))
+    _check_names(dataset)
     return dataset
+
+
+def _dataset_class(config) -> type:
+    import recbole.data.dataset as recbole_datasets
+
+    special = getattr(recbole_datasets, config["model"] + "Dataset", None)
+    if config["benchmark_filename"] is None:
+        return SequenceDataset if special is None else type(special.__name__, (TimeOrder, special), {})
+    if special is None:
+        return type("SplitFilesDataset", (SplitFiles, SequentialDataset), {})
+    if special.data_augmentation is not SequentialDataset.data_augmentation:
+        raise UserError(f"{config['model']} makes its own histories; it cannot read split files (benchmark_filename)")
+    return type(special.__name__, (SplitFiles, special), {})
+
+
+def _check_names(dataset: Dataset) -> None:
+    """Refuse columns that others would silently take the place of: the batch's own, and two of one name."""
+    config, split_files = dataset.config, dataset.config["benchmark_filename"] is not None
+    made = {HISTORY_END, NEG_ITEMS, config["NEG_PREFIX"] + dataset.iid_field}
+    own = {dataset.item_list_length_field} | {name + config["LIST_SUFFIX"] for name in dataset.inter_feat}
+    tables = {"inter": dataset.inter_feat, "user": dataset.user_feat, "item": dataset.item_feat}
+    keys = {"inter": (), "user": (dataset.uid_field,), "item": (dataset.iid_field,)}
+    seen: dict[str, str] = {}
+    for source, table in tables.items():
+        for name in table if table is not None else ():
+            if name in made or (name in own and not (split_files and source == "inter")):
+                raise UserError(
+                    f"the column {name!r} of .{source} has the name of one that is made for the batches; rename it, or "
+                    "leave it out with load_col (LIST_SUFFIX, ITEM_LIST_LENGTH_FIELD and NEG_PREFIX name those)"
+                )
+            if name in keys[source]:
+                continue
+            if seen.setdefault(name, source) != source:
+                raise UserError(
+                    f"both .{seen[name]} and .{source} have a column {name!r}, and one would take the other's place; "
+                    "leave one out with load_col"
+                )
+
+
+def touched_pairs(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Users and items that the data bring together in any place: as target, in a history, in a column of items.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Before it is built.
+
+    Returns
+    -------
+    tuple of numpy.ndarray of int64
+        The interactions with their repeats where a row is one interaction and no more; else each pair once.
+    """
+    table = dataset.inter_feat
+    users, items = (table[field].to_numpy() for field in (dataset.uid_field, dataset.iid_field))
+    others = [field for field in dataset.alias["item_id"] if field in table and field != dataset.iid_field]
+    if not others:
+        return users, items
+    owners, parts = [users], [items]
+    for field in others:
+        column = table[field].to_numpy()
+        lists = column if dataset.field2type[field] == FeatureType.TOKEN_SEQ else column[:, None]
+        owners.append(np.repeat(users, [len(row) for row in lists]))
+        parts.append(np.concatenate(lists))
+    pairs = np.unique(np.concatenate(owners).astype(np.int64) * dataset.item_num + np.concatenate(parts))
+    pairs = pairs[pairs % dataset.item_num > 0]
+    return pairs // dataset.item_num, pairs % dataset.item_num
 
 
 def _nothing_left(config) -> str:
@@ -269,17 +283,4 @@ def _nothing_left(config) -> str:
         f"no interaction of {config['dataset']!r} is left after filtering; loosen user_inter_num_interval "
         f"({config['user_inter_num_interval']}), item_inter_num_interval ({config['item_inter_num_interval']}) "
         f"or val_interval ({config['val_interval']})"
-    )
-
-
-def _check_file(config, path: Path) -> None:
-    try:
-        from recbole_cocorr.data.convert.check import check_inter_file
-    except ImportError:
-        return
-    check_inter_file(
-        path,
-        required=[config["USER_ID_FIELD"], config["ITEM_ID_FIELD"], f"{config['TIME_FIELD']}:float"],
-        separator=config["field_separator"],
-        encoding=config["encoding"],
     )

@@ -12,14 +12,12 @@ from recbole.utils import InputType
 
 from recbole_cocorr import distributed
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.data.dataset import NEG_ITEMS, touched_pairs
 from recbole_cocorr.data.negatives import NegativeSampler, protocol_generator
 
 # What a random generator is for; part of its seed.
 _TRAIN, _VALID, _TEST, _SOFTMAX = 1, 2, 3, 4
 _PHASES = {"valid": _VALID, "test": _TEST}
-
-# Column of a batch's negatives, [rows, sample_num], 0 where a user has too few items left.
-NEG_ITEMS = "neg_items"
 
 
 @dataclass
@@ -238,8 +236,10 @@ class EvalLoader:
         self.full = config["eval_args"]["mode"][phase] == "full"
         if not self.full:
             self.candidates = self._draw(arguments)
-        if self.mask_history and not (self.full and hasattr(dataset, "history_pairs")):
+        if self.mask_history and not self.full:
             raise UserError("eval_mask_history needs full ranking: sampled candidates hold no item of the history")
+        if self.mask_history and not hasattr(dataset, "history_pairs"):
+            raise UserError(f"eval_mask_history cannot read the dataset class of {config['model']}; leave it out")
 
     def _draw(self, arguments: dict) -> torch.Tensor:
         num = int(arguments["sample_num"])
@@ -281,12 +281,7 @@ class EvalLoader:
 
 def data_preparation(config, dataset) -> tuple[TrainLoader, EvalLoader, EvalLoader]:
     """Split the dataset and make its three loaders; the counterpart of RecBole's function of this name."""
-    sampler = NegativeSampler(
-        dataset.inter_feat[dataset.uid_field].to_numpy(),
-        dataset.inter_feat[dataset.iid_field].to_numpy(),
-        dataset.user_num,
-        dataset.item_num,
-    )
+    sampler = NegativeSampler(*touched_pairs(dataset), dataset.user_num, dataset.item_num)
     train, valid, test = dataset.build()
     if len(train) == 0:
         raise UserError(
