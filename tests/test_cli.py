@@ -240,15 +240,19 @@ BAD_VALUES = [
     ("target_transform=[1]", "target_transform is [1]; it must be identity or mlp"),
     # found in the data
     ("TIME_FIELD=time", "no column 'time' among user_id, item_id, timestamp"),
-    ("TIME_FIELD=item_id", "'item_id' has the type token; it must be float"),
+    ("TIME_FIELD=item_id", "ITEM_ID_FIELD and TIME_FIELD are both 'item_id'; they must be different columns"),
     ("load_col={'inter':['user_id','item_id']}", "has no column 'timestamp'"),
     ("field_separator=,", "is not name:type"),
     ("encoding=utf-9", "encoding is 'utf-9'"),
     ("user_inter_num_interval=[500,inf)", "no interaction of 'small' is left after filtering"),
     ("alias_of_item_id=['nothing']", "cannot be read with these settings (KeyError: 'nothing')"),
     ("preload_weight={'a':'b'}", "Preload id field [a] not exist"),
-    ("rm_dup_inter=some", 'keep must be either "first", "last" or False'),
-    ("benchmark_filename=['a','b','c']", "small.a.inter not exist"),
+    ("rm_dup_inter=some", "rm_dup_inter is 'some'; it must be first or last"),
+    # RecBole hands it to pandas, which drops every interaction that has a like, and keeps none of them.
+    ("rm_dup_inter=False", "rm_dup_inter is False; it must be first or last"),
+    ("benchmark_filename=['a','b','c']", "small/small.a.inter; put the interactions there"),
+    ("benchmark_filename=['a','b']", "must be a list of three names"),
+    ("benchmark_filename=['a','b','a']", "would be tested on what it was trained on"),
     ("eval_mask_history=True", "eval_mask_history needs full ranking"),
 ]
 

@@ -4,7 +4,7 @@ RecBole keeps times as float32, in which clicks of today's epoch seconds that li
 scales them or puts them into buckets where its settings ask for it. Nothing here is ordered or cut by that column.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
 
 import numpy as np
@@ -15,8 +15,10 @@ from recbole.data.interaction import Interaction
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.data.splits import split_rows
 
-_EXACT = 2.0**53  # whole numbers up to here are exact in float64
-_DIGITS = 16  # characters of a number whose digits float64 surely tells apart: 15 and a point
+# Numbers of at most so many digits are told apart by float64.
+_DIGITS = 15
+
+_ROWS = 1 << 20  # of the file that are read as text at once
 
 
 def take_rows(interaction: Interaction, rows: torch.Tensor) -> Interaction:
@@ -24,7 +26,7 @@ def take_rows(interaction: Interaction, rows: torch.Tensor) -> Interaction:
     return Interaction({k: v[rows] for k, v in interaction.interaction.items()})
 
 
-def order_keys(times: np.ndarray, texts: Callable[[], Sequence[str]]) -> np.ndarray:
+def order_keys(times: np.ndarray, texts: Callable[[], Iterable[Sequence[str]]]) -> np.ndarray:
     """Numbers that compare as the written times do.
 
     Parameters
@@ -32,25 +34,21 @@ def order_keys(times: np.ndarray, texts: Callable[[], Sequence[str]]) -> np.ndar
     times : numpy.ndarray of float64, shape [N]
         As parsed.
     texts : callable
-        Gives the same times as they are written; called only where float64 may have rounded one of them
-        (nanoseconds since 1970, or more than 15 digits).
+        Gives the same times as they are written, part by part.
 
     Returns
     -------
     numpy.ndarray, shape [N]
-        The times themselves, or their ranks (int64) where float64 would make two of them equal.
+        The times themselves, or their ranks (int64) where float64 has rounded one of them (nanoseconds since 1970,
+        small fractions of a second).
     """
-    unsure = (np.abs(times) >= _EXACT) | (times != np.floor(times))
-    if not unsure.any():
+    if not any(len(text) > _DIGITS for part in texts() for text in part):
         return times
-    written = np.asarray(texts(), dtype=object)
-    if not any(len(text) > _DIGITS for text in written[unsure]):
+    written = (Decimal(text) for part in texts() for text in part)
+    rest = np.array([float(exact - Decimal(time)) for exact, time in zip(written, times.tolist(), strict=True)])
+    if not rest.any():
         return times
     # Rounding keeps the order, so what it took away decides only among equals.
-    rest = np.zeros(len(times))
-    rest[unsure] = [
-        float(Decimal(text) - Decimal(time)) for text, time in zip(written[unsure], times[unsure].tolist(), strict=True)
-    ]
     order = np.lexsort((rest, times))
     step = (np.diff(times[order]) != 0) | (np.diff(rest[order]) != 0)
     keys = np.empty(len(times), dtype=np.int64)
@@ -71,17 +69,19 @@ class TimeOrder:
             self._times = self.inter_feat[self.time_field].to_numpy().copy()
             self._order = order_keys(self._times, lambda: self._written_times(token, dataset_path))
 
-    def _written_times(self, token: str, dataset_path: str) -> Sequence[str]:
+    def _written_times(self, token: str, dataset_path: str) -> Iterator[Sequence[str]]:
         column = f"{self.time_field}:{self.field2type[self.time_field].value}"
         separator = self.config["field_separator"]
-        return pd.read_csv(
+        parts = pd.read_csv(
             f"{dataset_path}/{token}.inter",
             delimiter=separator,
             usecols=[column],
             dtype=str,
             encoding=self.config["encoding"],
             engine="c" if len(separator) == 1 else "python",
-        )[column].to_numpy()
+            chunksize=_ROWS,
+        )
+        return (part[column].tolist() for part in parts)
 
     def _remove_duplication(self) -> None:
         """RecBole's, but among equal times the order of the file decides; its own sort leaves that to chance."""
