@@ -133,9 +133,14 @@ _DEFAULTS = {
 
 
 @cache
-def _defaults() -> dict[str, Any]:
+def _defaults(dataset: str) -> dict[str, Any]:
+    """What RecBole's files say, its file of the data set included: nobody has changed that."""
     folder = recbole_properties()
-    return {**read_yaml(folder / "overall.yaml"), **read_yaml(folder / "dataset" / "sample.yaml"), **_DEFAULTS}
+    files = [folder / "overall.yaml", folder / "dataset" / "sample.yaml", folder / "dataset" / f"{dataset}.yaml"]
+    settings = {}
+    for file in files:
+        settings.update(read_yaml(file) if file.is_file() else {})
+    return {**settings, **_DEFAULTS}
 
 
 def _entry(settings: Mapping[str, Any], key: str) -> Any:
@@ -157,12 +162,13 @@ def ignored_settings(given: Mapping[str, Any], final: Mapping[str, Any], own_cla
     own_class : bool
         Whether the model is a class of the user's, which may read anything.
     """
+    default = _defaults(final["dataset"])
     return [
         f"{key}={_entry(given, key)!r} has no effect: {row.why}"
         for row in IGNORED
         for key in row.keys
         if (value := _entry(given, key)) is not None
-        and value != _entry(_defaults(), key)
+        and value != _entry(default, key)
         and row.when(final, value)
         and not (own_class and row.of_the_model)
     ]

@@ -136,7 +136,12 @@ def changed(name, rows):
 
 BAD = [
     (changed("valid", [("u1", "", "d")]), HEADER, {}, r"pre\.valid\.inter, interaction 1: item_id_list is empty"),
-    (changed("test", [("u1", "a", "b"), ("", "a", "b")]), HEADER, {}, r"pre\.test\.inter, interaction 2: there is no u"),
+    (
+        changed("test", [("u1", "a", "b"), ("", "a", "b")]),
+        HEADER,
+        {},
+        r"pre\.test\.inter, interaction 2: there is no u",
+    ),
     (changed("test", [("u1", "a", "")]), HEADER, {}, r"pre\.test\.inter, interaction 1: there is no item_id"),
     (FILES, HEADER.replace("token_seq", "token"), {}, "'item_id_list' has the type token; it must be token_seq"),
     (FILES, HEADER.replace("item_id_list", "history"), {}, "no column 'item_id_list' among user_id, history"),
@@ -187,7 +192,7 @@ COLLIDING = [
 ]
 
 
-@pytest.mark.parametrize(("source", "header", "value", "words"), COLLIDING, ids=[c[1].split("\t")[-1] for c in COLLIDING])
+@pytest.mark.parametrize(("source", "header", "value", "words"), COLLIDING, ids=lambda v: v[-20:])
 def test_a_column_with_the_name_of_one_that_is_made_is_refused(tmp_path, source, header, value, words):
     rows = [(f"u{u}", f"i{k}", k) for u in range(3) for k in range(4)]
     if source == "inter":
