@@ -115,6 +115,7 @@ class TimeOrder:
         self.inter_feat = self.inter_feat.iloc[order]
         self._times, self._order = self._times[rows][order], self._order[rows][order]
         super()._change_feat_format()
+        self._known_in_training = np.ones(len(order), dtype=bool)
         users = users[order]
         later = np.flatnonzero(users[1:] == users[:-1]) + 1  # a row for each interaction but a user's first
         self._row_users, self._row_order = users[later], self._order[later]
@@ -133,11 +134,8 @@ class TimeOrder:
         self._change_feat_format()
         parts = split_rows(self._row_users, self._row_order, arguments["split"], arguments["group_by"] == "user")
         self._drop_unused_col()
-        # Where one time cuts all users, what comes after the last training row is unknown in training.
         by_user = "LS" in arguments["split"] or ("RS" in arguments["split"] and arguments["group_by"] == "user")
-        self._known_in_training = (
-            np.ones(len(self._order), dtype=bool)
-            if by_user or not len(parts[0])
-            else self._order <= self._row_order[parts[0]].max()
-        )
+        if len(parts[0]) and not by_user:
+            # One time cuts all users: what comes after the last training row is unknown in training.
+            self._known_in_training = self._order <= self._row_order[parts[0]].max()
         return [self.copy(take_rows(self.inter_feat, torch.from_numpy(rows))) for rows in parts]

@@ -99,12 +99,12 @@ def test_a_row_is_that_of_its_file(tmp_path, alias):
 def test_a_column_and_its_list_are_numbered_together(tmp_path):
     header = HEADER + "\tshop:token\tshop_list:token_seq"
     files = {
-        name: [(*row, f"s{k}", " ".join("s0" for _ in row[1].split())) for k, row in enumerate(rows)]
+        name: [(*row, f"s{k}", " ".join("s1" for _ in row[1].split())) for k, row in enumerate(rows)]
         for name, rows in FILES.items()
     }
     dataset = loaders_for(write_files(tmp_path, files, header))[0].dataset
     batch = dataset[torch.arange(len(dataset))]
-    assert batch["shop_list"][0, 0] == batch["shop"][0]
+    assert batch["shop_list"][0, 0] == batch["shop"][1]
 
 
 def test_full_ranking_can_leave_out_the_whole_history(tmp_path):
