@@ -18,6 +18,7 @@ from recbole.data.dataset import Dataset, SequentialDataset
 from recbole.data.interaction import Interaction
 
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.together import finish
 from recbole_cocorr.property_files import closest, known_names, read_yaml, recbole_properties
 
 # Column of `inter_feat` that holds where a row's history ends in the sorted interactions.
@@ -238,6 +239,7 @@ def create_dataset(config) -> Dataset:
     else:
         dataset_class = special or SequentialDataset
     path = Path(config["data_path"]) / f"{config['dataset']}.inter"
+    finish(path.parent)
     if config["benchmark_filename"] is None and os.path.isdir(config["data_path"]):
         if not path.is_file():
             raise UserError(
