@@ -90,10 +90,11 @@ def temporary_folder(target: Path) -> Iterator[Path]:
         if fcntl is None:
             held = None
             break
-        held = os.open(work, os.O_RDONLY)
-        if lock(held, work):
-            break
-        os.close(held)
+        with suppress(FileNotFoundError):  # taken for a dead one's before it was marked
+            held = os.open(work, os.O_RDONLY)
+            if lock(held, work):
+                break
+            os.close(held)
     try:
         yield work
     finally:

@@ -89,7 +89,7 @@ def export(
         raise UserError(f"table is {table!r}; it must be one of {', '.join(PRECISIONS)}")
     if policy is not None and policy not in POLICIES:
         raise UserError(f"policy is {policy!r}; it must be carry or window")
-    target = _target(Path(out), overwrite)
+    target = check_target(Path(out), overwrite)
     read = load_checkpoint(checkpoint)
     recommender = recommender_from(read, str(checkpoint), "cpu")
     fingerprint = checkpoint_fingerprint(read)
@@ -111,7 +111,14 @@ def export(
     return read_manifest(target)
 
 
-def _target(out: Path, overwrite: bool) -> Path:
+def check_target(out: Path, overwrite: bool) -> Path:
+    """The folder that an artifact is to be written to, links resolved.
+
+    Raises
+    ------
+    UserError
+        If something else is there, or an artifact that may not be replaced.
+    """
     target = Path(os.path.realpath(out))
     if not target.exists():
         return target
@@ -136,7 +143,7 @@ def _put(work: Path, target: Path, overwrite: bool = True) -> None:
         if not target.is_dir() or not any(target.iterdir()):
             raise
     with locked(target):
-        _target(target, overwrite)  # once more: another export may have been faster
+        check_target(target, overwrite)  # once more: another export may have been faster
         replace_files(work, target)
 
 
