@@ -46,6 +46,7 @@ def put_beside(work: Path, target: Path, index: str, is_old: Callable[[str], boo
             sync_folder(target)
         os.replace(file, target / file.name)
     sync_folder(target)
+    work.rmdir()
     remove_old(target, is_old)
 
 

@@ -19,8 +19,8 @@ from recbole_cocorr.device.manifest import NAME, ArrayEntry, read_manifest
 from recbole_cocorr.device.table import quantise
 from recbole_cocorr.device.vocabulary import build_vocabulary
 
-# Names that change with the contents of the file.
-_OURS = re.compile(r"[a-z_]+-[0-9a-f]{8}\.(bin|onnx)")
+# Names of files that an export or an update writes, whichever was killed.
+_OURS = re.compile(r"[a-z_]+-[0-9a-f]{8}\.(bin|onnx)|(step|click|slot|fold|prefill|correct|window|targets)\.onnx")
 # Rows that are transformed at once.
 _AT_ONCE = 1 << 14
 
