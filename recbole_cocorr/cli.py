@@ -56,13 +56,12 @@ def report_errors(command: Callable[[], int]) -> int:
 def _sentence_of(error: OSError) -> str:
     if error.filename is not None and error.strerror:
         return f"{os.fsdecode(error.filename)}: {error.strerror}"
-    try:
-        sys.stdout.flush()
-    except OSError:  # what was printed does not get out
-        # Python tries once more at the end, and would say it in words of its own.
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-        return f"the standard output could not be written: {error.strerror or error}"
-    return str(error)
+    if error.errno is None:
+        return str(error)
+    # Every file that is written is named in its error, so this is what was printed. Python would try once more at the
+    # end, and say it in words of its own.
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    return f"the standard output could not be written: {os.strerror(error.errno)}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

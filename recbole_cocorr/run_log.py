@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import colorama
 import colorlog
 import recbole.trainer.trainer as recbole_trainer
 from recbole.utils.logger import RemoveColorFilter, log_colors_config
@@ -42,6 +43,7 @@ def start_log(config: Any) -> None:
         If the folder cannot be written to.
     """
     level = logging.getLevelName(str(config["state"] or "info").upper())
+    colorama.init(autoreset=True)  # no colours where the screen is a file
     screen = logging.StreamHandler()
     screen.setFormatter(
         colorlog.ColoredFormatter(
