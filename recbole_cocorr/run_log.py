@@ -3,7 +3,8 @@
 import logging
 import os
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +17,6 @@ from recbole.utils.logger import RemoveColorFilter, log_colors_config
 from torch.utils.tensorboard import SummaryWriter
 
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.base.files import naming
 
 LOG_DIR, TENSORBOARD_DIR = "log", "log_tensorboard"
 
@@ -67,15 +67,37 @@ def start_log(config: Any) -> None:
 
 
 class _Board(SummaryWriter):
-    """Names its folder where it cannot be written to."""
+    """Events whose failure ends the events, in one sentence, and not the training."""
+
+    ended = False
 
     def add_scalar(self, *arguments: Any, **options: Any) -> None:
-        with naming(self.log_dir, "tensorboard events"):
-            super().add_scalar(*arguments, **options)
+        self._or_end(super().add_scalar, *arguments, **options)
 
     def add_hparams(self, *arguments: Any, **options: Any) -> None:
-        with naming(self.log_dir, "tensorboard events"):
-            super().add_hparams(*arguments, **options)
+        self._or_end(super().add_hparams, *arguments, **options)
+
+    def _or_end(self, write: Callable, *arguments: Any, **options: Any) -> None:
+        if self.ended:
+            return
+        try:
+            write(*arguments, **options)
+        except OSError as error:
+            self.ended = True
+            reason = error.strerror or error
+            print(
+                f"warning: {self.log_dir}: tensorboard's events could not be written: {reason}; they end here",
+                file=sys.stderr,
+            )
+
+
+def _hook(arguments: Any, before: Callable = threading.excepthook) -> None:
+    """Leave it to :class:`_Board` to say why tensorboard's thread ended."""
+    if not (isinstance(arguments.exc_value, OSError) and type(arguments.thread).__name__ == "_AsyncWriterThread"):
+        before(arguments)
+
+
+threading.excepthook = _hook
 
 
 @contextmanager
