@@ -114,7 +114,8 @@ def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
         "content": json.dumps(content),
     }
     texts["digest"] = _digest(tensors, texts)
-    with atomic_write(Path(path), "wb") as file:
+    what = "training state" if checkpoint.kind == "training" else "checkpoint"
+    with atomic_write(path, "wb", what=what) as file:
         file.write(save(tensors, metadata=texts))
 
 

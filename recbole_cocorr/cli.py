@@ -1,6 +1,7 @@
 """The command that trains and evaluates: RecBole's flags, and errors a person can read."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -38,16 +39,29 @@ def parser() -> argparse.ArgumentParser:
 def report_errors(command: Callable[[], int]) -> int:
     """Run a command; what the user can mend becomes one line on stderr and the exit status 2."""
     try:
-        return command()
+        status = command()
+        sys.stdout.flush()
+        return status
     except UserError as error:
         text = str(error)
     except OSError as error:  # a full disk, a folder that may not be written
-        text = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+        text = _sentence_of(error)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
     print("error: " + " ".join(line.strip() for line in text.splitlines()), file=sys.stderr)
     return 2
+
+
+def _sentence_of(error: OSError) -> str:
+    if error.filename is not None and error.strerror:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    if error.errno is None:
+        return str(error)
+    # Every file that is written is named in its error, so this is what was printed. Python would try once more at the
+    # end, and say it in words of its own.
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    return f"the standard output could not be written: {os.strerror(error.errno)}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

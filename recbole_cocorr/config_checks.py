@@ -45,6 +45,8 @@ SWITCHES = (
 TEXTS = (
     "data_path",
     "checkpoint_dir",
+    "log_dir",
+    "tensorboard_dir",
     "resume",
     "learner",
     "state",

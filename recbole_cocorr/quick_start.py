@@ -6,7 +6,7 @@ from logging import getLogger
 from typing import Any
 
 import torch
-from recbole.utils import get_environment, init_logger, init_seed, set_color
+from recbole.utils import get_environment, init_seed, set_color
 
 from recbole_cocorr import distributed
 from recbole_cocorr.base.errors import UserError
@@ -16,6 +16,7 @@ from recbole_cocorr.data.loaders import data_preparation
 from recbole_cocorr.evaluation.report import result_table
 from recbole_cocorr.model.factory import build_model
 from recbole_cocorr.model.item_init import start_items
+from recbole_cocorr.run_log import start_log
 from recbole_cocorr.trainer import Trainer
 
 
@@ -125,7 +126,7 @@ def _run(config: Config, saved: bool) -> dict[str, Any]:
     init_seed(config["seed"], config["reproducibility"])
     logger = getLogger()
     if config["rank"] == 0:
-        init_logger(config)
+        start_log(config)
     logger.info(sys.argv)
     logger.info(config)
     data = create_dataset(config)

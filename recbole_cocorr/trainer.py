@@ -29,6 +29,7 @@ from recbole_cocorr.model.compiling import compile_encoder
 from recbole_cocorr.model.fast_layers import use_fast_layers
 from recbole_cocorr.model.objective import Objective
 from recbole_cocorr.model.scoring import find_scorer
+from recbole_cocorr.run_log import tensorboard_in
 
 # Rows, shortest histories first, on which a model's scorer is found out.
 _PROBE_ROWS = 8
@@ -66,7 +67,8 @@ class Trainer(RecBoleTrainer):
 
     def __init__(self, config, model):
         os.makedirs(config["checkpoint_dir"], exist_ok=True)  # RecBole's way fails where two processes do it at once
-        super().__init__(config, model)
+        with tensorboard_in(config["tensorboard_dir"]):
+            super().__init__(config, model)
         if config["rank"]:
             self.tensorboard.close()
         self.saved_model_file = os.path.splitext(self.saved_model_file)[0] + ".safetensors"

@@ -320,6 +320,39 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(run):
     assert "Not a directory" in refused(run("--checkpoint_dir=occupied/saved"))
 
 
+def test_every_folder_that_is_written_to_has_a_setting(run, tmp_path):
+    """As in a working directory that may not be written to."""
+    for name in ("log", "log_tensorboard", "saved"):
+        Path(name).write_text("a file\n")
+    settings = [f"--checkpoint_dir={tmp_path / 'a'}"]
+    assert "the log cannot be written there: " in refused(run(*settings))
+    settings.append(f"--log_dir={tmp_path / 'b'}")
+    assert "tensorboard's events cannot be written there: " in refused(run(*settings))
+    settings.append(f"--tensorboard_dir={tmp_path / 'c'}")
+    status, _, _ = run(*settings)
+    assert status == 0
+    assert [len(list((tmp_path / name).rglob(f"*{end}"))) for name, end in (("a", "s"), ("b", ".log"))] == [2, 1]
+    assert list((tmp_path / "c").rglob("events*"))
+    before = {p.name for p in Path().iterdir()}
+    assert {n for n in before if Path(n).is_dir()} <= {"cwd"}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_standard_output_that_is_full_is_named(tmp_path):
+    command = [sys.executable, "-m", "recbole_cocorr", "cost", "--models", "DIN", "--lengths", "2", "--repeats", "1"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            command,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+            check=False,
+        )
+    assert done.returncode == 2
+    assert done.stderr == "error: the standard output could not be written: No space left on device\n"
+
+
 def test_wandb_that_is_not_installed_is_named(run, monkeypatch):
     import importlib.util
 

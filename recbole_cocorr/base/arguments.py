@@ -1,6 +1,11 @@
 """Numbers on the command line: argparse types that say what would be right."""
 
 import argparse
+import os
+from pathlib import Path
+
+from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.files import check_special, is_special
 
 
 def count(text: str) -> int:
@@ -25,3 +30,37 @@ def number(text: str, most: float) -> float:
     if not 0 <= found <= most:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to {most:.0f}")
     return found
+
+
+def output_file(text: str) -> Path:
+    """A file of text to write, a pipe and /dev/stdout included: asked before the work begins, not after it.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        If it is a folder or a disk, or its folder is missing or may not be written to.
+    """
+    return _output(text, through=True)
+
+
+def output_binary(text: str) -> Path:
+    """A file that holds more than text, so no pipe or device; raises as :func:`output_file` does."""
+    return _output(text, through=False)
+
+
+def _output(text: str, through: bool) -> Path:
+    path = Path(text)
+    try:
+        if is_special(path):
+            check_special(path, "result", through)
+            return path
+        folder = Path(os.path.realpath(path)).parent
+        if path.is_dir():
+            raise argparse.ArgumentTypeError(f"{text} is a folder; name a file in it")
+    except (UserError, OSError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    if not folder.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {folder}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise argparse.ArgumentTypeError(f"the folder {folder} may not be written to")
+    return path

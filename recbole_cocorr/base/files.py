@@ -2,16 +2,30 @@
 
 import json
 import os
-import secrets
+import re
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.leftovers import is_temporary, lock, new_name, remove_leftovers
+
+_STREAMS = {"stdout": 1, "stderr": 2}
+_DESCRIPTOR = re.compile(r"/dev/(stdout|stderr)|(?:/dev/fd|/proc/self/fd)/(\d{1,9})")
+
 
 @contextmanager
-def atomic_write(path: str | os.PathLike, mode: str = "w", **kw: Any) -> Iterator[IO]:
+def atomic_write(
+    path: str | os.PathLike,
+    mode: str = "w",
+    what: str = "file",
+    through: bool = False,
+    tidy: bool = True,
+    **kw: Any,
+) -> Iterator[IO]:
     """Open a file for writing that appears under its name only once it is complete and on the disk.
 
     Parameters
@@ -20,6 +34,13 @@ def atomic_write(path: str | os.PathLike, mode: str = "w", **kw: Any) -> Iterato
         The file to write; its folder must exist. Where it is a symbolic link, what it points to is written.
     mode
         "w" for text (UTF-8 unless ``encoding`` is given), "wb" for bytes.
+    what
+        What the file is, for the sentence of an error: "checkpoint".
+    through
+        Whether a pipe or a character device, such as ``/dev/stdout``, is written to directly. They are refused
+        otherwise, and a block device is always.
+    tidy
+        Whether to remove first what killed processes left in the folder.
     **kw
         Passed on to :func:`open`.
 
@@ -30,40 +51,153 @@ def atomic_write(path: str | os.PathLike, mode: str = "w", **kw: Any) -> Iterato
 
     Raises
     ------
+    UserError
+        If ``path`` is a pipe or a device that is not written through.
     OSError
-        What the system reported. After it, as after any other exception in the block (KeyboardInterrupt
-        included), the temporary file is gone and an earlier ``path`` is as it was.
+        What the system reported, with ``path`` as its file name. After it, as after any other exception in the block
+        (KeyboardInterrupt included), the temporary file is gone and an earlier ``path`` is as it was.
     """
     if mode not in ("w", "wt", "wb"):
         raise ValueError(f"mode is {mode!r}; atomic_write knows 'w' and 'wb'")
     if "b" not in mode:
         kw.setdefault("encoding", "utf-8")
+    with naming(path, what):
+        if is_special(path):
+            check_special(path, what, through)
+            with _open_special(path, mode, kw) as file:
+                yield file
+            return
     target = Path(os.path.realpath(path))
-    if target.is_dir():
-        raise IsADirectoryError(f"{target} is a folder")
-    temporary = target.with_name(f".{target.name[:40]}.{secrets.token_hex(8)}.tmp")
-    try:
+    with naming(path, what):
+        if target.is_dir():
+            raise IsADirectoryError(f"{target} is a folder")
+        if tidy:
+            remove_leftovers(target.parent)
+        temporary, file, held = _open_temporary(target, mode, kw)
+        try:
+            with file:
+                yield file
+            _sync(temporary, os.O_RDWR)
+            with suppress(FileNotFoundError):
+                os.chmod(temporary, stat.S_IMODE(os.stat(target).st_mode))
+            os.replace(temporary, target)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
+            raise
+        finally:
+            os.close(held)
+        sync_folder(target.parent)
+
+
+def _open_temporary(target: Path, mode: str, kw: dict[str, Any]) -> tuple[Path, IO, int]:
+    """The path, the open file, and a descriptor that holds its lock until it is closed."""
+    while True:
+        temporary = new_name(target)
         # Opened, not made by tempfile.mkstemp: the user's umask decides who may read the result.
-        with open(temporary, mode.replace("w", "x"), **kw) as file:
-            yield file
-        _sync(temporary, os.O_RDWR)
-        with suppress(FileNotFoundError):
-            os.chmod(temporary, stat.S_IMODE(os.stat(target).st_mode))
-        os.replace(temporary, target)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
-    with suppress(OSError):  # not every file system can do this, and the file itself is safe
-        _sync(target.parent, os.O_RDONLY)
+        file = open(temporary, mode.replace("w", "x"), **kw)  # noqa: SIM115
+        held = os.dup(file.fileno())
+        if lock(held, temporary):
+            return temporary, file, held
+        os.close(held)
+        file.close()
 
 
-def _sync(path: Path, flags: int) -> None:
+@contextmanager
+def naming(path: str | os.PathLike, what: str) -> Iterator[None]:
+    """Let an OSError of the block name the file that was being written, as the user knows it, and what it is.
+
+    An error that names another file than a temporary one stays as it is.
+    """
+    try:
+        yield
+    except OSError as error:
+        named = error.filename
+        if error.errno is None or not (named is None or is_temporary(named)):
+            raise
+        reason = f"the {what} could not be written: {os.strerror(error.errno)}"
+        raise OSError(error.errno, reason, str(path)) from error
+
+
+def is_special(path: str | os.PathLike) -> bool:
+    """Whether a path names an open stream, a pipe or a device: something that must not be replaced by a file."""
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except ValueError:
+        raise UserError(f"{os.fspath(path)!r} is no path: it holds a NUL character") from None
+    return _descriptor(path) is not None or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def check_special(path: str | os.PathLike, what: str, through: bool) -> None:
+    """Refuse a pipe or a device that is not to be written to directly.
+
+    Raises
+    ------
+    UserError
+    """
+    mode = os.stat(path).st_mode
+    if not through or stat.S_ISBLK(mode) or stat.S_ISSOCK(mode):
+        kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFREG: "an open stream"}
+        kind = kinds.get(stat.S_IFMT(mode), "a device")
+        raise UserError(f"{path} is {kind}; name a file for the {what}")
+
+
+def _descriptor(path: str | os.PathLike) -> int | None:
+    """The number of the open file that a path such as /dev/stdout means."""
+    match = _DESCRIPTOR.fullmatch(os.path.abspath(os.fspath(path)))
+    return None if match is None else _STREAMS.get(match[1], int(match[2] or 0))
+
+
+def _open_special(path: str | os.PathLike, mode: str, kw: dict[str, Any]) -> IO:
+    number = _descriptor(path)
+    if number is None:
+        return open(path, mode, **kw)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()  # what was printed before comes first
+    # Its own name would open a file that stdout goes to from the start, over what is printed there.
+    return os.fdopen(os.dup(number), mode, **kw)
+
+
+def _sync(path: str | os.PathLike, flags: int) -> None:
     descriptor = os.open(path, flags)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk."""
+    with suppress(OSError):  # not every file system can do this, and the files themselves are safe
+        _sync(folder, os.O_RDONLY)
+
+
+def sync_tree(folder: Path) -> None:
+    """Bring every file under a folder, and their names, to the disk."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            _sync(os.path.join(place, name), os.O_RDWR)
+        sync_folder(Path(place))
+
+
+def make_folder(path: str | os.PathLike, what: str) -> Path:
+    """Make a folder, and those above it, unless it is there.
+
+    Raises
+    ------
+    UserError
+        If something else has its name, or the system does not allow it; ``what`` says what it was for.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise UserError(f"{folder} is no folder; name one for the {what}") from None
+    except OSError as error:
+        raise UserError(f"{folder}, the folder for the {what}, cannot be made: {error.strerror}") from None
+    return folder
 
 
 @contextmanager
@@ -87,16 +221,16 @@ def exclusive(folder: str | os.PathLike, wait: bool = False) -> Iterator[bool]:
     except ImportError:
         yield True
         return
-    with open(Path(folder) / ".lock", "w") as lock:
+    with open(Path(folder) / ".lock", "w") as file:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             yield False
             return
         yield True
 
 
-def write_json(path: str | os.PathLike, content: Any) -> None:
-    """Write content as JSON, whole or not at all; raises as :func:`atomic_write` does."""
-    with atomic_write(path) as file:
+def write_json(path: str | os.PathLike, content: Any, what: str = "result", through: bool = True) -> None:
+    """Write content as JSON, whole or not at all; parameters and errors are those of :func:`atomic_write`."""
+    with atomic_write(path, what=what, through=through) as file:
         file.write(json.dumps(content, indent=1) + "\n")

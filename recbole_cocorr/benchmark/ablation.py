@@ -203,6 +203,6 @@ def ablate(folder: Path, say=print) -> dict[str, Any]:
     if not rows:
         raise UserError(f"{folder} holds no finished run of CoCorrRec with its GCN; run benchmark --models CoCorrRec")
     content = {"format": ABLATION_FORMAT, "format_version": FORMAT_VERSION, "rows": rows, "common_share": shares}
-    with atomic_write(folder / ABLATION_FILE) as file:
+    with atomic_write(folder / ABLATION_FILE, what="result of the ablation") as file:
         json.dump(content, file, indent=1)
     return content

@@ -221,6 +221,6 @@ def correct(
     }
     for sentence in content["problems"]:
         say(f"note: {sentence}")
-    with atomic_write(folder / CORRECTORS_FILE) as file:
+    with atomic_write(folder / CORRECTORS_FILE, what="result of the corrections") as file:
         json.dump(content, file, indent=1)
     return content

@@ -13,7 +13,8 @@ from typing import Any
 from tqdm import tqdm
 
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.base.files import atomic_write, exclusive
+from recbole_cocorr.base.files import atomic_write, exclusive, make_folder
+from recbole_cocorr.base.leftovers import is_temporary
 from recbole_cocorr.benchmark.executors import Executor
 from recbole_cocorr.benchmark.plan import Group, Plan, RunSpec
 from recbole_cocorr.benchmark.run_files import (
@@ -32,7 +33,9 @@ _POLL_SECONDS = 0.2
 
 
 def open_folder(folder: Path, plan: Plan) -> None:
-    """Make the results folder, or go on in one of the same format; the plan in it is the latest.
+    """Make the results folder, or go on in one of the same format.
+
+    The plan in it is that of the benchmark that runs or ran last: :meth:`Engine.run` writes it once it is alone there.
 
     Raises
     ------
@@ -42,11 +45,17 @@ def open_folder(folder: Path, plan: Plan) -> None:
     file = folder / PLAN_FILE
     if file.is_file():
         read_json(file, PLAN_FORMAT)
-    elif folder.is_dir() and any(folder.iterdir()):
+    elif folder.is_dir() and any(f.name != ".lock" and not is_temporary(f.name) for f in folder.iterdir()):
         raise UserError(f"{folder} is not empty and no results folder; name a new one with --out")
-    (folder / "runs").mkdir(parents=True, exist_ok=True)
-    with atomic_write(file) as out:
-        json.dump({"format": PLAN_FORMAT, "format_version": FORMAT_VERSION, **plan.content()}, out, indent=1)
+    make_folder(folder, "results")
+    if not file.is_file():
+        _write_plan(folder, plan)
+
+
+def _write_plan(folder: Path, plan: Plan) -> None:
+    content = {"format": PLAN_FORMAT, "format_version": FORMAT_VERSION, **plan.content()}
+    with atomic_write(folder / PLAN_FILE, what="plan") as file:
+        json.dump(content, file, indent=1)
 
 
 @dataclass
@@ -168,6 +177,7 @@ class Engine:
         with exclusive(self.folder) as alone:
             if not alone:
                 raise UserError(f"another benchmark is running in {self.folder}; wait for it, or name another --out")
+            _write_plan(self.folder, self.plan)
             return self._run()
 
     def _run(self) -> bool:
@@ -227,7 +237,7 @@ class Engine:
         if not self.failed:
             file.unlink(missing_ok=True)
             return
-        with atomic_write(file) as out:
+        with atomic_write(file, what="list of failures") as out:
             json.dump([{"run": run, "error": error} for run, error in sorted(self.failed.items())], out, indent=1)
 
     def _status(self, running: list[_Job]) -> str:

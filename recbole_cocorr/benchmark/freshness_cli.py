@@ -40,7 +40,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 def _freshness(arguments: argparse.Namespace) -> int:
     # Imported late: --help answers at once.
     from recbole_cocorr.base.errors import UserError
-    from recbole_cocorr.base.files import atomic_write
+    from recbole_cocorr.base.files import exclusive, make_folder
+    from recbole_cocorr.base.together import write_files
     from recbole_cocorr.benchmark.environment import machine, versions
     from recbole_cocorr.benchmark.freshness import Request, measure
     from recbole_cocorr.benchmark.freshness_output import content, picture_of, sentences, tables_of
@@ -64,47 +65,39 @@ def _freshness(arguments: argparse.Namespace) -> int:
             raise UserError(f"freshness has the paper's protocol and --seeds; leave --{key} out")
     seeds = numbers(arguments.seeds, "--seeds", int, [])
     out = Path(arguments.out)
-    measured = [
-        measure(
-            Request(
-                entry,
-                arguments.dataset,
-                arguments.freeze,
-                arguments.slices,
-                seed,
-                corrector,
-                arguments.retrain,
-                settings,
-            ),
-            out / "models",
+    requests = [
+        Request(
+            entry, arguments.dataset, arguments.freeze, arguments.slices, seed, corrector, arguments.retrain, settings
         )
         for seed in seeds
     ]
-    made = {
-        "format": FRESHNESS_FORMAT,
-        "format_version": FORMAT_VERSION,
-        "dataset": arguments.dataset,
-        "model": entry.label,
-        "freeze": arguments.freeze,
-        "seeds": seeds,
-        "corrector": corrector,
-        "settings": settings,
-        "versions": versions(),
-        "machine": machine(),
-        **content(measured),
-    }
-    tables = tables_of(made, entry.label, arguments.dataset)
-    picture = picture_of(made, entry.label, arguments.dataset)
-    texts = [markdown(table) for table in tables]
-    files: dict[str, str | bytes] = {
-        FRESHNESS_FILE: json.dumps(made, indent=1),
-        "freshness.md": "\n".join(texts),
-        "freshness.png": save(picture.figure, "png"),
-        "freshness.svg": save(picture.figure, "svg"),
-    }
-    for name, text in files.items():
-        with atomic_write(out / name, "wb") as file:
-            file.write(text if isinstance(text, bytes) else text.encode())
+    with exclusive(make_folder(out, "result")) as alone:
+        if not alone:
+            raise UserError(f"another freshness is running in {out}; wait for it, or name another --out")
+        measured = [measure(request, out / "models") for request in requests]
+        made = {
+            "format": FRESHNESS_FORMAT,
+            "format_version": FORMAT_VERSION,
+            "dataset": arguments.dataset,
+            "model": entry.label,
+            "freeze": arguments.freeze,
+            "seeds": seeds,
+            "corrector": corrector,
+            "settings": settings,
+            "versions": versions(),
+            "machine": machine(),
+            **content(measured),
+        }
+        tables = tables_of(made, entry.label, arguments.dataset)
+        picture = picture_of(made, entry.label, arguments.dataset)
+        texts = [markdown(table) for table in tables]
+        files: dict[str, str | bytes] = {
+            FRESHNESS_FILE: json.dumps(made, indent=1),
+            "freshness.md": "\n".join(texts),
+            "freshness.png": save(picture.figure, "png"),
+            "freshness.svg": save(picture.figure, "svg"),
+        }
+        write_files(out, "result of freshness", files)
     print("\n".join(texts[:2]))
     print("\n".join(sentences(made)))
     print(f"written: {', '.join(str(out / name) for name in files)}")

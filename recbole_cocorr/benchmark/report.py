@@ -10,7 +10,7 @@ import numpy as np
 
 from recbole_cocorr import __version__
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.base.files import atomic_write
+from recbole_cocorr.base.together import write_files
 from recbole_cocorr.benchmark import corrector_tables, cost_tables, figures, tables
 from recbole_cocorr.benchmark.comparisons import Comparisons, compare_with_each, metric_columns, metrics_per_user
 from recbole_cocorr.benchmark.device_times import DEVICE_FILE, click_times, device_table, read_device
@@ -427,17 +427,13 @@ def write(report: Report, out: Path) -> list[Path]:
     Raises
     ------
     OSError
-        What the system reported; a file is then either whole or as it was.
+        What the system reported; all files are then as they were.
     """
-    files: dict[Path, str | bytes] = {out / "report.html": page(report)}
+    files: dict[str, str | bytes] = {"report.html": page(report)}
     for table in report.tables:
-        files[out / "tables" / f"{table.name}.md"] = markdown(table)
-        files[out / "tables" / f"{table.name}.tex"] = latex(table)
+        files[f"tables/{table.name}.md"] = markdown(table)
+        files[f"tables/{table.name}.tex"] = latex(table)
     for picture in report.pictures:
         for form in ("png", "svg"):
-            files[out / "figures" / f"{slug(picture.name)}.{form}"] = save(picture.figure, form)
-    for path, content in files.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path, "wb") as file:
-            file.write(content.encode("utf-8") if isinstance(content, str) else content)
-    return list(files)
+            files[f"figures/{slug(picture.name)}.{form}"] = save(picture.figure, form)
+    return write_files(out, "report", files)

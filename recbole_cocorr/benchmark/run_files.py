@@ -111,7 +111,7 @@ class RunRecord:
 def write_run(path: Path, record: RunRecord) -> None:
     """Write a finished run, whole or not at all."""
     content = {"format": RUN_FORMAT, "format_version": FORMAT_VERSION, **dataclasses.asdict(record)}
-    with atomic_write(path) as file:
+    with atomic_write(path, what="run record") as file:
         json.dump(content, file)
 
 

@@ -102,5 +102,5 @@ def write_times(folder: Path, say=print) -> None:
         "machine": {**machine(), "threads": 1},
         "rows": rows,
     }
-    with atomic_write(folder / SWEEP_FILE) as file:
+    with atomic_write(folder / SWEEP_FILE, what="times of the sweep") as file:
         json.dump(content, file, indent=1)

@@ -85,7 +85,7 @@ class RecordingTrainer(Trainer):
         return score, result
 
     def _write_progress(self) -> None:
-        with atomic_write(self._progress_file) as file:
+        with atomic_write(self._progress_file, what="progress of the run") as file:
             json.dump({"curve": self.curve, "valid_metric": self.valid_metric}, file)
 
 
@@ -186,7 +186,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 execute(spec, folder)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                print(f"error: {folder}: no space is left on the disk", file=sys.stderr)
+                named = f"{error.filename}: {error.strerror}" if error.filename else str(folder)
+                print(f"error: no space is left on the disk: {named}", file=sys.stderr)
                 return DISK_FULL
             raise
         return 0

@@ -5,7 +5,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from recbole_cocorr.base.arguments import count, number
+from recbole_cocorr.base.arguments import count, number, output_binary, output_file
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.files import write_json
 from recbole_cocorr.cloud.settings import add_flags
@@ -83,8 +83,10 @@ def _add_delay(commands: Any) -> None:
     parser.add_argument("--round_trips", nargs="+", type=_not_negative, default=[0, 10, 50], metavar="MS")
     parser.add_argument("--lengths", nargs="+", type=count, default=[10, 20, 50, 100, 200, 500, 1000], metavar="L")
     parser.add_argument("--requests", type=count, default=100, help="of each cell (default: 100)")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write everything as JSON")
-    parser.add_argument("--picture", type=Path, metavar="FILE", help=".svg or .png; needs a checkpoint with its data")
+    parser.add_argument("--out", type=output_file, metavar="FILE", help="write everything as JSON")
+    parser.add_argument(
+        "--picture", type=output_binary, metavar="FILE", help=".svg or .png; needs a checkpoint with its data"
+    )
     parser.set_defaults(func=run_delay)
 
 
@@ -131,7 +133,7 @@ def _add_privacy(commands: Any) -> None:
     parser.add_argument("--delta", type=_probability, default=1e-5, help="of the noise (default: 1e-5)")
     parser.add_argument("--clicks", type=count, default=10_000, help="to recover, drawn at random (default: 10000)")
     parser.add_argument("--seed", type=count, default=1)
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the result as JSON")
+    parser.add_argument("--out", type=output_file, metavar="FILE", help="write the result as JSON")
     parser.set_defaults(func=run_privacy)
 
 
@@ -177,7 +179,7 @@ def _add_simulate(commands: Any) -> None:
     parser.add_argument("--deadline_ms", type=_not_negative, default=20.0, help="of a ranking (default: 20)")
     parser.add_argument("--seconds", type=_positive, default=4.0, help="that a fault lasts (default: 4)")
     parser.add_argument("--users", type=count, default=2000, help="test users that are replayed (default: 2000)")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the result as JSON")
+    parser.add_argument("--out", type=output_file, metavar="FILE", help="write the result as JSON")
     parser.set_defaults(func=run_simulate)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.files import atomic_write
 from recbole_cocorr.checkpoint import Checkpoint, load_checkpoint, plain_config, save_checkpoint
 from recbole_cocorr.cloud.correction_model import CorrectionModel, load_correction_model
 from recbole_cocorr.cloud.timed import CAME, READY
@@ -251,4 +252,8 @@ def draw(quality: list[dict[str, float]], rows: list[dict[str, Any]], path: Path
         axes.spines[["top", "right"]].set_visible(False)
     times.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4, frameon=False, fontsize=8)
     figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+    form = path.suffix[1:].lower() or "png"
+    if form not in figure.canvas.get_supported_filetypes():
+        raise UserError(f"{path} ends in {path.suffix!r}; a picture is a .svg or .png file")
+    with atomic_write(path, "wb", what="picture") as file:
+        figure.savefig(file, format=form, metadata={"Date": None} if form == "svg" else None)

@@ -57,6 +57,8 @@ def fit_corrector(
     """
     from recbole_cocorr.device.export import checkpoint_fingerprint
 
+    if os.path.exists(out) and not os.path.isdir(out):
+        raise UserError(f"{out} is no folder; name one for the corrector")
     read = load_checkpoint(checkpoint)
     model = recommender_from(read, str(checkpoint), "cpu").model
     name = str(read.config["dataset"])

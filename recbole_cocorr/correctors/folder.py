@@ -1,18 +1,22 @@
 """A fitted corrector on the disk: what the cloud scores with, and how far one model's devices trust it.
 
-``item_item.safetensors`` holds the weights, ``trust.json`` the trust, the model that it was learned for, and the
-item tokens by the weights' numbers.
+``trust.json`` holds the trust, the model that it was learned for, the item tokens by the weights' numbers, and the
+name of the file of weights: ``item_item.safetensors``, or for a later fit into the same folder one whose name changes
+with its contents. ``trust.json`` is replaced last, so that whoever reads the folder finds the old or the new corrector.
 """
 
 import json
 import math
 import os
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.base.files import atomic_write
+from recbole_cocorr.base.files import atomic_write, make_folder
+from recbole_cocorr.base.leftovers import locked
+from recbole_cocorr.base.together import read_by_index, remove_old
 from recbole_cocorr.correctors.item_item import ItemItem
 from recbole_cocorr.correctors.trust import Trust
 from recbole_cocorr.device.arrays import digest_of, little_endian
@@ -21,6 +25,7 @@ from recbole_cocorr.device.vocabulary import encode_tokens
 
 WEIGHTS_FILE, TRUST_FILE = "item_item.safetensors", "trust.json"
 FORMAT, FORMAT_VERSION = "recbole_cocorr.trust", 2
+_WEIGHTS_NAME = re.compile(r"item_item(-[0-9a-f]{8})?\.safetensors")
 
 
 def catalogue_of(items: list[str]) -> str:
@@ -41,7 +46,7 @@ def save_corrector(
     fingerprint: str,
     found: dict[str, Any],
 ) -> str:
-    """Write a corrector; the trust last, so that a folder with one is whole.
+    """Write a corrector; an earlier one in the folder works until this one is whole.
 
     Parameters
     ----------
@@ -61,10 +66,7 @@ def save_corrector(
     str
         The corrector's own fingerprint.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / TRUST_FILE).unlink(missing_ok=True)
-    corrector.save(folder / WEIGHTS_FILE)
+    folder = make_folder(folder, "corrector")
     digest = _fingerprint(corrector, items)
     content = {
         "format": FORMAT,
@@ -75,8 +77,14 @@ def save_corrector(
         "validation": found,
         "items": items,
     }
-    with atomic_write(folder / TRUST_FILE) as file:
-        json.dump(content, file)
+    with locked(folder):
+        if (folder / TRUST_FILE).exists():
+            content["weights"] = f"item_item-{digest[:8]}.safetensors"
+        weights = content.get("weights", WEIGHTS_FILE)
+        corrector.save(folder / weights)
+        with atomic_write(folder / TRUST_FILE, what="corrector's trust") as file:
+            json.dump(content, file)
+        remove_old(folder, lambda name: name != weights and _WEIGHTS_NAME.fullmatch(name) is not None)
     return digest
 
 
@@ -99,6 +107,8 @@ def _read(folder: Path) -> dict[str, Any]:
     numbers = isinstance(trust, dict) and set(trust) == {"base", "per_log_click", "scale"}
     numbers = numbers and all(isinstance(v, float) and math.isfinite(v) for v in trust.values()) and trust["scale"] > 0
     texts = all(isinstance(content.get(key), str) for key in ("corrector", "fingerprint"))
+    weights = content.setdefault("weights", WEIGHTS_FILE)
+    texts = texts and isinstance(weights, str) and _WEIGHTS_NAME.fullmatch(weights) is not None
     if not numbers or not texts or not isinstance(items, list) or not all(isinstance(t, str) for t in items):
         raise UserError(f"{path} is damaged: a part is missing or of another kind")
     return content
@@ -127,9 +137,13 @@ def load_corrector(folder: str | os.PathLike) -> tuple[ItemItem, list[str], str]
         If a file is missing, damaged or does not fit the other.
     """
     folder = Path(folder)
+    return read_by_index(folder / TRUST_FILE, lambda: _load(folder))
+
+
+def _load(folder: Path) -> tuple[ItemItem, list[str], str]:
     content = _read(folder)
-    corrector = ItemItem.load(folder / WEIGHTS_FILE)
+    corrector = ItemItem.load(folder / content["weights"])
     digest = _fingerprint(corrector, content["items"])
     if digest != content["corrector"] or corrector.n_items != len(content["items"]):
-        raise UserError(f"{folder}: {WEIGHTS_FILE} is not the one that {TRUST_FILE} was written with")
+        raise UserError(f"{folder}: {content['weights']} is not the one that {TRUST_FILE} was written with")
     return corrector, content["items"], digest

@@ -159,7 +159,7 @@ class ItemItem:
             "format_version": str(FORMAT_VERSION),
             "content": json.dumps({"n_items": self.n_items, "decay": self.decay}),
         }
-        with atomic_write(path, "wb") as file:
+        with atomic_write(path, "wb", what="item-item scores") as file:
             file.write(save(tensors, metadata=texts))
 
     @classmethod

@@ -19,6 +19,7 @@ from recbole.data.interaction import Interaction
 from recbole.utils import FeatureType
 
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.together import finish
 from recbole_cocorr.data.split_files import SplitFiles, check_columns
 from recbole_cocorr.data.time_order import TimeOrder, take_rows
 from recbole_cocorr.property_files import closest, known_names, read_yaml, recbole_properties
@@ -185,6 +186,7 @@ def create_dataset(config) -> Dataset:
     """
     dataset_class = _dataset_class(config)
     path = Path(config["data_path"]) / f"{config['dataset']}.inter"
+    finish(path.parent)
     if config["benchmark_filename"] is None and os.path.isdir(config["data_path"]):
         if not path.is_file():
             raise UserError(

@@ -1,12 +1,13 @@
 """The artifact that the page shows: given, there already, or trained now."""
 
 import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.files import make_folder
+from recbole_cocorr.base.leftovers import temporary_folder
+from recbole_cocorr.base.together import finish, write_together
 from recbole_cocorr.device.manifest import NAME
 
 DATASET = "ml-100k"
@@ -60,19 +61,19 @@ def find_artifact(
     if artifact is not None:
         return Shown(artifact)
     made, trained, corrector = out / "artifact", out / "checkpoint.safetensors", out / "corrector"
+    finish(out)
     if checkpoint is None and (made / NAME).is_file():
         print(f"the artifact in {made} is used; --checkpoint=FILE replaces it", flush=True)
         return Shown(made, trained if trained.is_file() else None, corrector if corrector.is_dir() else None)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out, "demo")
     if checkpoint is None:
         checkpoint = trained
         if checkpoint.is_file():
             print(f"the checkpoint {checkpoint} is used", flush=True)
         else:
             _train(checkpoint, epochs)
-    fitted = corrector if _fit(checkpoint, corrector, data_path) else None
-    _export(checkpoint, made, fitted)
-    return Shown(made, checkpoint, fitted)
+    fitted = _make(checkpoint, out, data_path)
+    return Shown(made, checkpoint, corrector if fitted else None)
 
 
 def _train(checkpoint: Path, epochs: int) -> None:
@@ -82,9 +83,11 @@ def _train(checkpoint: Path, epochs: int) -> None:
     from recbole_cocorr.quick_start import run
 
     print(f"training CoCorrRec on {DATASET}, {epochs} epochs: a minute or two, this once", flush=True)
-    with tempfile.TemporaryDirectory(prefix=".training-", dir=checkpoint.parent) as folder:
+    with temporary_folder(checkpoint) as folder:
         settings = {
-            "checkpoint_dir": folder,
+            "checkpoint_dir": str(folder),
+            "log_dir": str(folder),
+            "tensorboard_dir": str(folder),
             "epochs": epochs,
             "save_training_state": False,
             "show_progress": True,
@@ -94,6 +97,28 @@ def _train(checkpoint: Path, epochs: int) -> None:
         result = run("CoCorrRec", DATASET, config_dict=settings, overrides={})
         os.replace(result["saved_model_file"], checkpoint)
     print(f"the model is kept as {checkpoint}", flush=True)
+
+
+def _make(checkpoint: Path, out: Path, data_path: str | None) -> bool:
+    """Fit and export; both appear at once, because the artifact trusts this one corrector.
+
+    Returns
+    -------
+    bool
+        Whether there is a corrector.
+    """
+    try:
+        from recbole_cocorr.device.export import check_target
+    except ModuleNotFoundError as error:
+        if error.name not in ("onnx", "onnxscript", "onnxruntime"):
+            raise
+        raise UserError(f"{error.name} is not installed, and export needs it: pip install '.[export]'") from None
+    check_target(out / "artifact", overwrite=True)
+    with write_together(out, "demo") as together:
+        corrector = together.folder("corrector")
+        fitted = _fit(checkpoint, corrector, data_path)
+        _export(checkpoint, together.folder("artifact"), corrector if fitted else None)
+    return fitted
 
 
 def _fit(checkpoint: Path, folder: Path, data_path: str | None) -> bool:
@@ -116,7 +141,7 @@ def _fit(checkpoint: Path, folder: Path, data_path: str | None) -> bool:
             raise UserError(
                 f"{found} holds no {name}.inter; --data_path names the folder that holds {name}/{name}.inter"
             )
-        print(f"fitting the item-item corrector to {folder}", flush=True)
+        print("fitting the item-item corrector", flush=True)
         fit_corrector(checkpoint, folder, corrector_settings({}), data_path)
     except UserError as error:
         print(f"the page has no item-item scores: {error}", flush=True)
@@ -125,21 +150,13 @@ def _fit(checkpoint: Path, folder: Path, data_path: str | None) -> bool:
 
 
 def _export(checkpoint: Path, target: Path, corrector: Path | None) -> None:
-    try:
-        from recbole_cocorr.device.check import check_artifact
-        from recbole_cocorr.device.export import export
-    except ModuleNotFoundError as error:
-        if error.name not in ("onnx", "onnxscript", "onnxruntime"):
-            raise
-        raise UserError(f"{error.name} is not installed, and export needs it: pip install '.[export]'") from None
+    from recbole_cocorr.device.check import check_artifact
+    from recbole_cocorr.device.export import export
 
-    print(f"exporting {checkpoint} to {target}", flush=True)
-    if target.exists() and not any(target.iterdir()):
-        shutil.rmtree(target)
+    print(f"exporting {checkpoint}", flush=True)
     export(
         checkpoint,
         target,
-        overwrite=True,
         check=lambda recommender, folder: check_artifact(recommender.model, folder, None)[1],
         corrector=corrector,
     )

@@ -8,10 +8,11 @@ import json
 import os
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.files import make_folder
+from recbole_cocorr.base.leftovers import temporary_folder
 from recbole_cocorr.demo.folder import web_folder
 
 FILES = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
@@ -61,13 +62,13 @@ def _fetch(kept: Path, version: str) -> None:
             "with --runtime=DIR"
         )
     print(f"fetching {PACKAGE} {version} with npm, this once", flush=True)
-    kept.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".npm-", dir=kept.parent) as folder:
+    make_folder(kept, "runtime")
+    with temporary_folder(kept) as folder:
         for name in ("package.json", "package-lock.json"):
             shutil.copy(web_folder() / name, folder)
-        _npm_ci(npm, folder)
+        _npm_ci(npm, str(folder))
         for name in FILES:  # of 140 MB that npm unpacks, 14 are needed
-            os.replace(Path(folder) / "node_modules" / PACKAGE / "dist" / name, kept / name)
+            os.replace(folder / "node_modules" / PACKAGE / "dist" / name, kept / name)
 
 
 def _npm_ci(npm: str, folder: str) -> None:

@@ -7,8 +7,9 @@ import numpy as np
 import onnxruntime
 
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.together import read_by_index
 from recbole_cocorr.device.arrays import check_size, digest_of, digest_of_file, open_array
-from recbole_cocorr.device.manifest import read_manifest
+from recbole_cocorr.device.manifest import NAME, read_manifest
 from recbole_cocorr.device.table import ItemTable
 from recbole_cocorr.device.vocabulary import Vocabulary
 
@@ -57,8 +58,12 @@ class Artifact:
 
     def __init__(self, directory: str | os.PathLike, threads: int = 1):
         self.folder = Path(directory)
-        self.manifest = read_manifest(self.folder)
         self.threads = threads
+        self._graphs: dict[str, onnxruntime.InferenceSession] = {}
+        read_by_index(self.folder / NAME, self._open)
+
+    def _open(self) -> None:
+        self.manifest = read_manifest(self.folder)
         arrays = {name: open_array(self.folder, entry) for name, entry in self.manifest.arrays.items()}
         self.items = ItemTable(arrays["item_vectors"], arrays.get("item_scales"))
         self.targets = self.items
@@ -74,7 +79,6 @@ class Artifact:
                 raise UserError(f"{self.folder / entry.file} is damaged: it does not match its checksum")
         for entry in self.manifest.graphs.values():
             check_size(self.folder, entry)
-        self._graphs: dict[str, onnxruntime.InferenceSession] = {}
 
     def graph(self, name: str) -> onnxruntime.InferenceSession:
         """A graph, ready to run; made when it is first asked for.
@@ -100,7 +104,7 @@ class Artifact:
 
     def _load(self, name: str) -> onnxruntime.InferenceSession:
         entry = self.manifest.graphs[name]
-        path = self.folder / entry.file
+        path = check_size(self.folder, entry)
         if digest_of(path.read_bytes()) != entry.blake2b:
             raise UserError(f"{path} is damaged: it does not match its checksum")
         options = onnxruntime.SessionOptions()
@@ -159,7 +163,10 @@ def verify(directory: str | os.PathLike) -> None:
         If anything is missing or damaged.
     """
     folder = Path(directory)
-    manifest = read_manifest(folder)
-    for entry in manifest.files().values():
+    read_by_index(folder / NAME, lambda: _verify(folder))
+
+
+def _verify(folder: Path) -> None:
+    for entry in read_manifest(folder).files().values():
         if digest_of_file(check_size(folder, entry)) != entry.blake2b:
             raise UserError(f"{folder / entry.file} is damaged: it does not match its checksum")

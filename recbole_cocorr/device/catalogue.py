@@ -1,6 +1,7 @@
 """The catalogue of an artifact: written at export, and replaced later without touching the graphs."""
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -9,13 +10,17 @@ from pathlib import Path
 import numpy as np
 
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.base.files import atomic_write
+from recbole_cocorr.base.files import atomic_write, naming, sync_tree
+from recbole_cocorr.base.leftovers import locked, temporary_folder
+from recbole_cocorr.base.together import put_beside
 from recbole_cocorr.device.arrays import write_array
 from recbole_cocorr.device.artifact import Artifact
-from recbole_cocorr.device.manifest import NAME, ArrayEntry
+from recbole_cocorr.device.manifest import NAME, ArrayEntry, read_manifest
 from recbole_cocorr.device.table import quantise
 from recbole_cocorr.device.vocabulary import build_vocabulary
 
+# Names of files that an export or an update writes, whichever was killed.
+_OURS = re.compile(r"[a-z_]+-[0-9a-f]{8}\.(bin|onnx)|(step|click|slot|fold|prefill|correct|window|targets)\.onnx")
 # Rows that are transformed at once.
 _AT_ONCE = 1 << 14
 
@@ -85,7 +90,7 @@ def update_catalogue(directory: str | os.PathLike, tokens: Sequence[str], vector
         If the artifact, the tokens or the vectors are not usable; the artifact is as it was then.
     """
     artifact = Artifact(directory)
-    manifest = artifact.manifest
+    manifest, folder = artifact.manifest, artifact.folder
     vectors = np.asarray(vectors)
     if isinstance(tokens, str) or vectors.shape != (len(tokens), manifest.width) or vectors.dtype.kind != "f":
         raise UserError(
@@ -100,21 +105,35 @@ def update_catalogue(directory: str | os.PathLike, tokens: Sequence[str], vector
         def targets(part: np.ndarray) -> np.ndarray:
             return graph.run(None, {"items": part})[0]
 
-    folder = artifact.folder
-    before = set(manifest.files())
-    try:
-        arrays, probes = write_catalogue(folder, ["", *map(str, tokens)], rows, manifest.table, targets)
+    with naming(folder, "catalogue"), temporary_folder(folder / "catalogue") as work:
+        arrays, probes = write_catalogue(work, ["", *map(str, tokens)], rows, manifest.table, targets)
         kept = {n: e for n, e in manifest.arrays.items() if not n.startswith(("item_", "target_", "token_"))}
         changed = replace(manifest, items=len(rows), arrays={**kept, **arrays}, probes=probes, check={})
-        with atomic_write(folder / NAME) as file:
+        with atomic_write(work / NAME, what="manifest") as file:
             file.write(changed.to_json())
-    except BaseException:
-        _remove(folder, {f.name for f in folder.glob("*.bin")} - before)
-        raise
-    _remove(folder, before - set(changed.files()))
+        sync_tree(work)
+        with locked(folder):
+            if read_manifest(folder) != manifest:
+                raise UserError(f"{folder} was replaced by another process meanwhile; update its catalogue again")
+            replace_files(work, folder)
 
 
-def _remove(folder: Path, names: set[str]) -> None:
-    for name in names:
-        with suppress(OSError):
-            (folder / name).unlink()
+def replace_files(work: Path, folder: Path) -> None:
+    """Put the files of a new artifact, or of its new parts, into the folder of the old one, which is locked.
+
+    Arrays have names that change with their contents; a graph is given one here if it is new. The manifest is
+    replaced in between: who reads it finds all files that it names, before and after.
+    """
+    manifest = read_manifest(work)
+    for name, entry in manifest.graphs.items():
+        if (work / entry.file).exists():
+            file = f"{name}-{entry.blake2b[:8]}.onnx"
+            os.replace(work / entry.file, work / file)
+            manifest.graphs[name] = replace(entry, file=file)
+    with atomic_write(work / NAME, what="manifest") as file:
+        file.write(manifest.to_json())
+    old: set[str] = set()
+    with suppress(UserError):  # a damaged one names nothing that is needed
+        old = set(read_manifest(folder).files())
+    new = {NAME, *manifest.files()}
+    put_beside(work, folder, NAME, lambda name: name not in new and (name in old or _OURS.fullmatch(name) is not None))

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from recbole_cocorr.base.arguments import count
+from recbole_cocorr.base.arguments import count, output_file
 from recbole_cocorr.base.files import write_json
 
 _PRECISIONS = ("fp32", "fp16", "int8")
@@ -80,14 +80,19 @@ def check_text(check: dict[str, Any], table: str) -> str:
     ndcg = check.get("ndcg@10")
     if ndcg is None:
         return "\n".join([*lines, "NDCG@10 was not measured: the data set is not here (--data_path=FOLDER)"])
-    lines.append(f"NDCG@10 on {ndcg['rows']} test rows (tolerance of the change {ndcg['tolerance']}):")
+    lines.append(
+        f"NDCG@10 on {ndcg['rows']} test rows (refused: a loss above {ndcg['tolerance']} and "
+        f"{ndcg['standard_errors']:g} standard errors together):"
+    )
     for suffix, title in (("", "the device alone"), ("_corrected", "corrected")):
         if "torch" + suffix not in ndcg:
             continue
         lines.append(f"  {title}: PyTorch {ndcg['torch' + suffix]:.5f}")
         for precision in _PRECISIONS:
             value = ndcg[precision + suffix]
-            mark = "  <- written" if precision == table else ""
+            mark = ""
+            if precision == table:
+                mark = f" (standard error {ndcg['change' + suffix]['standard_error']:.5f})  <- written"
             lines.append(f"    {precision}  {value:.5f}  change {value - ndcg['torch' + suffix]:+.5f}{mark}")
     return "\n".join(lines)
 
@@ -106,7 +111,7 @@ def _add_eval(commands: Any) -> None:
         "--data_path", metavar="FOLDER", help="holds NAME/NAME.inter (default: where training found it)"
     )
     parser.add_argument("--phase", choices=("test", "valid"), default="test", help="which rows")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="also write the result as JSON")
+    parser.add_argument("--out", type=output_file, metavar="FILE", help="also write the result as JSON")
     parser.set_defaults(func=run_eval)
 
 
@@ -139,7 +144,7 @@ def _add_bench(commands: Any) -> None:
     parser.add_argument("--clicks", type=count, default=2000, help="clicks that are timed (default: 2000)")
     parser.add_argument("--table", choices=_PRECISIONS, default="int8")
     parser.add_argument("--work", type=Path, metavar="DIR", help="keep the artifacts in this empty folder")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="also write the result as JSON")
+    parser.add_argument("--out", type=output_file, metavar="FILE", help="also write the result as JSON")
     parser.set_defaults(func=run_bench)
 
 

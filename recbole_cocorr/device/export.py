@@ -1,8 +1,6 @@
 """A checkpoint as a device artifact. Needs torch, onnx and onnxscript."""
 
 import os
-import secrets
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,14 +11,15 @@ from torch import nn
 
 from recbole_cocorr import __version__
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.base.files import atomic_write
+from recbole_cocorr.base.files import atomic_write, make_folder, naming, sync_folder, sync_tree
+from recbole_cocorr.base.leftovers import locked, temporary_folder
 from recbole_cocorr.checkpoint import Checkpoint, load_checkpoint
 from recbole_cocorr.correctors.folder import catalogue_of, trust_of
 from recbole_cocorr.device.arrays import digest_of, write_array
-from recbole_cocorr.device.catalogue import write_catalogue
+from recbole_cocorr.device.catalogue import replace_files, write_catalogue
 from recbole_cocorr.device.fingerprint import model_fingerprint
 from recbole_cocorr.device.graphs import Graph, Graphs, graphs_of
-from recbole_cocorr.device.manifest import NAME, POLICIES, ArrayEntry, FileEntry, Manifest
+from recbole_cocorr.device.manifest import NAME, POLICIES, ArrayEntry, FileEntry, Manifest, read_manifest
 from recbole_cocorr.device.onnx_file import shared_weights, to_onnx, with_shared_weights
 from recbole_cocorr.device.table import PRECISIONS
 from recbole_cocorr.recommend import Recommender, recommender_from
@@ -90,7 +89,7 @@ def export(
         raise UserError(f"table is {table!r}; it must be one of {', '.join(PRECISIONS)}")
     if policy is not None and policy not in POLICIES:
         raise UserError(f"policy is {policy!r}; it must be carry or window")
-    target = _target(Path(out), overwrite)
+    target = check_target(Path(out), overwrite)
     read = load_checkpoint(checkpoint)
     recommender = recommender_from(read, str(checkpoint), "cpu")
     fingerprint = checkpoint_fingerprint(read)
@@ -99,10 +98,8 @@ def export(
         trust = trust_of(corrector, fingerprint)
         if trust["items"] != catalogue_of(recommender.vocabulary.items):
             raise UserError(f"{corrector} was fitted on other items than {checkpoint} has; run fit-corrector again")
-    work = target.with_name(f".{target.name[:40]}.{secrets.token_hex(8)}.tmp")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    work.mkdir()
-    try:
+    make_folder(target.parent, "artifact")
+    with naming(target, "artifact"), temporary_folder(target) as work:
         manifest = write_artifact(work, recommender, fingerprint, table, policy)
         if trust is not None:
             manifest.trust = trust
@@ -110,14 +107,18 @@ def export(
         if check is not None:
             manifest.check = check(recommender, work)
             _write_manifest(work, manifest)
-        _put(work, target)
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        raise
-    return manifest
+        _put(work, target, overwrite)
+    return read_manifest(target)
 
 
-def _target(out: Path, overwrite: bool) -> Path:
+def check_target(out: Path, overwrite: bool) -> Path:
+    """The folder that an artifact is to be written to, links resolved.
+
+    Raises
+    ------
+    UserError
+        If something else is there, or an artifact that may not be replaced.
+    """
     target = Path(os.path.realpath(out))
     if not target.exists():
         return target
@@ -131,25 +132,19 @@ def _target(out: Path, overwrite: bool) -> Path:
     return target
 
 
-def _put(work: Path, target: Path) -> None:
-    """Give the finished folder its name; an earlier one is away only for the moment between two renames."""
-    for file in (*work.iterdir(), work):
-        descriptor = os.open(file, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    if not target.exists():
-        work.rename(target)
-        return
-    old = target.with_name(f".{target.name[:40]}.{secrets.token_hex(8)}.old")
-    target.rename(old)
+def _put(work: Path, target: Path, overwrite: bool = True) -> None:
+    """Give the finished folder its name, or put its files into the artifact that is there."""
+    sync_tree(work)
     try:
-        work.rename(target)
-    except BaseException:
-        old.rename(target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+        work.rename(target)  # fails where something is in a folder of this name
+        sync_folder(target.parent)
+        return
+    except OSError:
+        if not target.is_dir() or not any(target.iterdir()):
+            raise
+    with locked(target):
+        check_target(target, overwrite)  # once more: another export may have been faster
+        replace_files(work, target)
 
 
 def write_artifact(
@@ -193,7 +188,7 @@ def write_artifact(
 
 
 def _write_manifest(folder: Path, manifest: Manifest) -> None:
-    with atomic_write(folder / NAME) as file:
+    with atomic_write(folder / NAME, what="manifest") as file:
         file.write(manifest.to_json())
 
 

@@ -21,8 +21,6 @@ Layout, little-endian:
 import hashlib
 import os
 import struct
-import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,14 +28,13 @@ import numpy as np
 
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.files import atomic_write
+from recbole_cocorr.base.leftovers import remove_leftovers
 from recbole_cocorr.device.manifest import POLICIES
 
 MAGIC = b"RCCSTATE"
 VERSION = 1
 _HEADER = struct.Struct("<8sII16sBBHIQ")
 _DIGEST = 16
-# Seconds after which a temporary file of a save that was killed is nobody's.
-_LEFTOVER_AGE = 60
 
 
 @dataclass
@@ -148,7 +145,8 @@ def unpack(raw: bytes, layout: Layout, source: str) -> Snapshot:
 
 def save_state(path: str | os.PathLike, snapshot: Snapshot, layout: Layout) -> None:
     """Write a state file: whoever opens it sees the old one or the new one, also after a power cut."""
-    with atomic_write(path, "wb") as file:
+    # Not tidied here: a folder may hold the states of very many users, and saving is to cost little.
+    with atomic_write(path, "wb", what="session's state", tidy=False) as file:
         file.write(pack(snapshot, layout))
 
 
@@ -161,21 +159,10 @@ def load_state(path: str | os.PathLike, layout: Layout) -> Snapshot:
         If there is none, or it is refused.
     """
     path = Path(path)
-    _tidy(path)
+    target = Path(os.path.realpath(path))
+    remove_leftovers(target.parent, target.name)
     if not path.is_file():
         raise UserError(f"there is no state file {path}")
     with path.open("rb") as file:
         raw = file.read(layout.size() + 1)
     return unpack(raw, layout, str(path))
-
-
-def _tidy(path: Path) -> None:
-    target = Path(os.path.realpath(path))
-    with suppress(OSError):
-        for file in target.parent.glob(f".{_escaped(target.name[:40])}.????????????????.tmp"):
-            if time.time() - file.stat().st_mtime > _LEFTOVER_AGE:
-                file.unlink()
-
-
-def _escaped(name: str) -> str:
-    return "".join(f"[{c}]" if c in "*?[" else c for c in name)

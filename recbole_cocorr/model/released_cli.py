@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.files import make_folder
 from recbole_cocorr.checkpoint import Checkpoint, save_checkpoint
 
 # The names in the file of a width that decides a setting.
@@ -155,7 +156,7 @@ def run(arguments: argparse.Namespace) -> int:
     out = arguments.out or arguments.file.with_suffix(".safetensors")
     if out.resolve() == arguments.file.resolve():
         raise UserError(f"the checkpoint would overwrite {out}; name another file with --out")
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent, "checkpoint")
     save_checkpoint(out, checkpoint)
     shape = checkpoint.config
     print(

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.files import exclusive
 from recbole_cocorr.benchmark.engine import Engine, open_folder
 from recbole_cocorr.benchmark.executors import Outcome
 from recbole_cocorr.benchmark.plan import Entry, Plan, RunSpec
@@ -227,3 +228,24 @@ def test_the_plan_is_shown(tmp_path):
     made.run()
     assert made.lines()[0].endswith("(2 of 2 finished); seeds 2 with 0.01 (1 of 1 finished)")
     assert made.counts() == (6, 6)
+
+
+def test_the_plan_is_that_of_the_benchmark_that_runs(tmp_path):
+    """A second one is refused, and changes nothing."""
+    first = engine(tmp_path / "r", Made(), seeds=[1])
+    other = engine(tmp_path / "r", Made(), seeds=[7, 8])
+    plan_of = lambda: json.loads((tmp_path / "r" / "plan.json").read_text())["seeds"]  # noqa: E731
+    with exclusive(tmp_path / "r"), pytest.raises(UserError, match="another benchmark is running"):
+        other.run()
+    assert plan_of() == [1]
+    assert first.run() and plan_of() == [1]
+    assert other.run() and plan_of() == [7, 8]
+
+
+def test_a_folder_that_a_killed_benchmark_had_only_begun_is_gone_on_with(tmp_path):
+    folder = tmp_path / "r"
+    folder.mkdir()
+    for name in (".lock", ".plan.json.0123456789abcdef.tmp"):
+        (folder / name).touch()
+    assert engine(folder, Made()).run()
+    assert sorted(f.name for f in folder.iterdir()) == [".lock", "plan.json", "runs"]

@@ -4,15 +4,19 @@ import errno
 import gzip
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.files import atomic_write
+from recbole_cocorr.base.together import finish
 from recbole_cocorr.data.convert import cli, convert, pipeline
 from recbole_cocorr.data.convert.formats import FORMATS, epoch_seconds
 from recbole_cocorr.data.convert.rows import MISSING_VALUES
+from recbole_cocorr.data.dataset import create_dataset
+from tests.base.stopped import killed_at_every_step
 
 HEADER = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
 
@@ -583,3 +587,66 @@ def test_a_bar_counts_the_bytes_of_the_file(tmp_path, capsys):
     assert f"{size / 1000:.3g}k/{size / 1000:.3g}k" in capsys.readouterr().err
     run(tmp_path, content, progress=False, overwrite=True)
     assert not capsys.readouterr().err
+
+
+# --- two writers, and kills
+
+MOVIES = "7::1::5::100\n8::2::4::200\n"
+
+
+def movies(tmp_path: Path, titles: str) -> None:
+    write(tmp_path / "movies.dat", titles)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that fork")
+def test_killed_at_every_step_of_an_overwrite(tmp_path):
+    """Interactions and items are those of one conversion; the next one leaves nothing of the killed one."""
+    folder = tmp_path / "out" / "d"
+
+    def old():
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        movies(tmp_path, "1::Old::Drama\n2::Old::Drama\n")
+        run(tmp_path, MOVIES, "movielens-dat")
+
+    def new():
+        movies(tmp_path, "1::New::Drama\n2::New::Drama\n")
+        run(tmp_path, MOVIES.replace("100", "111"), "movielens-dat", overwrite=True)
+
+    def check():
+        finish(folder)
+        times, titles = (folder / "d.inter").read_text(), (folder / "d.item").read_text()
+        assert ("111" in times) == ("New" in titles) != ("Old" in titles)
+        found.append("New" in titles)
+        new()
+        assert files_in(tmp_path / "out") == ["d", "d/d.inter", "d/d.item"]
+
+    found: list[bool] = []
+    killed_at_every_step(tmp_path / "out", old, new, check)
+    assert set(found) == {False, True}
+
+
+def test_training_finishes_what_a_killed_conversion_began(tmp_path, make_config, small_data):
+    """The moment between the one step that counts and the end."""
+    source = small_data / "small" / "small.inter"
+    folder = tmp_path / "data" / "small"
+    (folder / ".switch" / "files").mkdir(parents=True)
+    shutil.copy(source, folder / ".switch" / "files")
+    (folder / "small.inter").write_text("the old one\n")
+    assert len(create_dataset(make_config(data_path=str(tmp_path / "data"))).inter_feat)
+    assert files_in(folder) == ["small.inter"]
+
+
+def test_the_second_of_two_conversions_is_refused_at_the_end_too(tmp_path, monkeypatch):
+    real, begun = pipeline.lines, []
+
+    def faster(*arguments):
+        if not begun:
+            begun.append(True)
+            run(tmp_path, "first,B1,1,1\n")
+        yield from real(*arguments)
+
+    monkeypatch.setattr(pipeline, "lines", faster)
+    with pytest.raises(UserError, match=r"d\.inter exists already; add --overwrite"):
+        run(tmp_path, AMAZON)
+    assert rows_of(tmp_path / "out/d/d.inter") == [("first", "B1", "1", "1")]
+    assert files_in(tmp_path / "out") == ["d", "d/d.inter"]

@@ -1,6 +1,7 @@
 """What the demo shows: named, found or trained; and the command around it."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -74,20 +75,44 @@ def test_it_trains_once_and_uses_what_is_there(trained, tmp_path, capsys):
 
 
 def test_the_corrector_is_fitted_and_exported(monkeypatch, tmp_path):
+    """Both appear at once: an artifact trusts one corrector."""
     calls = []
-    monkeypatch.setattr(fit, "fit_corrector", lambda *args: calls.append(args))
-    monkeypatch.setattr(device_export, "export", lambda *args, corrector, **more: calls.append((*args, corrector)))
     out, mine = tmp_path / "out", save(tmp_path / "mine.safetensors")
+
+    def made(what, folder, *rest):
+        assert not (out / folder.name).exists()
+        folder.mkdir()
+        (folder / what).touch()
+        calls.append((what, folder.name, *rest))
+
+    def export(checkpoint, folder, check, corrector):
+        made("manifest.json", folder, checkpoint, corrector and corrector.name)
+
+    monkeypatch.setattr(
+        fit, "fit_corrector", lambda checkpoint, folder, *rest: made("trust", folder, checkpoint, *rest)
+    )
+    monkeypatch.setattr(device_export, "export", export)
     find_artifact(out, mine, data_path="data")
-    assert calls == [(mine, out / "artifact", None)], "the data are not there"
+    assert calls == [("manifest.json", "artifact", mine, None)], "the data are not there"
     calls.clear()
+    shutil.rmtree(out)
     Path("data/ml-100k").mkdir(parents=True)
     Path("data/ml-100k/ml-100k.inter").touch()
     assert find_artifact(out, mine, data_path="data") == (out / "artifact", mine, out / "corrector")
-    (checkpoint, folder, settings, data_path), exported = calls
-    assert (checkpoint, folder, data_path) == (mine, out / "corrector", "data")
-    assert settings == corrector_settings({})
-    assert exported == (mine, out / "artifact", out / "corrector")
+    fitted, exported = calls
+    assert fitted == ("trust", "corrector", mine, corrector_settings({}), "data")
+    assert exported == ("manifest.json", "artifact", mine, "corrector")
+    assert sorted(str(f.relative_to(out)) for f in out.rglob("*.*")) == ["artifact/manifest.json"]
+
+
+def test_what_a_killed_demo_had_begun_to_put_into_place_is_finished(tmp_path):
+    for name in ("artifact/manifest.json", ".switch/folders/artifact/manifest.json", ".switch/folders/corrector/trust"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    (tmp_path / ".checkpoint.safetensors.0123456789abcdef.tmp").mkdir()
+    assert find_artifact(tmp_path).corrector == tmp_path / "corrector"
+    assert (tmp_path / "artifact" / "manifest.json").read_text().startswith(".switch")
+    assert not (tmp_path / ".switch").exists()
 
 
 def test_whose_artifact_it_is_is_known_of_the_trained_alone(tmp_path):

@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.files import atomic_write
 from recbole_cocorr.device import Session
 from recbole_cocorr.device.check import reference
 from recbole_cocorr.device.state import Layout, Snapshot, load_state, pack, unpack
@@ -219,16 +221,15 @@ def test_leftovers_of_killed_saves_are_tidied_up(written, tmp_path):
     session = Session.open(folder)
     path = tmp_path / "my [state]*"
     session.save(path)
-    old, new, other = (tmp_path / f".{n}.0123456789abcdef.tmp" for n in ("my [state]*", "my [state]*x", "other"))
-    new = tmp_path / ".my [state]*.fedcba9876543210.tmp"
-    for file in (old, new, other):
-        file.write_bytes(b"half")
+    old, other = (tmp_path / f".{n}.0123456789abcdef.tmp" for n in ("my [state]*", "my [state]*x"))
     for file in (old, other):
-        os.utime(file, (1, 1))
-    load_state(path, session._layout)
-    assert not old.exists(), "of a save that was killed long ago"
-    assert new.exists(), "of a save that may be going on"
-    assert other.exists(), "of another file"
+        file.write_bytes(b"half")
+    with atomic_write(path, "wb", tidy=False) as living:
+        load_state(path, session._layout)
+        assert not old.exists(), "of a save that was killed"
+        assert Path(living.name).exists(), "of a save that is going on"
+        assert other.exists(), "of another file"
+        living.write(path.read_bytes())
 
 
 SAVER = """

@@ -50,7 +50,7 @@ class Cost:
 def write_cost(path: str | Path, cost: Cost) -> None:
     """Write the file, whole or not at all."""
     content = {"format": FORMAT, "format_version": FORMAT_VERSION, **dataclasses.asdict(cost)}
-    with atomic_write(path) as file:
+    with atomic_write(path, what="cost table", through=True) as file:
         json.dump(content, file, indent=1)
         file.write("\n")
 

@@ -7,8 +7,9 @@ import tempfile
 import warnings
 from array import array
 from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import IO
@@ -16,7 +17,7 @@ from typing import IO
 from tqdm import tqdm
 
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.base.files import atomic_write
+from recbole_cocorr.base.together import finish, write_together
 from recbole_cocorr.data.convert.filters import DUPLICATES, drop_duplicates, k_core
 from recbole_cocorr.data.convert.formats import FORMATS, Format
 from recbole_cocorr.data.convert.rows import RowError, check_token
@@ -139,15 +140,18 @@ def convert(
         progress=progress,
     )
     try:
+        finish(folder)
         work.refuse_existing(overwrite)
+        work.note_others()
         with _made(folder), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Python literals with odd escapes
-            work.run()
+            work.run(overwrite)
     except OSError as error:
         remedy = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "make it writable"
-        raise UserError(
-            f"{folder} cannot be written ({error.strerror or error}); {remedy} or choose another folder with --out"
-        ) from None
+        named = os.fspath(error.filename or folder)
+        place = named if Path(named).is_relative_to(folder) else folder
+        reason = os.strerror(error.errno) if error.errno else error
+        raise UserError(f"{place} cannot be written ({reason}); {remedy} or choose another folder with --out") from None
     return work.report
 
 
@@ -189,33 +193,35 @@ class _Conversion:
         for target in written:
             if target.exists() and not overwrite:
                 raise UserError(f"{target} exists already; add --overwrite to replace it, or take another --dataset")
+
+    def note_others(self) -> None:
+        written = [self.path, *(target for _, _, target in self.side_files())]
         for suffix in ("item", "user"):
             other = self.path.with_suffix(f".{suffix}")
             if other not in written and other.exists():
                 self.report.notes.append(f"{other} was there before and is left as it was")
 
-    def run(self) -> None:
-        with ExitStack() as stack:
-            # Files appear in the reverse of this order: the interactions last, once all is written.
-            target = stack.enter_context(atomic_write(self.path, "wb", buffering=_BUFFER))
-            target.write(HEADER)
-            if self.filters:
-                with tempfile.TemporaryFile(dir=self.path.parent, buffering=_BUFFER) as spool:
-                    self.read(spool)
+    def run(self, overwrite: bool) -> None:
+        check = partial(self.refuse_existing, overwrite)
+        with write_together(self.path.parent, "dataset", check) as together:
+            with together.open(self.path.name, "wb", buffering=_BUFFER) as target:
+                target.write(HEADER)
+                if self.filters:
+                    with tempfile.TemporaryFile(dir=self.path.parent, buffering=_BUFFER) as spool:
+                        self.read(spool)
+                        self.refuse_nothing()
+                        users, items = self.copy_kept(spool, target, self.choose())
+                else:
+                    self.read(target)
                     self.refuse_nothing()
-                    users, items = self.copy_kept(spool, target, self.choose())
-            else:
-                self.read(target)
-                self.refuse_nothing()
-                users, items = self.users.keys(), self.items.keys()
-                self.report.written = self.report.read - self.report.skipped
+                    users, items = self.users.keys(), self.items.keys()
+                    self.report.written = self.report.read - self.report.skipped
             self.report.users, self.report.items = len(users), len(items)
             self.note_swapped_columns()
-            target.flush()  # so that a full disk is met before the first file appears
             for side, source, path in self.side_files():
-                file = stack.enter_context(atomic_write(path, "w", newline=""))
                 known = items if side.suffix == "item" else users
-                written, skipped = write_side_file(side, source, file, known, self.encoding, self.skip)
+                with together.open(path.name, "w", newline="", encoding="utf-8") as file:
+                    written, skipped = write_side_file(side, source, file, known, self.encoding, self.skip)
                 bad = f", {skipped:,} skipped" if skipped else ""
                 self.report.side.append(f"{path} ({written:,} rows from {source.name}{bad})")
 
