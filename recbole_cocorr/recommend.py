@@ -12,11 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 from recbole.data.interaction import Interaction
+from recbole.utils import ModelType
 from torch import nn
 
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.readers import Record
 from recbole_cocorr.checkpoint import Checkpoint, load_checkpoint, load_weights
 from recbole_cocorr.model import registry
+from recbole_cocorr.model.build_limit import MOST_LENGTH, BuildLimit
 from recbole_cocorr.model.factory import build_model
 from recbole_cocorr.model.scoring import find_scorer
 
@@ -174,6 +177,8 @@ class Recommender:
                 raise UserError("none of the candidates is an item that the model knows")
             items = torch.tensor(list(dict.fromkeys(chosen)))
             scores = self._scorer.candidates(interaction, items[None].to(self.config["device"]))[0].cpu()
+        if scores.isnan().any():
+            raise UserError("the model's scores are no numbers: its weights or settings are out of all proportion")
         if exclude_history:
             keep = ~torch.isin(items, torch.tensor(ids))
             items, scores = items[keep], scores[keep]
@@ -214,16 +219,33 @@ def recommender_from(
     unread = sorted(set(changed or {}) - set(checkpoint.config))
     if unread:
         raise UserError(f"{source} has no setting {unread[0]!r} that could be changed")
+    settings = {**checkpoint.config, **(changed or {})}
     try:
-        config = SavedConfig({**checkpoint.config, **(changed or {}), "device": torch.device(device)})
+        config = SavedConfig({**settings, "device": torch.device(device)})
     except RuntimeError as error:
         raise UserError(f"there is no device {str(device)!r}: {error}") from None
-    if registry.find_model(str(config["model"])) is None:
-        raise UserError(f"{source} holds a model {config['model']!r}, which this installation does not have")
+    _check_settings(Record(settings, source, "config."))
     vocabulary = Vocabulary(config, checkpoint.items, checkpoint.num_users)
+    weights = checkpoint.weights.values()
     try:
-        model = build_model(config, vocabulary)
+        with BuildLimit(len(weights), sum(t.nbytes for t in weights)):
+            model = build_model(config, vocabulary)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from error
     except AttributeError as error:
-        raise UserError(f"{config['model']} cannot be loaded without its training data: it asks for {error}") from error
+        raise UserError(
+            f"{source}: {config['model']} cannot be loaded without its training data: it asks for {error}"
+        ) from error
     load_weights(model, checkpoint.weights, source)
     return Recommender(model, config, vocabulary, checkpoint.metrics)
+
+
+def _check_settings(settings: Record) -> None:
+    """What is read before the model looks at its settings itself."""
+    found = registry.find_model(settings.text("model"))
+    # RecBole's models of other kinds read files that their settings name, some of them pickles.
+    if found is None or getattr(found, "type", None) != ModelType.SEQUENTIAL:
+        raise settings.refuse("model", "a sequential model that this installation has")
+    settings.whole("MAX_ITEM_LIST_LENGTH", 1, MOST_LENGTH)
+    for key in ("USER_ID_FIELD", "ITEM_ID_FIELD", "LIST_SUFFIX", "ITEM_LIST_LENGTH_FIELD"):
+        settings.text(key)

@@ -18,7 +18,8 @@ from recbole.data.dataset import Dataset, SequentialDataset
 from recbole.data.interaction import Interaction
 
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.property_files import closest, known_names, read_yaml, recbole_properties
+from recbole_cocorr.base.yaml_reader import read_yaml
+from recbole_cocorr.property_files import closest, known_names, recbole_properties
 
 # Column of `inter_feat` that holds where a row's history ends in the sorted interactions.
 HISTORY_END = "history_end"
@@ -214,7 +215,7 @@ class SequenceDataset(SequentialDataset):
 
 def _known_datasets(data_path: Path) -> set[str]:
     """Names that ``--dataset`` may have: folders of the data path, RecBole's downloads, and our yaml files."""
-    downloads = read_yaml(recbole_properties() / "dataset" / "url.yaml")
+    downloads = read_yaml(recbole_properties() / "dataset" / "url.yaml", "list of downloads")
     folders = [p.name for p in data_path.iterdir() if p.is_dir()] if data_path.is_dir() else []
     return {*folders, *downloads, *known_names("dataset")}
 
