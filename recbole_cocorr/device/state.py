@@ -30,6 +30,7 @@ import numpy as np
 
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.files import atomic_write
+from recbole_cocorr.base.readers import read_bytes
 from recbole_cocorr.device.manifest import POLICIES
 
 MAGIC = b"RCCSTATE"
@@ -38,6 +39,8 @@ _HEADER = struct.Struct("<8sII16sBBHIQ")
 _DIGEST = 16
 # Seconds after which a temporary file of a save that was killed is nobody's.
 _LEFTOVER_AGE = 60
+# The largest state that a manifest may speak of has a quarter of this.
+_MOST_BYTES = 1 << 28
 
 
 @dataclass
@@ -160,12 +163,8 @@ def load_state(path: str | os.PathLike, layout: Layout) -> Snapshot:
     UserError
         If there is none, or it is refused.
     """
-    path = Path(path)
-    _tidy(path)
-    if not path.is_file():
-        raise UserError(f"there is no state file {path}")
-    with path.open("rb") as file:
-        raw = file.read(layout.size() + 1)
+    raw = read_bytes(path, "state file", _MOST_BYTES)
+    _tidy(Path(path))
     return unpack(raw, layout, str(path))
 
 
