@@ -150,7 +150,7 @@ def test_items_that_do_not_fit(tmp_path, capsys):
     items.write_text("\n".join(["a", "b", "a"] * 10))
     assert "holds the token 'a' more than once" in refused(capsys, tmp_path / "w.pt", "--items", items)
     items.write_bytes(b"\xff\xfe\x00")
-    assert "cannot read the item tokens" in refused(capsys, tmp_path / "w.pt", "--items", items)
+    assert "line 1 is not UTF-8 text" in refused(capsys, tmp_path / "w.pt", "--items", items)
     assert "--length is 0" in refused(capsys, tmp_path / "w.pt", "--length", 0)
     assert not (tmp_path / "w.safetensors").exists()
 
