@@ -111,6 +111,26 @@ class Recommender:
         }
         return Interaction(columns).to(self.config["device"])
 
+    def _scores(self, interaction: Interaction, items: torch.Tensor | None) -> torch.Tensor:
+        """Scores of some items for one user, or of all but padding."""
+        try:
+            if self._scorer is None:
+                self._scorer = find_scorer(self.model, interaction)
+            self._scorer.prepare()
+            if items is None:
+                scores = self._scorer.all_items(interaction)[0, 1:].cpu()
+            else:
+                scores = self._scorer.candidates(interaction, items[None].to(self.config["device"]))[0].cpu()
+        # Some of RecBole's models look at a setting only now, and a checkpoint may hold anything there.
+        except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError, MemoryError) as error:
+            reason = str(error).partition("\n")[0]
+            raise UserError(f"{self.config['model']} cannot compute with its settings: {reason}") from error
+        if scores.isnan().any():
+            raise UserError(
+                f"the scores of {self.config['model']} are no numbers; its weights or settings are too large"
+            )
+        return scores
+
     def known(self, tokens: Sequence[str]) -> tuple[list[int], list[str]]:
         """Ids of the tokens that the model knows, and the tokens that it does not."""
         ids, unknown = [], []
@@ -164,21 +184,16 @@ class Recommender:
                 + (f" (unknown: {', '.join(unknown[:5])})" if unknown else "")
             )
         interaction = self.interaction([ids])
-        if self._scorer is None:
-            self._scorer = find_scorer(self.model, interaction)
-        self._scorer.prepare()
         if candidates is None:
-            items = torch.arange(1, self.vocabulary.item_num)
-            scores = self._scorer.all_items(interaction)[0, 1:].cpu()
+            items = None
         else:
             chosen, strange = self.known(candidates)
             unknown += strange
             if not chosen:
                 raise UserError("none of the candidates is an item that the model knows")
             items = torch.tensor(list(dict.fromkeys(chosen)))
-            scores = self._scorer.candidates(interaction, items[None].to(self.config["device"]))[0].cpu()
-        if scores.isnan().any():
-            raise UserError("the model's scores are no numbers: its weights or settings are out of all proportion")
+        scores = self._scores(interaction, items)
+        items = torch.arange(1, self.vocabulary.item_num) if items is None else items
         if exclude_history:
             keep = ~torch.isin(items, torch.tensor(ids))
             items, scores = items[keep], scores[keep]
