@@ -122,13 +122,11 @@ class Recommender:
             else:
                 scores = self._scorer.candidates(interaction, items[None].to(self.config["device"]))[0].cpu()
         # Some of RecBole's models look at a setting only now, and a checkpoint may hold anything there.
-        except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError, MemoryError) as error:
+        except (TypeError, ValueError, RuntimeError, AssertionError, ArithmeticError, LookupError) as error:
             reason = str(error).partition("\n")[0]
             raise UserError(f"{self.config['model']} cannot compute with its settings: {reason}") from error
         if scores.isnan().any():
-            raise UserError(
-                f"the scores of {self.config['model']} are no numbers; its weights or settings are too large"
-            )
+            raise UserError(f"the scores of {self.config['model']} are no numbers; its weights are out of scale")
         return scores
 
     def known(self, tokens: Sequence[str]) -> tuple[list[int], list[str]]:
