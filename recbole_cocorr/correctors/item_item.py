@@ -176,8 +176,9 @@ class ItemItem:
         texts, tensors = read_tensors(path, "item-item file", "np")
         head = versioned(texts, source, FORMAT, "item-item file", str(FORMAT_VERSION), "run fit-corrector again")
         content = Record(parse_json(head.text("content"), source), source)
-        size = content.whole("n_items", 1, 1 << 31)
-        decay = content.number("decay", 0, 1)
+        size, decay = content.whole("n_items", 1, 1 << 31), content.number("decay", 0, 1)
+        if not decay:
+            raise content.refuse("decay", "above 0 and at most 1")
         indptr, indices, data = (_array(tensors, name, kind, source) for name, kind in _ARRAYS.items())
         _check_rows(indptr, indices, size, len(data), source)
         if not np.isfinite(data).all():

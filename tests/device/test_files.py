@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 from pathlib import Path
 
 import numpy as np
@@ -223,6 +224,76 @@ def test_every_file_is_missed_and_every_damage_found(own_copy):
                     artifact.graph(name)
         file.write_bytes(raw)
     verify(folder)
+
+
+@pytest.mark.parametrize("table, name", [("fp32", "state"), ("fp32", "upload_norm"), ("int8", "item_scales")])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_arrays_that_are_not_finite(own_copy, table, name, value):
+    """The checksums are right: somebody made it."""
+    _, folder = own_copy(table=table)
+    replace_array(folder, name, value)
+    for call in (Session.open, verify):
+        with pytest.raises(UserError, match=rf"{name}-.*\.bin holds NaN or infinity"):
+            call(folder)
+
+
+def replace_array(folder: Path, name: str, value: float) -> None:
+    content = content_of(folder)
+    entry = content["arrays"][name]
+    path = folder / entry["file"]
+    raw = np.frombuffer(path.read_bytes(), entry["dtype"]).copy()
+    raw[len(raw) // 2] = value
+    path.write_bytes(raw.tobytes())
+    entry["blake2b"] = digest_of(raw.tobytes())
+    (folder / "manifest.json").write_bytes(signed(content))
+
+
+@pytest.mark.parametrize("table", ["fp32", "fp16"])
+def test_a_table_that_is_not_finite(own_copy, table):
+    """Too large to be read when a session opens; ``verify`` reads it."""
+    _, folder = own_copy(table=table)
+    replace_array(folder, "target_vectors", np.nan)
+    with pytest.raises(UserError, match=r"target_vectors-.* holds NaN or infinity"):
+        verify(folder)
+    session = Session.open(folder)
+    session.history(TOKENS[1:4])
+    with pytest.raises(UserError, match="a score is not finite"):
+        session.rank_all(3)
+    with pytest.raises(UserError, match="a score is not finite"):
+        session.rank(TOKENS[1:])
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_damaged_artifacts_are_refused_or_ranked_with_numbers(written, tmp_path, seed):
+    """A file of the artifact with bytes flipped, cut off, or replaced by another file or a stretch of it."""
+    chance = random.Random(seed)
+    _, folder = written(table=chance.choice(["fp32", "int8"]))
+    for file in folder.iterdir():
+        os.symlink(file, tmp_path / file.name)
+    files = sorted(folder.iterdir())
+    file, other = chance.choice(files), chance.choice(files)
+    raw, foreign = bytearray(file.read_bytes()), other.read_bytes()
+    low = chance.randrange(len(raw))
+    if seed % 4 == 0:
+        for _ in range(chance.randint(1, 8)):
+            raw[chance.randrange(len(raw))] ^= chance.randint(1, 255)
+    elif seed % 4 == 1:
+        del raw[low:]
+    elif seed % 4 == 2:
+        raw[low : low + 64] = foreign[:64][: len(raw) - low]
+    else:
+        raw = bytearray(foreign)
+    (tmp_path / file.name).unlink()
+    (tmp_path / file.name).write_bytes(raw)
+    try:
+        session = Session.open(tmp_path, policy="window")
+        session.history(TOKENS[1:6])
+        session.click("item-2")
+        assert np.isfinite(session.rank_all(5).scores).all()
+        session.save(tmp_path / "kept")
+        Session.open(tmp_path, state=tmp_path / "kept")
+    except UserError as error:
+        assert len(str(error)) < 400 and "\n" not in str(error)
 
 
 def test_a_graph_that_is_none(own_copy):

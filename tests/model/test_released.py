@@ -1,6 +1,7 @@
 """Weights of the authors' released code: the same scores afterwards, or a sentence about the file."""
 
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
@@ -240,3 +241,50 @@ def test_half_precision_files_are_read(tmp_path):
             save_file(state, tmp_path / name)
         for array in read_state_dict(tmp_path / name).values():
             assert array.dtype == np.float32
+
+
+EMBEDDING = NAMES["item_embedding.weight"]
+
+
+@pytest.mark.parametrize("suffix", ["npz", "pt", "safetensors"])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64])
+def test_weights_that_are_no_floats_are_refused(tmp_path, capsys, suffix, dtype):
+    state = released(trained())
+    state[EMBEDDING] = state[EMBEDDING].to(dtype)
+    write(state, tmp_path / f"w.{suffix}")
+    kind = str(dtype).removeprefix("torch.")
+    assert f"'{EMBEDDING}' is {kind}; a weight is float32" in refused(capsys, tmp_path / f"w.{suffix}")
+
+
+@pytest.mark.parametrize("suffix", ["npz", "pt", "safetensors"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e300])
+def test_weights_that_are_not_finite_are_refused(tmp_path, capsys, suffix, value):
+    """1e300 is finite in the file, and not in float32."""
+    state = {name: t.double() for name, t in released(trained()).items()}
+    state[EMBEDDING][2, 3] = value
+    write(state, tmp_path / f"w.{suffix}")
+    assert f"'{EMBEDDING}' holds NaN or infinity" in refused(capsys, tmp_path / f"w.{suffix}")
+
+
+def test_a_file_that_claims_to_be_huge_is_refused(tmp_path, capsys):
+    """A view repeats one number 10^12 times; an archive of a megabyte unpacks to five gigabytes."""
+    state = released(trained())
+    torch.save({**state, EMBEDDING: torch.zeros(1).expand(10**6, 10**6)}, tmp_path / "w.pt")
+    assert "larger than what the file holds" in refused(capsys, tmp_path / "w.pt")
+    with zipfile.ZipFile(tmp_path / "w.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.npy", b"")
+        archive.getinfo("a.npy").file_size = 5 << 30
+    assert "unpacks to more than 4 GiB" in refused(capsys, tmp_path / "w.npz")
+
+
+def test_a_byte_order_mark_is_no_part_of_a_token(tmp_path):
+    model = trained()
+    write(released(model), tmp_path / "w.pt")
+    tokens = "\r\n".join(f"t{i}" for i in range(1, 30))
+    (tmp_path / "items.txt").write_bytes(b"\xef\xbb\xbf" + tokens.encode() + b"\r\n")
+    out = tmp_path / "o.safetensors"
+    assert (
+        main(["import-released", str(tmp_path / "w.pt"), "--items", str(tmp_path / "items.txt"), "--out", str(out)])
+        == 0
+    )
+    assert load_model(out).vocabulary.items[1:] == [f"t{i}" for i in range(1, 30)]
