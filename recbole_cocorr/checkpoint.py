@@ -16,18 +16,18 @@ metadata
 import hashlib
 import json
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from recbole_cocorr import __version__
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.files import atomic_write
+from recbole_cocorr.base.readers import Record, parse_json, versioned
+from recbole_cocorr.base.tensor_file import read_tensors
 
 FORMAT = "recbole_cocorr.checkpoint"
 FORMAT_VERSION = 1
@@ -125,52 +125,49 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     Raises
     ------
     UserError
-        If the file is missing, is no checkpoint of this package, is of a newer format, or is damaged;
-        the sentence says which.
+        If the file is missing, is no checkpoint of this package, is of a newer format, is damaged, holds a value of
+        another type than training writes, or a tensor with NaN or infinity; the sentence says which.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise UserError(f"{path} is a folder; name the .safetensors file in it")
-    if not path.is_file():
-        raise UserError(f"there is no checkpoint {path}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            texts = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-        hint = ""
-        with suppress(OSError), path.open("rb") as file:
-            if file.read(2) in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05"):
-                hint = "; it looks like a pickled .pth file of RecBole or torch, which is not read for safety"
-        raise UserError(f"{path} is not a readable safetensors file ({error}){hint}") from None
-    if texts.get("format") != FORMAT:
-        raise UserError(f"{path} is a safetensors file, but no checkpoint of recbole_cocorr")
-    version = texts.get("format_version", "")
-    if version != str(FORMAT_VERSION):
-        raise UserError(
-            f"{path} has checkpoint format {version!r}, written by recbole_cocorr "
-            f"{texts.get('package_version')}; this version reads format {FORMAT_VERSION}"
-        )
+    texts, tensors = read_tensors(path, "checkpoint")
+    source = str(path)
+    head = versioned(texts, source, FORMAT, "checkpoint", str(FORMAT_VERSION))
     digest = texts.pop("digest", "")
     if digest != _digest(tensors, texts):
-        raise UserError(f"{path} is damaged: its contents do not match its checksum")
-    try:
-        content = json.loads(texts["content"])
-        items = json.loads(tensors.pop("vocabulary.items").numpy().tobytes())
-        weights = {k[len("model.") :]: tensors.pop(k) for k in list(tensors) if k.startswith("model.")}
-        return Checkpoint(
-            kind=texts["kind"],
-            config=content["config"],
-            items=items,
-            weights=weights,
-            num_users=content["num_users"],
-            epoch=content["epoch"],
-            metrics=content["metrics"],
-            training=content["training"],
-            tensors=tensors,
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} lacks a part that a checkpoint must have: {error}") from None
+        raise UserError(f"{source} is damaged: its contents do not match its checksum")
+    content = Record(parse_json(head.text("content"), source, nan=True), source)
+    check_finite(tensors, source)
+    return Checkpoint(
+        kind=head.text("kind", ("model", "training")),
+        config=content.record("config").content,
+        items=_items(tensors.pop("vocabulary.items", None), source),
+        weights={k[len("model.") :]: tensors.pop(k) for k in list(tensors) if k.startswith("model.")},
+        num_users=content.whole("num_users", 0, 1 << 31),
+        epoch=content.whole("epoch", -1),
+        metrics=content.numbers("metrics"),
+        training=content.record("training").content,
+        tensors=tensors,
+    )
+
+
+def _items(text: torch.Tensor | None, source: str) -> list[str]:
+    if text is None or text.dtype != torch.uint8:
+        raise UserError(f"{source} lacks its vocabulary: vocabulary.items must be the uint8 of a JSON list")
+    items = Record({"items": parse_json(text.numpy().tobytes(), source)}, source, "vocabulary.").array("items", str)
+    tokens = items[1:]  # entry 0 is padding, whatever it is called
+    if len(set(tokens)) < len(tokens):
+        seen: set[str] = set()
+        twice = next(t for t in tokens if t in seen or seen.add(t))
+        raise UserError(f"{source}: vocabulary.items holds {twice[:60]!r} more than once")
+    return items
+
+
+def check_finite(tensors: Mapping[str, torch.Tensor], source: str) -> None:
+    """Refuse NaN and infinity; raises UserError naming the tensor."""
+    for name, tensor in tensors.items():
+        if tensor.is_complex() or tensor.is_floating_point():
+            plain = tensor.float() if tensor.element_size() == 1 else tensor  # torch cannot ask float8
+            if not plain.isfinite().all():
+                raise UserError(f"{source}: {name} holds NaN or infinity; the training went wrong, or the file did")
 
 
 def load_weights(model: torch.nn.Module, weights: Mapping[str, torch.Tensor], source: str) -> None:
@@ -182,8 +179,16 @@ def load_weights(model: torch.nn.Module, weights: Mapping[str, torch.Tensor], so
     Raises
     ------
     UserError
-        For missing, unknown or wrongly shaped weights.
+        For weights that are missing, unknown, not finite, or of another shape or type than the model's: nothing is
+        cast. The model is as it was then.
     """
+    model.load_state_dict(fitting_weights(model, weights, source))
+
+
+def fitting_weights(
+    model: torch.nn.Module, weights: Mapping[str, torch.Tensor], source: str
+) -> dict[str, torch.Tensor]:
+    """The entries of ``weights`` that ``model`` takes; errors are those of :func:`load_weights`."""
     optional = tuple(getattr(model, "optional_weights", ()))
     own = model.state_dict()
     given = {k: v for k, v in weights.items() if k in own or not k.startswith(optional or ("\0",))}
@@ -198,4 +203,14 @@ def load_weights(model: torch.nn.Module, weights: Mapping[str, torch.Tensor], so
                 f"{source}: {name} has shape {tuple(tensor.shape)}, but the configuration makes it "
                 f"{tuple(own[name].shape)}"
             )
-    model.load_state_dict(given)
+        if tensor.dtype != own[name].dtype:
+            raise UserError(
+                f"{source}: {name} is {_name(tensor.dtype)}, but the model's is {_name(own[name].dtype)}; weights are "
+                "not cast"
+            )
+    check_finite(given, source)
+    return given
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -18,6 +18,7 @@ from recbole.utils import InputType, ModelType
 
 from recbole_cocorr import compat, distributed
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.yaml_reader import read_yaml
 from recbole_cocorr.config_checks import TEXTS, check_eval_args, check_kinds, check_metrics, check_negatives
 from recbole_cocorr.ignored_settings import ignored_settings
 from recbole_cocorr.model import registry
@@ -27,7 +28,6 @@ from recbole_cocorr.property_files import (
     known_names,
     nearest,
     property_file,
-    read_yaml,
     recbole_properties,
 )
 
@@ -153,7 +153,7 @@ class Config(RecBoleConfig):
         return settings
 
     def _read_yaml(self, path: Path) -> dict[str, Any]:
-        return read_yaml(path, self.yaml_loader)
+        return read_yaml(path, "configuration file", self.yaml_loader)
 
     def _load_cmd_line(self) -> dict[str, Any]:
         if self._overrides is not None:

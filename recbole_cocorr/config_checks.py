@@ -20,7 +20,7 @@ WHOLE_NUMBERS: dict[str, tuple[float, float]] = {  # least and most
     "stopping_step": (0, float("inf")),
     "train_batch_size": (1, float("inf")),
     "eval_batch_size": (1, float("inf")),
-    "MAX_ITEM_LIST_LENGTH": (1, float("inf")),
+    "MAX_ITEM_LIST_LENGTH": (1, 1 << 16),  # what a checkpoint and an artifact may have
     "seed": (0, 2**32 - 1),  # numpy's limits
     "loss_decimal_place": (0, 17),
     "metric_decimal_place": (0, 17),

@@ -1,4 +1,4 @@
-"""Where property files lie, how they are read, and which known name a misspelt one means."""
+"""Where property files lie, and which known name a misspelt one means."""
 
 import difflib
 from collections.abc import Iterable
@@ -6,9 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.yaml_reader import read_yaml
 
 
 def property_file(kind: str, name: str) -> Path | None:
@@ -58,39 +56,10 @@ def recbole_properties() -> Path:
     return Path(recbole.config.__file__).resolve().parent.parent / "properties"
 
 
-def read_yaml(path: Path, loader: type = yaml.FullLoader) -> dict[str, Any]:
-    """Read a property file.
-
-    Raises
-    ------
-    UserError
-        If it is missing or unreadable, is no yaml (with the line), or holds anything but ``key: value``.
-    """
-    try:
-        with path.open(encoding="utf-8") as file:
-            content = yaml.load(file, Loader=loader)
-    except FileNotFoundError:
-        raise UserError(f"the configuration file {path} does not exist") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the configuration file {path}: {error}") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2025-13-01
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path}{where} is not valid yaml: {getattr(error, 'problem', None) or error}") from None
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise UserError(f"{path} must hold 'key: value' lines, not a {type(content).__name__}")
-    for key in content:
-        if not isinstance(key, str):
-            raise UserError(f"{path}: the key {key!r} is no name; put it in quotes if it is meant to be one")
-    return content
-
-
 @cache
 def keys_of(path: Path) -> frozenset[str]:
     """The keys that a property file sets."""
-    return frozenset(read_yaml(path))
+    return frozenset(read_yaml(path, "configuration file"))
 
 
 def known_names(kind: str) -> list[str]:

@@ -12,11 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 from recbole.data.interaction import Interaction
+from recbole.utils import ModelType
 from torch import nn
 
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.readers import Record
 from recbole_cocorr.checkpoint import Checkpoint, load_checkpoint, load_weights
 from recbole_cocorr.model import registry
+from recbole_cocorr.model.build_limit import MOST_LENGTH, BuildLimit
 from recbole_cocorr.model.factory import build_model
 from recbole_cocorr.model.scoring import find_scorer
 
@@ -108,6 +111,24 @@ class Recommender:
         }
         return Interaction(columns).to(self.config["device"])
 
+    def _scores(self, interaction: Interaction, items: torch.Tensor | None) -> torch.Tensor:
+        """Scores of some items for one user, or of all but padding."""
+        try:
+            if self._scorer is None:
+                self._scorer = find_scorer(self.model, interaction)
+            self._scorer.prepare()
+            if items is None:
+                scores = self._scorer.all_items(interaction)[0, 1:].cpu()
+            else:
+                scores = self._scorer.candidates(interaction, items[None].to(self.config["device"]))[0].cpu()
+        # Some of RecBole's models look at a setting only now, and a checkpoint may hold anything there.
+        except (TypeError, ValueError, RuntimeError, AssertionError, ArithmeticError, LookupError) as error:
+            reason = str(error).partition("\n")[0]
+            raise UserError(f"{self.config['model']} cannot compute with its settings: {reason}") from error
+        if scores.isnan().any():
+            raise UserError(f"the scores of {self.config['model']} are no numbers; its weights are out of scale")
+        return scores
+
     def known(self, tokens: Sequence[str]) -> tuple[list[int], list[str]]:
         """Ids of the tokens that the model knows, and the tokens that it does not."""
         ids, unknown = [], []
@@ -161,19 +182,16 @@ class Recommender:
                 + (f" (unknown: {', '.join(unknown[:5])})" if unknown else "")
             )
         interaction = self.interaction([ids])
-        if self._scorer is None:
-            self._scorer = find_scorer(self.model, interaction)
-        self._scorer.prepare()
         if candidates is None:
-            items = torch.arange(1, self.vocabulary.item_num)
-            scores = self._scorer.all_items(interaction)[0, 1:].cpu()
+            items = None
         else:
             chosen, strange = self.known(candidates)
             unknown += strange
             if not chosen:
                 raise UserError("none of the candidates is an item that the model knows")
             items = torch.tensor(list(dict.fromkeys(chosen)))
-            scores = self._scorer.candidates(interaction, items[None].to(self.config["device"]))[0].cpu()
+        scores = self._scores(interaction, items)
+        items = torch.arange(1, self.vocabulary.item_num) if items is None else items
         if exclude_history:
             keep = ~torch.isin(items, torch.tensor(ids))
             items, scores = items[keep], scores[keep]
@@ -214,16 +232,33 @@ def recommender_from(
     unread = sorted(set(changed or {}) - set(checkpoint.config))
     if unread:
         raise UserError(f"{source} has no setting {unread[0]!r} that could be changed")
+    settings = {**checkpoint.config, **(changed or {})}
     try:
-        config = SavedConfig({**checkpoint.config, **(changed or {}), "device": torch.device(device)})
+        config = SavedConfig({**settings, "device": torch.device(device)})
     except RuntimeError as error:
         raise UserError(f"there is no device {str(device)!r}: {error}") from None
-    if registry.find_model(str(config["model"])) is None:
-        raise UserError(f"{source} holds a model {config['model']!r}, which this installation does not have")
+    _check_settings(Record(settings, source, "config."))
     vocabulary = Vocabulary(config, checkpoint.items, checkpoint.num_users)
+    weights = checkpoint.weights.values()
     try:
-        model = build_model(config, vocabulary)
+        with BuildLimit(len(weights), sum(t.nbytes for t in weights)):
+            model = build_model(config, vocabulary)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from error
     except AttributeError as error:
-        raise UserError(f"{config['model']} cannot be loaded without its training data: it asks for {error}") from error
+        raise UserError(
+            f"{source}: {config['model']} cannot be loaded without its training data: it asks for {error}"
+        ) from error
     load_weights(model, checkpoint.weights, source)
     return Recommender(model, config, vocabulary, checkpoint.metrics)
+
+
+def _check_settings(settings: Record) -> None:
+    """What is read before the model looks at its settings itself."""
+    found = registry.find_model(settings.text("model"))
+    # RecBole's models of other kinds read files that their settings name, some of them pickles.
+    if found is None or getattr(found, "type", None) != ModelType.SEQUENTIAL:
+        raise settings.refuse("model", "a sequential model that this installation has")
+    settings.whole("MAX_ITEM_LIST_LENGTH", 1, MOST_LENGTH)
+    for key in ("USER_ID_FIELD", "ITEM_ID_FIELD", "LIST_SUFFIX", "ITEM_LIST_LENGTH_FIELD"):
+        settings.text(key)

@@ -1,5 +1,6 @@
 """RecBole's Trainer on this package's loaders, ranking and checkpoints."""
 
+import math
 import os
 import random
 from collections import OrderedDict
@@ -16,8 +17,10 @@ from tqdm import tqdm
 
 from recbole_cocorr import distributed
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.readers import Record, is_number
 from recbole_cocorr.checkpoint import (
     Checkpoint,
+    fitting_weights,
     load_checkpoint,
     load_weights,
     plain_config,
@@ -29,6 +32,7 @@ from recbole_cocorr.model.compiling import compile_encoder
 from recbole_cocorr.model.fast_layers import use_fast_layers
 from recbole_cocorr.model.objective import Objective
 from recbole_cocorr.model.scoring import find_scorer
+from recbole_cocorr.resuming import optimizer_state, random_state
 from recbole_cocorr.run_log import tensorboard_in
 
 # Rows, shortest histories first, on which a model's scorer is found out.
@@ -386,27 +390,27 @@ class Trainer(RecBoleTrainer):
                     f"{resume_file} was trained with {key}={checkpoint.config.get(key)!r}, this run has "
                     f"{key}={self.config[key]!r}; resume with the same settings"
                 )
-        load_weights(self.model, checkpoint.weights, str(resume_file))
-        saved = checkpoint.training
-        state: dict[int, dict[str, object]] = {int(i): dict(e) for i, e in saved["optimizer_numbers"].items()}
-        best: dict[str, torch.Tensor] = {}
-        for name, tensor in checkpoint.tensors.items():
-            part, _, rest = name.partition(".")
-            if part == "optimizer":
-                index, _, entry = rest.partition(".")
-                state.setdefault(int(index), {})[entry] = tensor
-            elif part == "best":
-                best[rest] = tensor
-            elif part == "rng":  # a row per process
-                self._random_state[rest] = tensor[distributed.rank() % len(tensor)].clone()  # torch wants no view
-        self.optimizer.load_state_dict({"state": state, "param_groups": saved["param_groups"]})
+        source = str(resume_file)
+        saved = Record(checkpoint.training, source, "training.")
+        # Everything is checked before the first of it is taken over.
+        optimizer = optimizer_state(self.optimizer, checkpoint, source)
+        best = {k[len("best.") :]: t for k, t in checkpoint.tensors.items() if k.startswith("best.")}
+        if best:
+            best = fitting_weights(self.model, best, source)
+        generators = random_state(checkpoint.tensors, _random_state(self.device), distributed.rank(), source)
+        cur_step, score = saved.whole("cur_step"), saved.content.get("best_valid_score")
+        if not is_number(score) or math.isnan(score):
+            raise saved.refuse("best_valid_score", "a number")
+        result, name = saved.numbers("best_valid_result"), saved.text("saved_model_file")
+        if os.path.basename(name) != name or not name.endswith(".safetensors") or "\0" in name:
+            raise saved.refuse("saved_model_file", "a file name that ends in .safetensors")
+        load_weights(self.model, checkpoint.weights, source)
+        self.optimizer.load_state_dict(optimizer)
+        self._random_state = generators
         self._best_weights = best or None
         self.start_epoch = checkpoint.epoch + 1
-        self.cur_step = saved["cur_step"]
-        self.best_valid_score = saved["best_valid_score"]
-        self.best_valid_result = OrderedDict(saved["best_valid_result"])
-        folder = os.path.dirname(os.fspath(resume_file))
-        self.saved_model_file = os.path.join(folder, os.path.basename(saved["saved_model_file"]))
+        self.cur_step, self.best_valid_score, self.best_valid_result = cur_step, score, OrderedDict(result)
+        self.saved_model_file = os.path.join(os.path.dirname(os.fspath(resume_file)), name)
         self._items = checkpoint.items
         self.logger.info(f"Training resumes from epoch {self.start_epoch} of {resume_file}")
 

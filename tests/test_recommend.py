@@ -214,7 +214,7 @@ def test_a_model_that_is_not_installed(saved):
     checkpoint = load_checkpoint(path)
     checkpoint.config["model"] = "TheirModel"
     save_checkpoint("other.safetensors", checkpoint)
-    with pytest.raises(UserError, match=r"other\.safetensors holds a model 'TheirModel', which this installation does"):
+    with pytest.raises(UserError, match=r"other\.safetensors: config\.model is 'TheirModel'; it must be a"):
         load_model("other.safetensors")
 
 

@@ -1,5 +1,6 @@
 """Numbers of a training: RecBole's for the same scores, chosen by validation, the same after a break."""
 
+import copy
 import math
 import shutil
 from pathlib import Path
@@ -15,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.checkpoint import load_checkpoint
+from recbole_cocorr.checkpoint import load_checkpoint, save_checkpoint
 from recbole_cocorr.data.dataset import create_dataset
 from recbole_cocorr.data.loaders import EvalLoader, data_preparation
 from recbole_cocorr.model import scoring
@@ -625,3 +626,84 @@ def test_training_hands_the_batchs_sample_to_the_loss(make_config):
             trainer._objective(batch.interaction, s) for batch in [next(train.batches())] for s in (batch.sample, None)
         )
     assert sampled != full
+
+
+# -- training states that somebody made -----------------------------------------------------------
+
+
+def _without(key):
+    return lambda c: c.training.pop(key)
+
+
+def _tensor(name, change):
+    return lambda c: c.tensors.update({name: change(c.tensors[name])})
+
+
+_NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        (_without("cur_step"), "training.cur_step is missing"),
+        (_without("param_groups"), "training.param_groups is missing"),
+        (_without("optimizer_numbers"), "training.optimizer_numbers is missing"),
+        (lambda c: c.training.update(cur_step="x"), "training.cur_step is 'x'; it must be a whole number"),
+        (lambda c: c.training.update(cur_step=-1), "training.cur_step is -1"),
+        (lambda c: c.training.update(best_valid_score=[]), "training.best_valid_score is a list of 0"),
+        (lambda c: c.training.update(best_valid_score=_NAN), "training.best_valid_score is nan; it must be a number"),
+        (lambda c: c.training.update(best_valid_result=[1]), "training.best_valid_result is a list of 1"),
+        (lambda c: c.training.update(best_valid_result={"a": "x"}), "best_valid_result.a is 'x'; it must be a number"),
+        (lambda c: c.training.update(saved_model_file="../../x.safetensors"), "saved_model_file is '../../x.safete"),
+        (lambda c: c.training.update(saved_model_file="/dev/null"), "saved_model_file is '/dev/null'; it must be"),
+        (lambda c: c.training.update(saved_model_file=3), "saved_model_file is 3; it must be a text"),
+        (lambda c: c.training.update(optimizer_numbers=[]), "optimizer_numbers is a list of 0"),
+        (lambda c: c.training.update(optimizer_numbers={"x": {}}), "optimizer.x is no state of AdamW for a parameter"),
+        (lambda c: c.training.update(optimizer_numbers={"99": {}}), "optimizer.99 is no state of Adam"),
+        (lambda c: c.training.update(param_groups=[]), "param_groups is a list of 0; it must be a list of 1"),
+        (lambda c: c.training["param_groups"][0].update(lr="x"), r"param_groups\[0\].lr is 'x'; it must be like 0"),
+        (lambda c: c.training["param_groups"][0].update(lr=_NAN), r"param_groups\[0\].lr is nan; it must be like 0"),
+        (lambda c: c.training["param_groups"][0].update(betas=[0.9]), r"param_groups\[0\].betas is a list of 1"),
+        (lambda c: c.training["param_groups"][0].update(params=[0]), r"param_groups\[0\].params is a list of 1"),
+        (lambda c: c.training["param_groups"][0].update(more=1), "param_groups is a list of 1; it must be groups of"),
+        (lambda c: c.tensors.pop("optimizer.0.exp_avg"), "optimizer.0 is no state of Adam"),
+        (_tensor("optimizer.0.exp_avg", lambda t: t[:1]), r"optimizer.0.exp_avg is torch.float32 \(1,"),
+        (_tensor("optimizer.0.exp_avg", lambda t: t.double()), "optimizer.0.exp_avg is torch.float64"),
+        (_tensor("optimizer.0.exp_avg", lambda t: t * _NAN), "optimizer.0.exp_avg holds NaN or infinity"),
+        (_tensor("optimizer.0.step", lambda t: t[None]), r"optimizer.0.step is torch.float32 \(1,\)"),
+        (_tensor("rng.torch", lambda t: t[:, :8]), "rng.torch is no state of that random generator"),
+        (_tensor("rng.torch", lambda t: torch.full_like(t, 255)), "rng.torch is no state of that random generator"),
+        (_tensor("rng.torch", lambda t: t[:0]), "rng.torch is no state of that random generator"),
+        (_tensor("rng.python", lambda t: t.float()), "rng.python is no state of that random generator"),
+        (_tensor("rng.python", lambda t: -t), "rng.python is no state of that random generator"),
+        (lambda c: c.tensors.update({"best.x": torch.ones(1)}), "has the weight 'x'|lacks the weight"),
+        (_tensor("best.item_embedding.weight", lambda t: t[:3]), "item_embedding.weight has shape"),
+        (lambda c: c.weights.update({"final_norm.weight": torch.ones(3)}), "final_norm.weight has shape"),
+        (lambda c: setattr(c, "epoch", "3"), "epoch is '3'; it must be a whole number"),
+    ],
+)
+def test_a_made_up_training_state_is_one_sentence_and_changes_nothing(
+    make_config, state_of_one_epoch, change, sentence
+):
+    checkpoint = copy.deepcopy(state_of_one_epoch)
+    change(checkpoint)
+    save_checkpoint("made.training.safetensors", checkpoint)
+    trainer, _ = prepare(make_config(epochs=2))
+    before = {k: v.clone() for k, v in trainer.model.state_dict().items()}
+    with pytest.raises(UserError, match=sentence) as caught:
+        trainer.resume_checkpoint("made.training.safetensors")
+    assert "made.training.safetensors" in str(caught.value) and "\n" not in str(caught.value)
+    same_bits(trainer.model.state_dict(), before)
+    assert (trainer.start_epoch, trainer.cur_step, trainer.optimizer.state_dict()["state"]) == (0, 0, {})
+
+
+_STATES = []
+
+
+@pytest.fixture
+def state_of_one_epoch(make_config):
+    if not _STATES:
+        trainer, (train, valid, _) = prepare(make_config(epochs=1))
+        trainer.fit(train, valid)
+        _STATES.append(load_checkpoint(trainer.training_state_file))
+    return _STATES[0]

@@ -57,9 +57,9 @@ def read_bytes(path: str | os.PathLike, what: str, most_bytes: int = MOST_BYTES)
 
 
 def decode(raw: bytes, source: str) -> str:
-    """UTF-8 bytes as text; raises UserError with the place of the first byte that is not UTF-8."""
+    """UTF-8 bytes as text, without a byte order mark; raises UserError with the line that is not UTF-8."""
     try:
-        return raw.decode("utf-8")
+        return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise UserError(f"{source}, line {line} is not UTF-8 text") from None
@@ -155,6 +155,11 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+def is_number(value: Any) -> bool:
+    """Whether a value of a file is a number that a float can be made of; true and false are none."""
+    return type(value) is float or (type(value) is int and value.bit_length() < 1000)
+
+
 class Record:
     """An object read from a file, whose values are taken by name and type.
 
@@ -183,6 +188,10 @@ class Record:
     def __iter__(self) -> Iterator[str]:
         return iter(self.content)
 
+    def absent(self, key: str) -> bool:
+        """Whether a key is missing or null."""
+        return self.content.get(key) is None
+
     def refuse(self, key: str, right: str) -> UserError:
         """The error for a key whose value is not ``right``."""
         if key not in self.content:
@@ -203,11 +212,20 @@ class Record:
         value = self._value(key, default)
         if value is default:
             return value
-        right = type(value) is float or (type(value) is int and value.bit_length() < 1000)
-        if not right or not math.isfinite(value) or not least <= value <= most:
+        if not is_number(value) or not math.isfinite(value) or not least <= value <= most:
             bounds = "" if (least, most) == (-math.inf, math.inf) else f" from {least:g} to {most:g}"
             raise self.refuse(key, f"a finite number{bounds}")
         return float(value)
+
+    def numbers(self, key: str, default: Any = _REQUIRED) -> dict[str, float]:
+        """An object of numbers, which may be infinite or no number: the metrics of a run."""
+        value = self._value(key, default)
+        if value is default:
+            return value
+        for name in (inner := self.record(key)):
+            if not is_number(inner.content[name]):
+                raise inner.refuse(name, "a number")
+        return value
 
     def text(self, key: str, choices: Sequence[str] = (), default: Any = _REQUIRED) -> str:
         """A text, one of ``choices`` if there are any."""
@@ -239,6 +257,17 @@ class Record:
             raise self.refuse(key, "a list" if kinds == (object,) else f"a list of {names}")
         return value
 
+    def wholes(self, key: str, least: int = 0, most: int = 1 << 53) -> list[int]:
+        """A list of whole numbers from ``least`` to ``most``."""
+        values = self.array(key, int)
+        wrong = next((v for v in values if not least <= v <= most), None)
+        if wrong is not None:
+            raise UserError(
+                f"{self.source}: {self.where}{key} holds {_shown(wrong)}; it must hold whole numbers from "
+                f"{least} to {most}"
+            )
+        return values
+
     def record(self, key: str, default: Any = _REQUIRED) -> "Record":
         """An object inside this one."""
         value = self._value(key, default)
@@ -258,7 +287,7 @@ class Record:
         return default
 
 
-def versioned(content: Any, source: str, kind: str, name: str, version: int, mend: str = "") -> Record:
+def versioned(content: Any, source: str, kind: str, name: str, version: int | str, mend: str = "") -> Record:
     """The Record of a file of this package, after its ``format`` and ``format_version`` were found right.
 
     Parameters
@@ -270,8 +299,8 @@ def versioned(content: Any, source: str, kind: str, name: str, version: int, men
         The value that ``format`` must have.
     name : str
         What the file is, in words: "run record".
-    version : int
-        The one version that is read.
+    version : int or str
+        The one version that is read; a text where the file's format has only those.
     mend : str
         What to do about a file of another version, for example "run fit-corrector again".
 
@@ -282,7 +311,7 @@ def versioned(content: Any, source: str, kind: str, name: str, version: int, men
     if not isinstance(content, dict) or content.get("format") != kind:
         raise UserError(f"{source} is no {name} of recbole_cocorr")
     given = content.get("format_version")
-    if type(given) is not int or given != version:
+    if type(given) is not type(version) or given != version:
         writer = content.get("package_version")
         by = f", written by recbole_cocorr {writer[:20]}" if isinstance(writer, str) else ""
         raise UserError(

@@ -32,18 +32,20 @@ def read_yaml(path: str | os.PathLike, what: str, loader: type = yaml.SafeLoader
     Raises
     ------
     UserError
-        If the file cannot be read, is no yaml (with the line), holds anything but ``key: value``, holds a key that
-        is no text, or is nested too deeply.
+        If the file cannot be read, is no yaml (with the line), holds anything but ``key: value``, holds a key twice
+        or one that is no text, holds a huge number, or is nested too deeply.
     """
     text = decode(read_bytes(path, what, MOST_BYTES), str(path))
     try:
-        content = yaml.load(text, Loader=loader)
+        content = yaml.load(text, Loader=_strict(loader))
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2025-13-01
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         raise UserError(f"{path}{where} is not valid yaml: {getattr(error, 'problem', None) or error}") from None
     except RecursionError:
         raise UserError(f"{path} is nested too deeply") from None
+    except (TypeError, AttributeError, KeyError, IndexError):  # PyYAML's own, for tags that do not fit their values
+        raise UserError(f"{path} is not valid yaml: a value does not fit its tag") from None
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -53,3 +55,27 @@ def read_yaml(path: str | os.PathLike, what: str, loader: type = yaml.SafeLoader
             raise UserError(f"{path}: the key {key!r} is no name; put it in quotes if it is meant to be one")
     check_depth(content, str(path), MOST_CONTAINERS)
     return content
+
+
+def _strict(loader: type) -> type:
+    """The loader, refusing what PyYAML takes without a word: a key that stands twice, and numbers of any length."""
+
+    class Strict(loader):
+        def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict:
+            seen = set()
+            for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+                if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                    if (key.tag, key.value) in seen:
+                        problem = f"the key {key.value[:60]!r} stands twice"
+                        raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+                    seen.add((key.tag, key.value))
+            return super().construct_mapping(node, deep)
+
+        def construct_number(self, node: yaml.Node) -> int:
+            number = self.construct_yaml_int(node)
+            if number.bit_length() > 1000:
+                raise yaml.constructor.ConstructorError(None, None, "a number of too many digits", node.start_mark)
+            return number
+
+    Strict.add_constructor("tag:yaml.org,2002:int", Strict.construct_number)
+    return Strict

@@ -8,7 +8,7 @@ from recbole_cocorr.benchmark.extra_files import Row, is_number
 from recbole_cocorr.benchmark.field import in_field_order
 from recbole_cocorr.benchmark.figures import Picture, Styles
 from recbole_cocorr.benchmark.plot_style import engineering, legend_below, log_scale, panel, settings
-from recbole_cocorr.benchmark.run_files import read_json
+from recbole_cocorr.benchmark.run_files import read_record
 from recbole_cocorr.benchmark.table_formats import Cell, Table, row
 from recbole_cocorr.device.bench import FORMAT as DEVICE_FORMAT
 from recbole_cocorr.device.bench import WINDOW_SUFFIX
@@ -28,7 +28,7 @@ def read_device(path: Path) -> Row:
     """
     if not path.is_file():
         return {}
-    content = read_json(path, DEVICE_FORMAT)
+    content = read_record(path, DEVICE_FORMAT, "file of device-bench").content
     setting, models = content.get("setting"), content.get("models")
     if not isinstance(setting, dict) or not isinstance(models, dict) or not models:
         raise UserError(f"{path} is damaged: it lacks its setting or its models")

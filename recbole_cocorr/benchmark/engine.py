@@ -23,10 +23,10 @@ from recbole_cocorr.benchmark.run_files import (
     PLAN_FORMAT,
     RUN_FILE,
     RunRecord,
-    read_json,
+    read_record,
     read_run,
 )
-from recbole_cocorr.benchmark.worker import DISK_FULL, PROGRESS_FILE
+from recbole_cocorr.benchmark.worker import DISK_FULL, PROGRESS_FILE, read_progress
 
 FAILURES_FILE = "failures.json"
 _POLL_SECONDS = 0.2
@@ -44,7 +44,7 @@ def open_folder(folder: Path, plan: Plan) -> None:
     """
     file = folder / PLAN_FILE
     if file.is_file():
-        read_json(file, PLAN_FORMAT)
+        read_record(file, PLAN_FORMAT, "plan")
     elif folder.is_dir() and any(f.name != ".lock" and not is_temporary(f.name) for f in folder.iterdir()):
         raise UserError(f"{folder} is not empty and no results folder; name a new one with --out")
     make_folder(folder, "results")
@@ -256,14 +256,13 @@ class Engine:
         return "; ".join(parts)
 
     def _last_epoch(self, spec: RunSpec) -> dict[str, Any] | None:
-        file = self.run_folder(spec) / PROGRESS_FILE
         try:
-            content = json.loads(file.read_text())
-        except (OSError, ValueError):
+            curve, metric = read_progress(self.run_folder(spec) / PROGRESS_FILE)
+        except UserError:  # not there yet; the run itself refuses one that is damaged
             return None
-        if not content.get("curve"):
+        if not curve:
             return None
-        last, metric = content["curve"][-1], content["valid_metric"]
+        last = curve[-1]
         return {"epoch": last["epoch"], "metric": metric, "score": (last["valid"] or {}).get(metric)}
 
     def seconds_left(self, running: list[_Job]) -> float | None:

@@ -1,14 +1,13 @@
 """What other commands leave in a results folder beside the runs: costs, timings, ablation, correctors, failures."""
 
-import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.readers import Record, read_json
 from recbole_cocorr.benchmark.cost_columns import COST_COLUMNS
-from recbole_cocorr.benchmark.run_files import read_json
+from recbole_cocorr.benchmark.run_files import read_record
 
 COST_FILE, COST_FORMAT = "cost.json", "recbole_cocorr.cost"
 SWEEP_FILE, SWEEP_FORMAT = "sweep.json", "recbole_cocorr.sweep"
@@ -70,34 +69,29 @@ def read_extras(folder: Path) -> Extras:
     UserError
         If one is damaged or of another format version.
     """
-    cost_path = folder / COST_FILE
-    cost = _read(cost_path, COST_FORMAT, "rows", {"model": str, "L": int})
-    for row in cost:
-        for name in COST_COLUMNS:
-            value = row.get(name)
-            if not (value is None or (is_number(value) and value >= 0)):
-                raise UserError(f"{cost_path} is damaged: {name} of {row['model']!r} is {value!r}, no number from 0")
-    made = read_json(cost_path, COST_FORMAT) if cost else {}
-    ablation_path = folder / ABLATION_FILE
+    cost = _read(folder / COST_FILE, COST_FORMAT, "cost file")
+    for row in cost.records("rows") if "rows" in cost else ():
+        for name in (n for n in COST_COLUMNS if not row.absent(n)):
+            row.number(name, 0)
+    sweep = _read(folder / SWEEP_FILE, SWEEP_FORMAT, "sweep file")
+    ablation = _read(folder / ABLATION_FILE, ABLATION_FORMAT, "ablation file")
     whose = {"dataset": str, "label": str, "seed": int}
     return Extras(
-        cost=cost,
-        cost_settings=_object(cost_path, made, "settings"),
-        cost_machine=_object(cost_path, made, "machine"),
-        sweep=_read(folder / SWEEP_FILE, SWEEP_FORMAT, "rows", {"K": int, "latency_us": float}),
-        ablation=_read(ablation_path, ABLATION_FORMAT, "rows", {**whose, "variant": str, "metrics": dict}),
-        common_share=_read(
-            ablation_path, ABLATION_FORMAT, "common_share", {**whose, "attention": float, "bias": float}
-        ),
+        cost=_rows(cost, "rows", {"model": str, "L": int}),
+        cost_settings=_object(cost, "settings"),
+        cost_machine=_object(cost, "machine"),
+        sweep=_rows(sweep, "rows", {"K": int, "latency_us": float}),
+        ablation=_rows(ablation, "rows", {**whose, "variant": str, "metrics": dict}),
+        common_share=_rows(ablation, "common_share", {**whose, "attention": float, "bias": float}),
         **_read_correctors(folder / CORRECTORS_FILE, whose),
         failures=_read_failures(folder / FAILURES_FILE),
     )
 
 
-def _read(path: Path, kind: str, key: str, columns: dict[str, type]) -> list[Row]:
-    if not path.is_file():
-        return []
-    return _check(path, read_json(path, kind).get(key, []), columns)
+def _read(path: Path, kind: str, name: str) -> Record:
+    """The file's contents; as of a file without rows where it is not there."""
+    content = read_record(path, kind, name).content if path.is_file() else {}
+    return Record(content, str(path))
 
 
 _COMPARISON = {
@@ -117,55 +111,54 @@ _COMPARISON = {
 def _read_correctors(path: Path, whose: dict[str, type]) -> Row:
     if not path.is_file():
         return {}
-    content = read_json(path, CORRECTORS_FORMAT)
-    rows = _check(path, content.get("rows", []), {**whose, "variant": str, "metrics": dict})
+    content = _read(path, CORRECTORS_FORMAT, "corrector file")
+    rows = _rows(content, "rows", {**whose, "variant": str, "metrics": dict})
     # Files without a protocol were written when `correct` read the paper's alone.
     rows = [{"protocol": "paper", **r} for r in rows if not r["variant"].startswith("valid ")]
     if "comparisons" not in content:
         return {"correctors": rows}
-    problems = content.get("problems", [])
-    if not isinstance(problems, list) or not all(isinstance(p, str) for p in problems):
-        raise UserError(f"{path} is damaged: problems is no list of sentences")
-    comparisons = _check(path, content["comparisons"], _COMPARISON)
-    for row in comparisons:
-        if not all(is_number(number) for number in [*row["seeds"], *row["per_seed"]]):
-            raise UserError(f"{path} is damaged: a comparison of {row['model']!r} has seeds that are no numbers")
+    comparisons = _rows(content, "comparisons", _COMPARISON)
+    for row in content.records("comparisons"):
+        for name in ("seeds", "per_seed"):
+            if not all(is_number(number) for number in row.array(name)):
+                raise row.refuse(name, "a list of numbers")
+    best = _rows(content, "best_of_ours", {"dataset": str, "protocol": str, "label": str})
     return {
         "correctors": rows,
         "corrector_comparisons": comparisons,
-        "best_of_ours": _check(path, content.get("best_of_ours", []), {"dataset": str, "protocol": str, "label": str}),
-        "corrector_problems": problems,
+        "best_of_ours": best,
+        "corrector_problems": content.array("problems", str, []),
     }
 
 
-def _object(path: Path, content: Row, key: str) -> Row:
-    value = content.get(key) or {}
-    if not isinstance(value, dict):
-        raise UserError(f"{path} is damaged: {key} is no object")
-    return value
+def _object(content: Record, key: str) -> Row:
+    return {} if content.absent(key) else content.record(key).content
 
 
 def _read_failures(path: Path) -> list[Row]:
     if not path.is_file():
         return []
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is damaged: {error}") from None
-    return _check(path, content, {"run": str, "error": str})
+    content = Record({"failures": read_json(path, "list of failed runs")}, str(path))
+    return _rows(content, "failures", {"run": str, "error": str})
 
 
-def _check(path: Path, rows: Any, columns: dict[str, type]) -> list[Row]:
-    if not isinstance(rows, list):
-        raise UserError(f"{path} is damaged: its rows are no list")
-    for index, row in enumerate(rows):
+def _rows(content: Record, key: str, columns: dict[str, type]) -> list[Row]:
+    """A list of objects with these columns; empty where there is none."""
+    if key not in content:
+        return []
+    for row in content.records(key):
         for name, kind in columns.items():
-            if not isinstance(row, dict) or name not in row:
-                raise UserError(f"{path} is damaged: row {index} lacks {name!r}")
-            right = is_number(row[name]) if kind is float else isinstance(row[name], kind)
-            if not right or isinstance(row[name], bool):
-                raise UserError(f"{path} is damaged: {name} of row {index} is {row[name]!r}")
-    return rows
+            _TAKE[kind](row, name)
+    return content.array(key)
+
+
+_TAKE = {
+    str: Record.text,
+    int: Record.whole,
+    float: Record.number,
+    list: Record.array,
+    dict: Record.numbers,
+}
 
 
 def is_number(value: Any) -> bool:

@@ -7,11 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.yaml_reader import read_yaml
 from recbole_cocorr.model import registry
-from recbole_cocorr.property_files import known_names, nearest, property_file, read_yaml
+from recbole_cocorr.property_files import known_names, nearest, property_file
 
 # Settings that say where a run happens, not what it computes.
 _PLACE = ("data_path", "use_gpu", "gpu_id", "show_progress", "state")
@@ -86,7 +85,7 @@ def benchmark_defaults() -> dict[str, Any]:
     path = property_file("", "benchmark")
     if path is None:
         raise UserError("there is no properties/benchmark.yaml; reinstall recbole_cocorr")
-    content = read_yaml(path, yaml.SafeLoader)
+    content = read_yaml(path, "configuration file")
     for key in ("models", "learning_rates", "seeds"):
         if not content.get(key):
             raise UserError(f"{path} lacks {key!r}")

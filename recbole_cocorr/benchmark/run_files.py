@@ -18,14 +18,15 @@ from typing import Any
 
 import numpy as np
 
-from recbole_cocorr import __version__
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.files import atomic_write
+from recbole_cocorr.base.readers import Record, is_number, read_json, versioned
 
 RUN_FORMAT = "recbole_cocorr.run"
 PLAN_FORMAT = "recbole_cocorr.plan"
 FORMAT_VERSION = 1
 RUN_FILE, PLAN_FILE = "run.json", "plan.json"
+_MEND = "read it with the version that wrote it, or name a new results folder"
 
 
 @dataclass
@@ -115,27 +116,25 @@ def write_run(path: Path, record: RunRecord) -> None:
         json.dump(content, file)
 
 
-def read_json(path: Path, kind: str) -> dict[str, Any]:
-    """Read a JSON file of this package.
+def read_record(path: Path, kind: str, name: str, mend: str = _MEND) -> Record:
+    """Read a JSON file of a results folder; Python's NaN is allowed, which a run that went astray may hold.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+    kind : str
+        The value of its ``format``.
+    name : str
+        What the file is, for errors: "run record".
+    mend : str
+        What to do about a file of another version.
 
     Raises
     ------
     UserError
         If it is no JSON, of another kind or of another format version.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is damaged: {error}") from None
-    if not isinstance(content, dict) or content.get("format") != kind:
-        raise UserError(f"{path} is no file of the kind {kind}")
-    version = content.get("format_version")
-    if version != FORMAT_VERSION:
-        raise UserError(
-            f"{path} has format version {version!r}; recbole_cocorr {__version__} reads version {FORMAT_VERSION}. "
-            "Read it with the version that wrote it, or name a new results folder"
-        )
-    return content
+    return versioned(read_json(path, name, nan=True), str(path), kind, name, FORMAT_VERSION, mend)
 
 
 def read_run(path: Path) -> RunRecord:
@@ -146,21 +145,42 @@ def read_run(path: Path) -> RunRecord:
     UserError
         If it is damaged, or of another version.
     """
-    content = read_json(path, RUN_FORMAT)
-    names = {f.name for f in dataclasses.fields(RunRecord)}
-    lacking = sorted(names - set(content))
-    if lacking:
-        raise UserError(f"{path} is damaged: it lacks {lacking[0]!r}")
-    try:
-        record = RunRecord(**{name: content[name] for name in names})
-        if record.ranks is not None:
-            record.ranks = Ranks(**record.ranks)
-            lengths = {len(column) for column in dataclasses.astuple(record.ranks)}
-            if len(lengths) != 1:
-                raise UserError(f"{path} is damaged: the columns of its ranks have different lengths")
-    except TypeError as error:
-        raise UserError(f"{path} is damaged: {error}") from None
-    return record
+    run = read_record(path, RUN_FORMAT, "run record")
+    return RunRecord(
+        **{name: run.text(name) for name in ("label", "model", "dataset", "protocol", "started")},
+        seed=run.whole("seed"),
+        learning_rate=run.number("learning_rate"),
+        **{name: run.record(name).content for name in ("settings", "config", "versions", "machine")},
+        seconds=run.number("seconds", 0),
+        parameters=run.whole("parameters"),
+        curve=curve_of(run),
+        best_epoch=run.whole("best_epoch", -1),
+        valid=run.numbers("valid"),
+        test=None if run.absent("test") else run.numbers("test"),
+        ranks=None if run.absent("ranks") else _ranks_of(run.record("ranks")),
+    )
+
+
+def curve_of(content: Record) -> list[dict[str, Any]]:
+    """The ``curve`` of a run that is finished, or on its way; raises UserError for one that is none."""
+    for epoch in content.records("curve"):
+        epoch.whole("epoch")
+        for key in ("train_seconds", "valid_seconds"):
+            epoch.number(key, 0)
+        if not is_number(epoch.content.get("train_loss")):
+            raise epoch.refuse("train_loss", "a number")
+        if not epoch.absent("valid"):
+            epoch.numbers("valid")
+    return content.array("curve")
+
+
+def _ranks_of(ranks: Record) -> Ranks:
+    counts = {name: ranks.wholes(name) for name in ("higher", "tied", "others", "history")}
+    users = ranks.array("users", str)
+    for name, values in counts.items():
+        if len(values) != len(users):
+            raise ranks.refuse(name, f"of the length of users, {len(users)}")
+    return Ranks(users, **counts)
 
 
 def read_results(folder: str | Path) -> list[RunRecord]:
@@ -174,5 +194,5 @@ def read_results(folder: str | Path) -> list[RunRecord]:
     folder = Path(folder)
     if not (folder / PLAN_FILE).is_file():
         raise UserError(f"{folder} is no results folder: it has no {PLAN_FILE}; `benchmark --out {folder}` makes one")
-    read_json(folder / PLAN_FILE, PLAN_FORMAT)
+    read_record(folder / PLAN_FILE, PLAN_FORMAT, "plan")
     return [read_run(path) for path in sorted((folder / "runs").glob(f"*/{RUN_FILE}"))]

@@ -34,12 +34,13 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 def _sweep(arguments: argparse.Namespace) -> int:
     # Imported late: --help answers at once.
+    from recbole_cocorr.base.yaml_reader import read_yaml
     from recbole_cocorr.benchmark.plan import Plan, benchmark_defaults, numbers
     from recbole_cocorr.benchmark.sweep import entries, write_times
     from recbole_cocorr.config import parse_overrides
-    from recbole_cocorr.property_files import property_file, read_yaml
+    from recbole_cocorr.property_files import property_file
 
-    own = read_yaml(property_file("model", "CoCorrRec"))
+    own = read_yaml(property_file("model", "CoCorrRec"), "configuration file")
     sizes = numbers(arguments.K, "--K", int, [])
     plan = Plan(
         entries=entries(sizes, arguments.length, not arguments.without_gcn),

@@ -21,9 +21,10 @@ import torch
 from recbole.utils import init_seed
 
 from recbole_cocorr.base.files import atomic_write, exclusive
+from recbole_cocorr.base.readers import Record, parse_json, read_json
 from recbole_cocorr.benchmark.environment import machine, versions
 from recbole_cocorr.benchmark.plan import RunSpec
-from recbole_cocorr.benchmark.run_files import RUN_FILE, Ranks, RunRecord, read_run, write_run
+from recbole_cocorr.benchmark.run_files import RUN_FILE, Ranks, RunRecord, curve_of, read_run, write_run
 from recbole_cocorr.checkpoint import load_checkpoint, plain_config
 from recbole_cocorr.cli import report_errors
 from recbole_cocorr.config import Config
@@ -58,7 +59,7 @@ class RecordingTrainer(Trainer):
     def resume_checkpoint(self, resume_file: str) -> None:
         """Go on from the last whole epoch; the curve is that of the epochs before."""
         super().resume_checkpoint(resume_file)
-        curve = json.loads(self._progress_file.read_text())["curve"] if self._progress_file.is_file() else []
+        curve, _ = read_progress(self._progress_file) if self._progress_file.is_file() else ([], "")
         self.curve = curve[: self.start_epoch]
 
     def _train_epoch(self, train_data, epoch_idx: int, *arguments: Any, **options: Any):
@@ -87,6 +88,18 @@ class RecordingTrainer(Trainer):
     def _write_progress(self) -> None:
         with atomic_write(self._progress_file, what="progress of the run") as file:
             json.dump({"curve": self.curve, "valid_metric": self.valid_metric}, file)
+
+
+def read_progress(path: Path) -> tuple[list[dict[str, Any]], str]:
+    """The curve of a run so far, and the metric that its validation is judged by.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or damaged.
+    """
+    content = Record(read_json(path, "progress of a run", nan=True), str(path))
+    return curve_of(content), content.text("valid_metric")
 
 
 def ranks_of(trainer: Trainer, loader: EvalLoader) -> Ranks:
@@ -171,13 +184,10 @@ def execute(spec: RunSpec, folder: Path) -> RunRecord:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the spec (JSON: ``folder``, ``threads`` and the run's own fields); returns the exit status."""
-    arguments = json.loads((sys.argv[1:] if argv is None else argv)[0])
-    folder = Path(arguments.pop("folder"))
-    threads = arguments.pop("threads")
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(asctime)s %(message)s")
-    spec = RunSpec(**arguments)
 
     def run() -> int:
+        spec, folder, threads = _arguments((sys.argv[1:] if argv is None else argv)[0])
         if threads:
             torch.set_num_threads(threads)
         try:
@@ -193,6 +203,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
     return report_errors(run)
+
+
+def _arguments(text: str) -> tuple[RunSpec, Path, int | None]:
+    given = Record(parse_json(text, "the worker's argument"), "the worker's argument")
+    spec = RunSpec(
+        **{name: given.text(name) for name in ("label", "model", "dataset", "protocol")},
+        seed=given.whole("seed"),
+        learning_rate=given.number("learning_rate"),
+        settings=given.record("settings").content,
+        test=given.flag("test"),
+    )
+    return spec, Path(given.text("folder")), None if given.absent("threads") else given.whole("threads", 1)
 
 
 def command(spec: RunSpec, folder: Path, threads: int | None) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.cloud.security import read_file
 
 # Most bytes of an answer that are read.
 MOST_ANSWER = 1 << 20
@@ -75,8 +76,5 @@ def _credentials(ca: Any, certificate: Any, key: Any) -> grpc.ChannelCredentials
         raise UserError("certificate and key belong together; one of them is missing")
     parts = []
     for name, path in (("ca", ca), ("key", key), ("certificate", certificate)):
-        try:
-            parts.append(None if path is None else Path(path).read_bytes())
-        except OSError as error:
-            raise UserError(f"{name} {path} cannot be read: {error.strerror}") from None
+        parts.append(None if path is None else read_file(path, name))
     return grpc.ssl_channel_credentials(*parts)

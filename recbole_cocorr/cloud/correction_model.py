@@ -7,10 +7,12 @@ import numpy as np
 import torch
 
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.readers import Record
 from recbole_cocorr.checkpoint import load_checkpoint, load_weights
 from recbole_cocorr.cloud.wire import Shape, encode_correction
 from recbole_cocorr.device.fingerprint import model_fingerprint
 from recbole_cocorr.layers import GlobalCorrectionNetwork
+from recbole_cocorr.model.build_limit import MOST_LENGTH, BuildLimit
 
 _PREFIX = "gcn."
 
@@ -72,21 +74,28 @@ def load_correction_model(path: str | Path) -> CorrectionModel:
     UserError
         If the file is no checkpoint, or its model has no correction network.
     """
-    read = load_checkpoint(path)
+    read, source = load_checkpoint(path), str(path)
     config = read.config
     if config.get("model") != "CoCorrRec" or not config.get("use_gcn"):
         what = "trained without its correction network" if config.get("model") == "CoCorrRec" else "no CoCorrRec"
         raise UserError(f"{path} holds {config.get('model')}, {what}; the service needs a CoCorrRec with use_gcn: True")
-    try:
-        width, heads = int(config["hidden_size"]), int(config["num_heads"])
-        most = int(config["MAX_ITEM_LIST_LENGTH"])
-        mini_batch = most if config.get("mini_batch_size") is None else int(config["mini_batch_size"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} lacks a setting that the correction network needs: {error}") from None
-    if min(width, heads, most, mini_batch) < 1 or width % heads:
+    settings = Record(config, source, "config.")
+    width, heads = settings.whole("hidden_size", 1, MOST_LENGTH), settings.whole("num_heads", 1, MOST_LENGTH)
+    mini_batch = most = settings.whole("MAX_ITEM_LIST_LENGTH", 1, MOST_LENGTH)
+    if config.get("mini_batch_size") is not None:
+        mini_batch = settings.whole("mini_batch_size", 1, MOST_LENGTH)
+    if width % heads:
         raise UserError(f"{path}: hidden_size {width}, num_heads {heads}, L {most}, K {mini_batch} do not fit")
-    network = GlobalCorrectionNetwork(width, heads, mini_batch)
-    load_weights(network, {n[len(_PREFIX) :]: t for n, t in read.weights.items() if n.startswith(_PREFIX)}, str(path))
+    for name, tensor in read.weights.items():  # also of those that stay on the device, which the fingerprint covers
+        if tensor.dtype != torch.float32:
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise UserError(f"{path}: {name} is {kind}, but the model's is float32; weights are not cast")
+    try:
+        with BuildLimit(len(read.weights), sum(t.nbytes for t in read.weights.values())):
+            network = GlobalCorrectionNetwork(width, heads, mini_batch)
+    except (ValueError, RuntimeError) as error:
+        raise UserError(f"{path}: its settings do not fit: {str(error).splitlines()[0]}") from None
+    load_weights(network, {n[len(_PREFIX) :]: t for n, t in read.weights.items() if n.startswith(_PREFIX)}, source)
     fingerprint = model_fingerprint({n: t.numpy() for n, t in read.weights.items()}, config)
     return CorrectionModel(
         fingerprint, network.eval().requires_grad_(False), width, most, Shape(heads, mini_batch, width // heads)

@@ -4,12 +4,14 @@ import hmac
 import ipaddress
 import os
 from collections.abc import Iterable
-from pathlib import Path
 
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.readers import read_bytes
 
 # A shorter token can be guessed.
 LEAST_TOKEN = 16
+# A system's bundle of all authorities' certificates has a quarter of this.
+_MOST_BYTES = 1 << 20
 
 
 def read_file(path: str | os.PathLike, what: str) -> bytes:
@@ -18,12 +20,9 @@ def read_file(path: str | os.PathLike, what: str) -> bytes:
     Raises
     ------
     UserError
-        If it cannot be read, or is empty.
+        If it cannot be read, is empty, or is larger than any certificate.
     """
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise UserError(f"{what} {path} cannot be read: {error.strerror}") from None
+    content = read_bytes(path, what, _MOST_BYTES)
     if not content.strip():
         raise UserError(f"{what} {path} is empty")
     return content

@@ -5,12 +5,11 @@ import difflib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Any
 
-import yaml
-
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.readers import decode
+from recbole_cocorr.base.yaml_reader import read_yaml
 from recbole_cocorr.cloud.logs import LEVELS
 from recbole_cocorr.cloud.security import is_loopback, read_file, tokens_of
 
@@ -57,7 +56,7 @@ class ServeSettings:
         """
         if self.token_file:
             content = read_file(self.token_file, "token_file")
-            return tokens_of(content.decode("utf-8", "replace"), f"token_file {self.token_file}")
+            return tokens_of(decode(content, self.token_file), f"token_file {self.token_file}")
         if environment.get(TOKENS):
             return tokens_of(environment[TOKENS].replace(",", "\n"), TOKENS)
         return ()
@@ -94,8 +93,8 @@ def gather(
         For a name that is no setting, a value that does not fit, or settings that do not fit each other.
     """
     found: dict[str, Any] = {}
-    for name, value in _read_yaml(config).items() if config else ():
-        found[name] = _value(name, value, config)
+    for name, value in read_yaml(config, "configuration file").items() if config else ():
+        found[name] = _value(_known(name, config), value, config)
     for key, value in environment.items():
         if key.startswith(PREFIX):
             found[_known(key[len(PREFIX) :].lower(), f"the environment ({key})")] = value
@@ -104,20 +103,6 @@ def gather(
     settings = ServeSettings(**found)
     _check(settings, environment)
     return settings
-
-
-def _read_yaml(path: str) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is no yaml: {error}") from None
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds no settings; it must be lines of NAME: VALUE")
-    return {_known(str(name), path): value for name, value in content.items()}
 
 
 def _known(name: str, source: str) -> str:

@@ -4,7 +4,6 @@
 ``users.json`` and ``expected.npz``, and appends records to ``device-NUMBER.records`` until it is terminated.
 """
 
-import json
 import struct
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from recbole_cocorr.base.readers import read_json
 from recbole_cocorr.cloud.breaker import Breaker
 from recbole_cocorr.cloud.client import Client
 from recbole_cocorr.cloud.session import CorrectedSession
@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> None:
     """Run until terminated."""
     folder, number, devices, port = Path(arguments[0]), *map(int, arguments[1:4])
     deadline_ms = float(arguments[4])
-    users = json.loads((folder / "users.json").read_text())
+    users = read_json(folder / "users.json", "list of users")
     expected = np.load(folder / "expected.npz")
     expected = {name: expected[name] for name in expected.files}
     artifact = Artifact(folder / "artifact")

@@ -6,7 +6,6 @@ with its contents. ``trust.json`` is replaced last, so that whoever reads the fo
 """
 
 import json
-import math
 import os
 import re
 from dataclasses import asdict
@@ -16,11 +15,13 @@ from typing import Any
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.files import atomic_write, make_folder
 from recbole_cocorr.base.leftovers import locked
+from recbole_cocorr.base.readers import Record, read_json, versioned
 from recbole_cocorr.base.together import read_by_index, remove_old
 from recbole_cocorr.correctors.item_item import ItemItem
 from recbole_cocorr.correctors.trust import Trust
 from recbole_cocorr.device.arrays import digest_of, little_endian
 from recbole_cocorr.device.fingerprint import catalogue_fingerprint
+from recbole_cocorr.device.manifest import MOST_TRUST
 from recbole_cocorr.device.vocabulary import encode_tokens
 
 WEIGHTS_FILE, TRUST_FILE = "item_item.safetensors", "trust.json"
@@ -88,29 +89,21 @@ def save_corrector(
     return digest
 
 
-def _read(folder: Path) -> dict[str, Any]:
+def _read(folder: Path) -> Record:
     path = folder / TRUST_FILE
     if not path.is_file():
         raise UserError(f"{folder} holds no {TRUST_FILE}; python -m recbole_cocorr fit-corrector makes it")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is damaged: {error}") from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UserError(f"{path} is no trust file of recbole_cocorr")
-    if content.get("format_version") != FORMAT_VERSION:
-        raise UserError(
-            f"{path} has format version {content.get('format_version')!r}, not {FORMAT_VERSION}; "
-            "run fit-corrector again"
-        )
-    trust, items = content.get("trust"), content.get("items")
-    numbers = isinstance(trust, dict) and set(trust) == {"base", "per_log_click", "scale"}
-    numbers = numbers and all(isinstance(v, float) and math.isfinite(v) for v in trust.values()) and trust["scale"] > 0
-    texts = all(isinstance(content.get(key), str) for key in ("corrector", "fingerprint"))
-    weights = content.setdefault("weights", WEIGHTS_FILE)
-    texts = texts and isinstance(weights, str) and _WEIGHTS_NAME.fullmatch(weights) is not None
-    if not numbers or not texts or not isinstance(items, list) or not all(isinstance(t, str) for t in items):
-        raise UserError(f"{path} is damaged: a part is missing or of another kind")
+    # What was measured may hold NaN, which Python writes and JSON does not have.
+    raw = read_json(path, "trust file", nan=True)
+    content = versioned(raw, str(path), FORMAT, "trust file", FORMAT_VERSION, "run fit-corrector again")
+    trust = content.record("trust")
+    for name in ("base", "per_log_click"):
+        trust.number(name, -MOST_TRUST, MOST_TRUST)
+    if not trust.number("scale", 0, MOST_TRUST) or set(trust) != {"base", "per_log_click", "scale"}:
+        raise content.refuse("trust", "base, per_log_click and a scale above 0")
+    content.text("corrector"), content.text("fingerprint"), content.array("items", str)
+    if not _WEIGHTS_NAME.fullmatch(content.text("weights", default=WEIGHTS_FILE)):
+        raise content.refuse("weights", "the name of a file of weights")
     return content
 
 
@@ -122,7 +115,7 @@ def trust_of(folder: str | os.PathLike, fingerprint: str) -> dict[str, Any]:
     UserError
         If there is none, or it was learned for another model than that of ``fingerprint``.
     """
-    content = _read(Path(folder))
+    content = _read(Path(folder)).content
     if content["fingerprint"] != fingerprint:
         raise UserError(f"{folder} was fitted for another model; run fit-corrector with this checkpoint")
     return {**content["trust"], "corrector": content["corrector"], "items": catalogue_of(content["items"])}
@@ -141,9 +134,10 @@ def load_corrector(folder: str | os.PathLike) -> tuple[ItemItem, list[str], str]
 
 
 def _load(folder: Path) -> tuple[ItemItem, list[str], str]:
-    content = _read(folder)
-    corrector = ItemItem.load(folder / content["weights"])
+    content = _read(folder).content
+    weights = content.get("weights", WEIGHTS_FILE)
+    corrector = ItemItem.load(folder / weights)
     digest = _fingerprint(corrector, content["items"])
     if digest != content["corrector"] or corrector.n_items != len(content["items"]):
-        raise UserError(f"{folder}: {content['weights']} is not the one that {TRUST_FILE} was written with")
+        raise UserError(f"{folder}: {weights} is not the one that {TRUST_FILE} was written with")
     return corrector, content["items"], digest

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sparse
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.files import atomic_write
+from recbole_cocorr.base.readers import Record, parse_json, versioned
+from recbole_cocorr.base.tensor_file import read_tensors
 
 FORMAT, FORMAT_VERSION = "recbole_cocorr.item_item", 1
 
@@ -171,31 +172,42 @@ class ItemItem:
         UserError
             If the file is missing, something else, of another version or damaged.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise UserError(f"there is no item-item file {path}")
-        try:
-            with safe_open(path, framework="np") as file:
-                texts = dict(file.metadata() or {})
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError, ValueError) as error:
-            raise UserError(f"{path} is not a readable safetensors file ({error})") from None
-        if texts.get("format") != FORMAT or texts.get("format_version") != str(FORMAT_VERSION):
-            raise UserError(f"{path} holds no item-item model of format version {FORMAT_VERSION}")
-        try:
-            content = json.loads(texts["content"])
-            size = int(content["n_items"])
-            indptr, indices, data = (tensors[name] for name in ("indptr", "indices", "data"))
-            whole = len(indptr) == size + 1 and indptr[0] == 0 and indptr[-1] == len(indices) == len(data)
-            if (
-                not whole
-                or (np.diff(indptr) < 0).any()
-                or (len(indices) and not 0 <= indices.min() <= indices.max() < size)
-            ):
-                raise ValueError("its rows do not fit together")
-            return cls(sparse.csr_matrix((data, indices, indptr), shape=(size, size)), content["decay"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{path} is damaged: {error}") from None
+        source = str(path)
+        texts, tensors = read_tensors(path, "item-item file", "np")
+        head = versioned(texts, source, FORMAT, "item-item file", str(FORMAT_VERSION), "run fit-corrector again")
+        content = Record(parse_json(head.text("content"), source), source)
+        size, decay = content.whole("n_items", 1, 1 << 31), content.number("decay", 0, 1)
+        if not decay:
+            raise content.refuse("decay", "above 0 and at most 1")
+        indptr, indices, data = (_array(tensors, name, kind, source) for name, kind in _ARRAYS.items())
+        _check_rows(indptr, indices, size, len(data), source)
+        if not np.isfinite(data).all():
+            raise UserError(f"{source}: data holds NaN or infinity; run fit-corrector again")
+        return cls(sparse.csr_matrix((data, indices, indptr), shape=(size, size)), decay)
+
+
+_ARRAYS = {"indptr": "int64", "indices": "int32", "data": "float32"}
+
+
+def _array(tensors: dict[str, np.ndarray], name: str, kind: str, source: str) -> np.ndarray:
+    array = tensors.get(name)
+    if array is None or array.dtype != kind or array.ndim != 1:
+        given = "missing" if array is None else f"{array.dtype} {list(array.shape)}"
+        raise UserError(f"{source}: {name} is {given}; it must be a row of {kind}")
+    return array
+
+
+def _check_rows(indptr: np.ndarray, indices: np.ndarray, size: int, entries: int, source: str) -> None:
+    """Refuse rows that do not fit together, or hold a column twice or one that is no item."""
+    whole = len(indptr) == size + 1 and indptr[0] == 0 and indptr[-1] == len(indices) == entries
+    if not whole or (np.diff(indptr) < 0).any():
+        raise UserError(f"{source} is damaged: its rows do not fit together")
+    if entries and not 0 <= indices.min() <= indices.max() < size:
+        raise UserError(f"{source} is damaged: a column is none of its {size} items")
+    inside = np.ones(entries, dtype=bool)
+    inside[indptr[:-1][indptr[:-1] < entries]] = False  # the first of each row
+    if (np.diff(indices, prepend=-1)[inside] <= 0).any():
+        raise UserError(f"{source} is damaged: the columns of a row are not in ascending order")
 
 
 def _look_up(known: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.ndarray:

@@ -2,10 +2,9 @@
 
 from typing import Any
 
-import yaml
-
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.property_files import nearest, property_file, read_yaml
+from recbole_cocorr.base.yaml_reader import read_yaml
+from recbole_cocorr.property_files import nearest, property_file
 
 _KINDS = {"l2": (int, float), "neighbours": (int,), "decay": (int, float)}
 
@@ -21,7 +20,7 @@ def corrector_settings(given: dict[str, Any] | None = None) -> dict[str, Any]:
     path = property_file("", "corrector")
     if path is None:
         raise UserError("there is no properties/corrector.yaml; reinstall recbole_cocorr")
-    settings = {**read_yaml(path, yaml.SafeLoader), **(given or {})}
+    settings = {**read_yaml(path, "configuration file"), **(given or {})}
     for key, value in settings.items():
         if key not in _KINDS:
             raise UserError(f"{path} has the key {key!r}; {nearest(key, _KINDS)}")

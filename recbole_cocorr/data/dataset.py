@@ -20,9 +20,10 @@ from recbole.utils import FeatureType
 
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.together import finish
+from recbole_cocorr.base.yaml_reader import read_yaml
 from recbole_cocorr.data.split_files import SplitFiles, check_columns
 from recbole_cocorr.data.time_order import TimeOrder, take_rows
-from recbole_cocorr.property_files import closest, known_names, read_yaml, recbole_properties
+from recbole_cocorr.property_files import closest, known_names, recbole_properties
 
 # Column of `inter_feat` that holds where a row's history ends in the sorted interactions.
 HISTORY_END = "history_end"
@@ -167,7 +168,7 @@ class SequenceDataset(TimeOrder, SequentialDataset):
 
 def _known_datasets(data_path: Path) -> set[str]:
     """Names that ``--dataset`` may have: folders of the data path, RecBole's downloads, and our yaml files."""
-    downloads = read_yaml(recbole_properties() / "dataset" / "url.yaml")
+    downloads = read_yaml(recbole_properties() / "dataset" / "url.yaml", "list of downloads")
     folders = [p.name for p in data_path.iterdir() if p.is_dir()] if data_path.is_dir() else []
     return {*folders, *downloads, *known_names("dataset")}
 

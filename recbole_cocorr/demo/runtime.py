@@ -4,7 +4,6 @@ They are neither in the checkout nor in the wheel: the WebAssembly alone is larg
 compares what it fetches with ``web/package-lock.json``.
 """
 
-import json
 import os
 import shutil
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.files import make_folder
 from recbole_cocorr.base.leftovers import temporary_folder
+from recbole_cocorr.base.readers import Record, read_json
 from recbole_cocorr.demo.folder import web_folder
 
 FILES = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
@@ -22,8 +22,9 @@ _SECONDS = 600
 
 def pinned_version() -> str:
     """The version of onnxruntime-web that the page was tested with."""
-    lock = json.loads((web_folder() / "package-lock.json").read_text(encoding="utf-8"))
-    return lock["packages"][f"node_modules/{PACKAGE}"]["version"]
+    path = web_folder() / "package-lock.json"
+    packages = Record(read_json(path, "lock file of npm"), str(path)).record("packages")
+    return packages.record(f"node_modules/{PACKAGE}").text("version")
 
 
 def find_runtime(out: Path, given: Path | None = None) -> Path:

@@ -1,6 +1,5 @@
 """The correction service of the demo: one that runs already, or one of its own, as a child process."""
 
-import json
 import os
 import queue
 import signal
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.readers import Record, parse_json
 from recbole_cocorr.cloud.settings import PREFIX, TOKENS
 from recbole_cocorr.demo.upstream import AwayError, Upstream
 from recbole_cocorr.device.manifest import Manifest
@@ -127,9 +127,11 @@ def _missing() -> str:
 def _served(upstream: Upstream) -> dict[str, str]:
     """Fingerprints of what a service has."""
     try:
-        told = json.loads(upstream.ask("GET", "/v1/describe")[2])
-        return {"correct": told.get("fingerprint"), "score": told.get("corrector")}
-    except (AwayError, ValueError, AttributeError) as error:
+        source = f"{upstream.url}/v1/describe"
+        told = Record(parse_json(upstream.ask("GET", "/v1/describe")[2], source), source)
+        keys = {"correct": "fingerprint", "score": "corrector"}
+        return {name: told.text(key) for name, key in keys.items() if not told.absent(key)}
+    except AwayError as error:
         raise UserError(f"the correction service does not say what it serves: {error}") from None
 
 

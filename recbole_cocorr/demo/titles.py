@@ -85,7 +85,7 @@ def _read(title: str) -> str:
 def _columns(file: Path, wanted: tuple[tuple[str, ...], ...]) -> Iterator[tuple[str, ...]]:
     """The item column of a file, and for each entry of ``wanted`` the first column whose name has one of its words."""
     try:
-        with file.open(encoding="utf-8", newline="") as lines:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
             rows = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
             names = [name.rpartition(":")[0] or name for name in next(rows, [])]
             item = _first(names, ("item_id",))
@@ -95,8 +95,9 @@ def _columns(file: Path, wanted: tuple[tuple[str, ...], ...]) -> Iterator[tuple[
             for row in rows:
                 if len(row) > item:
                     yield tuple("" if p is None or p >= len(row) else row[p].strip() for p in places)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{file} is no table in RecBole's format: {error}") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        why = getattr(error, "strerror", None) or error
+        raise UserError(f"{file} is no table in RecBole's format: {why}") from None
 
 
 def _first(names: list[str], words: tuple[str, ...], but: int | None = None) -> int | None:

@@ -61,13 +61,24 @@ def check_size(folder: Path, entry: FileEntry) -> Path:
     return path
 
 
+def check_numbers(array: np.ndarray, source: str) -> None:
+    """Refuse an array of floats that holds NaN or infinity; a block at a time, since it may be large."""
+    rows = array.reshape(-1)
+    for start in range(0, len(rows) if array.dtype.kind == "f" else 0, _BLOCK):
+        if not np.isfinite(rows[start : start + _BLOCK]).all():
+            raise UserError(f"{source} holds NaN or infinity; export the model again")
+
+
 def open_array(folder: Path, entry: ArrayEntry) -> np.ndarray:
     """Map an array into memory, read-only: nothing is read before it is used."""
     path = check_size(folder, entry)
     if entry.bytes == 0:
         return np.zeros(entry.shape, entry.dtype)
-    with path.open("rb") as file:
-        mapped = mmap.mmap(file.fileno(), entry.bytes, access=mmap.ACCESS_READ)
+    try:
+        with path.open("rb") as file:
+            mapped = mmap.mmap(file.fileno(), entry.bytes, access=mmap.ACCESS_READ)
+    except (OSError, ValueError) as error:  # ValueError: it has become shorter meanwhile
+        raise UserError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     # A plain array over the map: numpy's own memmap class costs several times as much per look-up.
     if sys.byteorder == "little":
         return np.frombuffer(mapped, entry.dtype).reshape(entry.shape)

@@ -7,8 +7,9 @@ import numpy as np
 import onnxruntime
 
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.readers import read_bytes
 from recbole_cocorr.base.together import read_by_index
-from recbole_cocorr.device.arrays import check_size, digest_of, digest_of_file, open_array
+from recbole_cocorr.device.arrays import check_numbers, check_size, digest_of, digest_of_file, open_array
 from recbole_cocorr.device.manifest import NAME, read_manifest
 from recbole_cocorr.device.table import ItemTable
 from recbole_cocorr.device.vocabulary import Vocabulary
@@ -77,6 +78,9 @@ class Artifact:
             entry = self.manifest.arrays.get(name)
             if entry and digest_of(memoryview(arrays[name].reshape(-1).view(np.uint8))) != entry.blake2b:
                 raise UserError(f"{self.folder / entry.file} is damaged: it does not match its checksum")
+        for name in ("state", "upload_norm", "item_scales", "target_scales"):  # not the tables, which are large
+            if name in arrays:
+                check_numbers(arrays[name], str(self.folder / self.manifest.arrays[name].file))
         for entry in self.manifest.graphs.values():
             check_size(self.folder, entry)
 
@@ -105,7 +109,7 @@ class Artifact:
     def _load(self, name: str) -> onnxruntime.InferenceSession:
         entry = self.manifest.graphs[name]
         path = check_size(self.folder, entry)
-        if digest_of(path.read_bytes()) != entry.blake2b:
+        if digest_of(read_bytes(path, "graph", entry.bytes)) != entry.blake2b:
             raise UserError(f"{path} is damaged: it does not match its checksum")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = self.threads
@@ -160,13 +164,16 @@ def verify(directory: str | os.PathLike) -> None:
     Raises
     ------
     UserError
-        If anything is missing or damaged.
+        If anything is missing or damaged, or an array holds NaN or infinity.
     """
     folder = Path(directory)
     read_by_index(folder / NAME, lambda: _verify(folder))
 
 
 def _verify(folder: Path) -> None:
-    for entry in read_manifest(folder).files().values():
+    manifest = read_manifest(folder)
+    for entry in manifest.files().values():
         if digest_of_file(check_size(folder, entry)) != entry.blake2b:
             raise UserError(f"{folder / entry.file} is damaged: it does not match its checksum")
+    for entry in manifest.arrays.values():
+        check_numbers(open_array(folder, entry), str(folder / entry.file))

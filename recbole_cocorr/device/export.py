@@ -180,7 +180,8 @@ def write_artifact(
         fingerprint=fingerprint,
         probes=probes,
         norm_eps=parts.norm_eps,
-        metrics={k: float(v) for k, v in (recommender.metrics or {}).items()},
+        # JSON has no NaN, which a metric of no row is.
+        metrics={k: float(v) for k, v in (recommender.metrics or {}).items() if np.isfinite(v)},
         package_version=__version__,
     )
     _write_manifest(folder, manifest)

@@ -7,11 +7,13 @@ import hashlib
 import json
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.readers import Record, parse_json, read_bytes, versioned
 from recbole_cocorr.device.fingerprint import catalogue_fingerprint
 
 FORMAT = "recbole_cocorr.device"
@@ -23,6 +25,9 @@ DTYPES = {"float32": 4, "float16": 2, "int8": 1, "uint8": 1, "uint32": 4}
 POLICIES = ("carry", "window")
 # The longest window, the largest number of dimensions and of bytes that a manifest may speak of.
 _MOST_WINDOW, _MOST_DIMS, _MOST_SIZE = 1 << 16, 4, 1 << 40
+
+# The largest trust in the cloud's scores, in units of the device's.
+MOST_TRUST = 1e6
 
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _HEX = re.compile(r"[0-9a-f]{32}")
@@ -165,157 +170,103 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / NAME
     if not path.is_file():
         raise UserError(f"{folder} is no device artifact: it holds no {NAME}")
-    with path.open("rb") as file:
-        raw = file.read(MOST_BYTES + 1)
-    if len(raw) > MOST_BYTES:
-        raise UserError(f"{path} has more than {MOST_BYTES} bytes; no manifest of an artifact is so large")
-    return parse_manifest(raw, str(path))
+    return parse_manifest(read_bytes(path, "manifest of an artifact", MOST_BYTES), str(path))
 
 
 def parse_manifest(raw: bytes, source: str) -> Manifest:
     """Make a Manifest of the bytes of a file; ``source`` names it in errors."""
-    try:
-        content = json.loads(raw.decode("utf-8"), parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{source} is no JSON: {str(error)[:80]}") from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UserError(f"{source} is no manifest of a device artifact of recbole_cocorr")
-    version = content.get("format_version")
-    if type(version) is not int or version != FORMAT_VERSION:
-        raise UserError(
-            f"{source} has the artifact format {str(version)[:20]!r}, written by recbole_cocorr "
-            f"{str(content.get('package_version'))[:20]}; this version reads format {FORMAT_VERSION}"
-        )
-    try:
-        checksum = content.pop("checksum", None)
-        if checksum != _checksum(content):
-            raise UserError(f"{source} is damaged: its contents do not match its checksum")
-        return _manifest_of(content)
-    except _BadError as error:
-        raise UserError(f"{source} cannot be read: {error}") from None
-    except RecursionError:
-        raise UserError(f"{source} cannot be read: it is nested too deeply") from None
-
-
-class _BadError(Exception):
-    pass
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is no number of JSON")
-
-
-def _whole(content: dict, key: str, least: int, most: int, source: str = "") -> int:
-    value = content.get(key)
-    if type(value) is not int or not least <= value <= most:
-        raise _BadError(f"{source}{key} is {str(value)[:40]}; it must be a whole number from {least} to {most}")
-    return value
-
-
-def _dict(content: dict, key: str) -> dict:
-    value = content.get(key)
-    if not isinstance(value, dict):
-        raise _BadError(f"{key} is no object")
-    return value
-
-
-def _file_entry(name: str, content: Any) -> FileEntry:
-    if not isinstance(content, dict):
-        raise _BadError(f"{name[:40]!r} is no object")
-    file, digest = content.get("file"), content.get("blake2b")
-    if not isinstance(file, str) or not _FILE.fullmatch(file):
-        raise _BadError(f"the file of {name[:40]!r} is {str(file)[:40]!r}; it must be a plain file name")
-    if not isinstance(digest, str) or not _HEX.fullmatch(digest):
-        raise _BadError(f"the checksum of {name[:40]!r} is none")
-    return FileEntry(file, _whole(content, "bytes", 0, _MOST_SIZE, f"{name[:40]}: "), digest)
-
-
-def _array_entry(name: str, content: Any) -> ArrayEntry:
-    entry = _file_entry(name, content)
-    dtype, shape = content.get("dtype"), content.get("shape")
-    if not isinstance(dtype, str) or dtype not in DTYPES:
-        raise _BadError(f"dtype of {name[:40]!r} is {str(dtype)[:20]!r}; it must be one of {', '.join(DTYPES)}")
-    right = isinstance(shape, list) and len(shape) <= _MOST_DIMS
-    if not right or not all(type(n) is int and 0 <= n <= _MOST_SIZE for n in shape):
-        raise _BadError(f"shape of {name[:40]!r} is {str(shape)[:40]}")
-    size = math.prod(shape) * DTYPES[dtype]
-    if size != entry.bytes:
-        raise _BadError(f"{name[:40]!r} has {entry.bytes} bytes; its shape and type make {size}")
-    return ArrayEntry(entry.file, entry.bytes, entry.blake2b, dtype, tuple(shape))
-
-
-def _manifest_of(content: dict[str, Any]) -> Manifest:
-    model = _dict(content, "model")
-    if not isinstance(model.get("name"), str):
-        raise _BadError("model has no name")
-    items = _whole(content, "items", 1, 1 << 31)
-    width = _whole(content, "width", 1, 1 << 16)
-    window = _whole(content, "window", 1, _MOST_WINDOW)
-    mini_batch = content.get("mini_batch")
-    if mini_batch is not None:
-        mini_batch = _whole(content, "mini_batch", 1, _MOST_WINDOW)
-    table, policy = content.get("table"), content.get("policy")
-    if table not in ("fp32", "fp16", "int8"):
-        raise _BadError(f"table is {str(table)[:20]!r}; it must be fp32, fp16 or int8")
-    if policy not in POLICIES:
-        raise _BadError(f"policy is {str(policy)[:20]!r}; it must be carry or window")
-    fingerprint = content.get("fingerprint")
-    if not isinstance(fingerprint, str) or not _HEX.fullmatch(fingerprint):
-        raise _BadError("fingerprint is none")
-    eps = content.get("norm_eps")
-    if eps is not None and (type(eps) is not float or not 0 <= eps <= 1):
-        raise _BadError(f"norm_eps is {str(eps)[:20]}")
-    graphs = {n: _file_entry(n, e) for n, e in _dict(content, "graphs").items()}
-    arrays = {n: _array_entry(n, e) for n, e in _dict(content, "arrays").items()}
-    manifest = Manifest(
-        model=model,
-        items=items,
-        width=width,
-        window=window,
-        mini_batch=mini_batch,
-        table=table,
-        policy=policy,
-        correction=_correction(content.get("correction")),
-        graphs=graphs,
-        arrays=arrays,
-        fingerprint=fingerprint,
-        probes=_whole(content, "probes", 1, 1 << 20),
-        norm_eps=eps,
-        metrics=_dict(content, "metrics"),
-        check=_dict(content, "check"),
-        package_version=str(content.get("package_version"))[:40],
-        trust=_trust(content.get("trust")),
-    )
-    _check_parts(manifest)
+    content = versioned(parse_json(raw, source), source, FORMAT, "manifest of a device artifact", FORMAT_VERSION)
+    checksum = content.content.pop("checksum", None)
+    if checksum != _checksum(content.content):
+        raise UserError(f"{source} is damaged: its contents do not match its checksum")
+    manifest = _manifest_of(content)
+    _check_parts(manifest, source)
     return manifest
 
 
-def _correction(content: Any) -> dict[str, list[int]] | None:
-    if content is None:
-        return None
-    right = isinstance(content, dict) and set(content) == {"attention", "bias"}
-    for shape in content.values() if right else ():
-        sizes = isinstance(shape, list) and len(shape) == 3 and all(type(n) is int for n in shape)
-        right = right and sizes and all(1 <= n <= _MOST_WINDOW for n in shape) and math.prod(shape) <= 1 << 26
-    if not right:
-        raise _BadError(f"correction is {str(content)[:60]}")
-    return content
+def _file_entry(entry: Record) -> FileEntry:
+    if not _FILE.fullmatch(entry.text("file")):
+        raise entry.refuse("file", "a plain file name")
+    return FileEntry(entry.text("file"), entry.whole("bytes", 0, _MOST_SIZE), _digest_in(entry, "blake2b"))
 
 
-def _trust(content: Any) -> dict[str, Any] | None:
-    if content is None:
-        return None
-    numbers = ("base", "per_log_click", "scale")
-    right = isinstance(content, dict) and {*content, "items"} == {*numbers, "corrector", "items"}
-    right = right and isinstance(content.get("items", ""), str)
-    right = right and all(type(content[n]) is float and abs(content[n]) <= 1e6 for n in numbers)
-    if not right or not content["scale"] > 0 or not isinstance(content["corrector"], str):
-        raise _BadError(f"trust is {str(content)[:60]}")
-    return content
+def _digest_in(content: Record, key: str) -> str:
+    if not _HEX.fullmatch(content.text(key)):
+        raise content.refuse(key, "32 digits in hexadecimal")
+    return content.text(key)
 
 
-def _check_parts(manifest: Manifest) -> None:
+def _array_entry(content: Record) -> ArrayEntry:
+    entry = _file_entry(content)
+    dtype, shape = content.text("dtype", tuple(DTYPES)), content.wholes("shape", 0, _MOST_SIZE)
+    if len(shape) > _MOST_DIMS:
+        raise content.refuse("shape", f"a list of at most {_MOST_DIMS} numbers")
+    size = math.prod(shape) * DTYPES[dtype]
+    if size != entry.bytes:
+        raise content.refuse("bytes", f"{size}, as its shape and type make it")
+    return ArrayEntry(entry.file, entry.bytes, entry.blake2b, dtype, tuple(shape))
+
+
+def _entries(content: Record, make: Callable[[Record], Any]) -> dict[str, Any]:
+    return {name: make(content.record(name)) for name in content}
+
+
+def _manifest_of(content: Record) -> Manifest:
+    model = content.record("model")
+    model.text("name")
+    return Manifest(
+        model=model.content,
+        items=content.whole("items", 1, 1 << 31),
+        width=content.whole("width", 1, 1 << 16),
+        window=content.whole("window", 1, _MOST_WINDOW),
+        mini_batch=None if content.absent("mini_batch") else content.whole("mini_batch", 1, _MOST_WINDOW),
+        table=content.text("table", ("fp32", "fp16", "int8")),
+        policy=content.text("policy", POLICIES),
+        correction=None if content.absent("correction") else _correction(content),
+        graphs=_entries(content.record("graphs"), _file_entry),
+        arrays=_entries(content.record("arrays"), _array_entry),
+        fingerprint=_digest_in(content, "fingerprint"),
+        probes=content.whole("probes", 1, 1 << 20),
+        norm_eps=None if content.absent("norm_eps") else content.number("norm_eps", 0, 1),
+        metrics=content.numbers("metrics"),
+        check=content.record("check").content,
+        package_version=content.text("package_version")[:40],
+        trust=None if content.absent("trust") else _trust(content),
+    )
+
+
+def _correction(content: Record) -> dict[str, list[int]]:
+    shapes = content.record("correction")
+    for name in shapes:
+        shape = shapes.wholes(name, 1, _MOST_WINDOW)
+        if len(shape) != 3 or math.prod(shape) > 1 << 26:
+            raise shapes.refuse(name, "three numbers of a moderate size")
+    if set(shapes) != {"attention", "bias"}:
+        raise content.refuse("correction", "the shapes of attention and bias")
+    return shapes.content
+
+
+def _trust(content: Record) -> dict[str, Any]:
+    trust = content.record("trust")
+    for name in ("base", "per_log_click", "scale"):
+        trust.number(name, -MOST_TRUST, MOST_TRUST)
+    if not trust.number("scale") > 0:
+        raise trust.refuse("scale", "above 0")
+    trust.text("corrector"), trust.text("items", default=None)
+    if {*trust, "items"} != {"base", "per_log_click", "scale", "corrector", "items"}:
+        raise content.refuse("trust", "base, per_log_click, scale, corrector and items")
+    return trust.content
+
+
+def _check_parts(manifest: Manifest, source: str) -> None:
     """Every part that a session reads is there and fits the others."""
+    try:
+        _check_fit(manifest)
+    except ValueError as error:
+        raise UserError(f"{source}: {error}") from None
+
+
+def _check_fit(manifest: Manifest) -> None:
     m = manifest
     item_type = {"fp32": "float32", "fp16": "float16", "int8": "int8"}[m.table]
     wanted: dict[str, tuple[str, tuple[int | None, ...]]] = {
@@ -332,44 +283,44 @@ def _check_parts(manifest: Manifest) -> None:
     if m.correction is not None:
         wanted["upload_norm"] = ("float32", (m.width,))
         if m.norm_eps is None:
-            raise _BadError("norm_eps is missing")
+            raise ValueError("norm_eps is missing")
     for name, (dtype, shape) in wanted.items():
         entry = m.arrays.get(name)
         if entry is None:
-            raise _BadError(f"the array {name!r} is missing")
+            raise ValueError(f"the array {name!r} is missing")
         fits = len(entry.shape) == len(shape) and all(
             w is None or n == w for n, w in zip(entry.shape, shape, strict=True)
         )
         if entry.dtype != dtype or not fits:
-            raise _BadError(f"the array {name!r} is {entry.dtype} {list(entry.shape)}, which does not fit")
+            raise ValueError(f"the array {name!r} is {entry.dtype} {list(entry.shape)}, which does not fit")
     if m.arrays["weights"].bytes > 1 << 30:
-        raise _BadError("the array 'weights' must be of a moderate size")
+        raise ValueError("the array 'weights' must be of a moderate size")
     slots = m.arrays["token_index"].shape[0]
     if slots < 2 or slots & (slots - 1) or slots < m.items:
-        raise _BadError(f"token_index has {slots} slots; it must be a power of two and hold every item")
+        raise ValueError(f"token_index has {slots} slots; it must be a power of two and hold every item")
     graphs = {"prefill"}
     if "state" in m.arrays:
         graphs.add("step")
         if m.arrays["state"].dtype != "float32" or m.arrays["state"].bytes > 1 << 26:
-            raise _BadError("the array 'state' must be float32 and of a moderate size")
+            raise ValueError("the array 'state' must be float32 and of a moderate size")
     elif m.policy != "window":
-        raise _BadError("a model without a state reads windows; policy must be 'window'")
+        raise ValueError("a model without a state reads windows; policy must be 'window'")
     if m.mini_batch is not None:
         graphs.add("fold")
         if "state" not in m.arrays:
-            raise _BadError("the array 'state' is missing")
+            raise ValueError("the array 'state' is missing")
         shape = m.arrays["state"].shape  # [layers H, f + 1 + 2 K, f]
         if len(shape) != 3 or not shape[2] or m.width % shape[2] or shape[1] != shape[2] + 1 + 2 * m.mini_batch:
-            raise _BadError(f"the array 'state' is {list(shape)}, which does not fit")
+            raise ValueError(f"the array 'state' is {list(shape)}, which does not fit")
         if "click" in m.graphs:
             graphs.add("slot")
     if m.correction is not None:
         graphs.add("correct")
         if m.mini_batch is None:
-            raise _BadError("mini_batch is missing")
+            raise ValueError("mini_batch is missing")
     missing = sorted(graphs - set(m.graphs))
     if missing:
-        raise _BadError(f"the graph {missing[0]!r} is missing")
+        raise ValueError(f"the graph {missing[0]!r} is missing")
     names = [e.file for e in (*m.graphs.values(), *m.arrays.values())]
     if len(set(names)) < len(names) or NAME in names:
-        raise _BadError("two parts have one file")
+        raise ValueError("two parts have one file")

@@ -29,12 +29,15 @@ import numpy as np
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.files import atomic_write
 from recbole_cocorr.base.leftovers import remove_leftovers
+from recbole_cocorr.base.readers import read_bytes
 from recbole_cocorr.device.manifest import POLICIES
 
 MAGIC = b"RCCSTATE"
 VERSION = 1
 _HEADER = struct.Struct("<8sII16sBBHIQ")
 _DIGEST = 16
+# The largest state that a manifest may speak of has a quarter of this.
+_MOST_BYTES = 1 << 28
 
 
 @dataclass
@@ -158,11 +161,7 @@ def load_state(path: str | os.PathLike, layout: Layout) -> Snapshot:
     UserError
         If there is none, or it is refused.
     """
-    path = Path(path)
     target = Path(os.path.realpath(path))
     remove_leftovers(target.parent, target.name)
-    if not path.is_file():
-        raise UserError(f"there is no state file {path}")
-    with path.open("rb") as file:
-        raw = file.read(layout.size() + 1)
+    raw = read_bytes(path, "state file", _MOST_BYTES)
     return unpack(raw, layout, str(path))

@@ -1,5 +1,7 @@
 """What this package's models have in common: a score is a dot product of a user and an item vector."""
 
+import math
+
 import torch
 from recbole.model.abstract_recommender import SequentialRecommender
 from torch import nn
@@ -104,6 +106,6 @@ def check_dropout(value) -> None:
 
 
 def check_number(key: str, value) -> None:
-    """Refuse a setting that is no number of at least 0."""
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"{key} is {value!r}; it must be a number of at least 0")
+    """Refuse a setting that is no finite number of at least 0."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value < math.inf:
+        raise ValueError(f"{key} is {value!r}; it must be a finite number of at least 0")

@@ -45,7 +45,7 @@ def build_model(config: Any, dataset: Any) -> nn.Module:
         return model_class(settings, dataset).to(config["device"])
     except KeyError as error:
         raise UserError(f"{name} cannot be built with these settings: it asks for {error}") from error
-    except (ValueError, NotImplementedError, TypeError, AssertionError, RuntimeError, MemoryError) as error:
+    except (ValueError, TypeError, AssertionError, RuntimeError, MemoryError, ArithmeticError, IndexError) as error:
         reason = str(error).partition("\n")[0]  # torch adds a stack
         raise UserError(f"{name} cannot be built with these settings: {reason}") from error
     except SystemExit:  # the softmax-cpr models print their reason and quit

@@ -81,6 +81,7 @@ def test_a_pipe_is_refused_at_once(tmp_path):
 # Nine lines, each of which repeats the one before twenty times.
 LAUGHS = "b0: &b0 [x]\n" + "".join(f"b{i}: &b{i} [{', '.join([f'*b{i - 1}'] * 20)}]\n" for i in range(1, 10))
 RECORD = {"n": 3, "x": 0.5, "big": 10**70, "t": "a", "f": True, "l": ["a", "b"], "o": {"n": 1}, "nan": math.nan}
+RECORD |= {"w": [1, 3], "o2": {"n": 1, "t": "x"}}
 
 
 @pytest.mark.parametrize(
@@ -98,6 +99,9 @@ RECORD = {"n": 3, "x": 0.5, "big": 10**70, "t": "a", "f": True, "l": ["a", "b"],
         (lambda r: r.flag("n"), "n is 3; it must be true or false"),
         (lambda r: r.array("l", int), "l is a list of 2; it must be a list of whole numbers"),
         (lambda r: r.array("o"), "o is an object of 1; it must be a list"),
+        (lambda r: r.numbers("o2"), "o2.t is 'x'; it must be a number"),
+        (lambda r: r.wholes("w", 0, 2), "w holds 3; it must hold whole numbers from 0 to 2"),
+        (lambda r: r.wholes("l"), "l is a list of 2; it must be a list of whole numbers"),
         (lambda r: r.record("l"), "l is a list of 2; it must be an object"),
         (lambda r: r.record("o").text("n"), "o.n is 1; it must be a text"),
         (lambda r: r.record("o").text("m"), "o.m is missing"),
@@ -157,6 +161,44 @@ def test_yaml_that_is_refused(tmp_path, text, sentence, loader):
     path.write_text(text)
     with pytest.raises(UserError, match=f"x.yaml.*{sentence}"):
         read_yaml(path, "configuration file", loader)
+
+
+@pytest.mark.parametrize(
+    "text, sentence",
+    [
+        ("a: 1\nb: 2\na: 3\n", "line 3 is not valid yaml: the key 'a' stands twice"),
+        ("a: {b: 1, c: 2, b: 3}\n", "line 1 is not valid yaml: the key 'b' stands twice"),
+        ("a: 0x" + "f" * 5000, "a number of too many digits"),
+        ("a: " + "9" * 5000, "is not valid yaml"),
+        ("a: !!set [1]", "is not valid yaml"),
+        ("a: !!int x", "is not valid yaml"),
+        ("a: !!float []", "is not valid yaml"),
+        ("a: !!timestamp x", "is not valid yaml"),
+    ],
+)
+@pytest.mark.parametrize("loader", [yaml.SafeLoader, yaml.FullLoader])
+def test_yaml_that_pyyaml_takes_or_trips_over(tmp_path, text, sentence, loader):
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=f"x.yaml.*{sentence}"):
+        read_yaml(path, "configuration file", loader)
+
+
+@given(st.text(st.sampled_from("ab:!&*[]{}-#'\"|>%@`,? \n\t0x.~<=é\ufeff"), max_size=60))
+def test_any_yaml_is_read_or_refused(tmp_path_factory, text):
+    path = tmp_path_factory.mktemp("y") / "x.yaml"
+    path.write_text(text)
+    try:
+        assert isinstance(read_yaml(path, "configuration file"), dict)
+    except UserError as error:
+        assert str(path) in str(error)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path):
+    (tmp_path / "x").write_bytes(b'\xef\xbb\xbf{"a": 1}')
+    assert read_json(tmp_path / "x", "run record") == {"a": 1}
+    (tmp_path / "x").write_bytes(b"\xef\xbb\xbfa: 1")
+    assert read_yaml(tmp_path / "x", "configuration file") == {"a": 1}
 
 
 def test_yaml_that_is_read(tmp_path):

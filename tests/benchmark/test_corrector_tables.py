@@ -123,12 +123,18 @@ def test_a_full_ranking_has_a_table_of_its_own(tmp_path):
 @pytest.mark.parametrize(
     "change, said",
     [
-        (lambda c: c["comparisons"][0].pop("p"), "lacks 'p'"),
-        (lambda c: c["comparisons"][0].update(per_seed=["x"]), "seeds that are no numbers"),
-        (lambda c: c["comparisons"][0].update(adjusted=None), "adjusted of row 0 is None"),
-        (lambda c: c.update(problems="x"), "problems is no list"),
-        (lambda c: c.update(comparisons={}), "no list"),
-        (lambda c: c["best_of_ours"][0].pop("label"), "lacks 'label'"),
+        (lambda c: c["comparisons"][0].pop("p"), r"comparisons\[0\].p is missing"),
+        (
+            lambda c: c["comparisons"][0].update(per_seed=["x"]),
+            r"per_seed is a list of 1; it must be a list of numbers",
+        ),
+        (
+            lambda c: c["comparisons"][0].update(adjusted=None),
+            r"\[0\].adjusted is None; it must be a finite number",
+        ),
+        (lambda c: c.update(problems="x"), "problems is 'x'; it must be a list of texts"),
+        (lambda c: c.update(comparisons={}), "comparisons is an object of 0; it must be a list"),
+        (lambda c: c["best_of_ours"][0].pop("label"), r"best_of_ours\[0\].label is missing"),
     ],
 )
 def test_a_damaged_file_is_one_sentence(tmp_path, change, said):

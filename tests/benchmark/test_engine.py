@@ -164,10 +164,10 @@ def test_a_half_written_run_is_not_read(tmp_path):
 @pytest.mark.parametrize(
     "content, said",
     [
-        ("{", "damaged"),
-        ('{"format": "other"}', "no file of the kind"),
-        ('{"format": "recbole_cocorr.plan", "format_version": 99}', "format version 99"),
-        ("[]", "no file of the kind"),
+        ("{", "not valid JSON"),
+        ('{"format": "other"}', "is no plan of recbole_cocorr"),
+        ('{"format": "recbole_cocorr.plan", "format_version": 99}', "has plan format 99; this version reads format 1"),
+        ("[]", "is no plan of recbole_cocorr"),
     ],
 )
 def test_a_folder_of_another_version_is_refused(tmp_path, content, said):

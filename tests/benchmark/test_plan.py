@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.yaml_reader import read_yaml
 from recbole_cocorr.benchmark.plan import Entry, Plan, RunSpec, benchmark_defaults, find_entries, numbers
-from recbole_cocorr.property_files import property_file, read_yaml
+from recbole_cocorr.property_files import property_file
 
 
 def plan(**changed) -> Plan:
@@ -45,7 +46,7 @@ def test_another_loss_is_run_if_it_is_named():
 @pytest.mark.parametrize("label, name", [("CoCorrRec (CE)", "CoCorrRec-ce"), ("CoCorrRec (full)", "CoCorrRec-full")])
 def test_an_entry_is_what_its_configuration_says(label, name):
     (entry,) = find_entries([label])
-    best = read_yaml(property_file("model", name))
+    best = read_yaml(property_file("model", name), "configuration file")
     assert best.pop("learning_rate") in entry.learning_rates
     assert best.items() <= entry.settings.items()
 

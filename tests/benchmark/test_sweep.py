@@ -6,8 +6,9 @@ import pytest
 
 from recbole_cocorr.__main__ import main
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.yaml_reader import read_yaml
 from recbole_cocorr.benchmark.sweep import entries
-from recbole_cocorr.property_files import property_file, read_yaml
+from recbole_cocorr.property_files import property_file
 
 
 def test_entries_differ_in_k_alone():
@@ -38,7 +39,7 @@ def test_the_command(small_data, tmp_path, capsys, monkeypatch):
 
 
 def test_the_learning_rate_is_the_models_unless_one_is_given(small_data, tmp_path, capsys):
-    own = read_yaml(property_file("model", "CoCorrRec"))["learning_rate"]
+    own = read_yaml(property_file("model", "CoCorrRec"), "configuration file")["learning_rate"]
     command = ["sweep", "--datasets=small", "--K=2", "--length=5", f"--data_path={small_data}", "--dry_run"]
     assert main([*command, f"--out={tmp_path / 's'}"]) == 0
     assert f"learning rate {own} " in capsys.readouterr().out

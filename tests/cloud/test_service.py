@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.checkpoint import load_checkpoint
+from recbole_cocorr.checkpoint import load_checkpoint, save_checkpoint
 from recbole_cocorr.cloud.batcher import Batcher, QueueFullError
 from recbole_cocorr.cloud.correction_model import CorrectionModel, load_correction_model
 from recbole_cocorr.cloud.metrics import Metrics
@@ -443,3 +443,26 @@ def test_what_has_no_correction_network_is_refused(tmp_path):
     for file, words in ((alone, "without its correction network"), (other, "no CoCorrRec")):
         with pytest.raises(UserError, match=words):
             load_correction_model(file)
+
+
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        (lambda c: c.weights["layers.0.input_norm.weight"].fill_(float("nan")), "input_norm.weight holds NaN"),
+        (lambda c: c.weights["gcn.bias_net.fc1.weight"].fill_(float("inf")), "fc1.weight holds NaN or infinity"),
+        (lambda c: c.weights.update({"final_norm.weight": torch.ones(16).half()}), "final_norm.weight is float16"),
+        (lambda c: c.config.update(hidden_size="16"), "config.hidden_size is '16'; it must be a whole number"),
+        (lambda c: c.config.update(hidden_size=16.5), "config.hidden_size is 16.5"),
+        (lambda c: c.config.update(num_heads=True), "config.num_heads is True"),
+        (lambda c: c.config.update(mini_batch_size=20_000), "far larger than the weights in the file"),
+        (lambda c: c.config.update(mini_batch_size=None, MAX_ITEM_LIST_LENGTH=20_000), "far larger than the weights"),
+        (lambda c: c.config.update(MAX_ITEM_LIST_LENGTH=10**9), "MAX_ITEM_LIST_LENGTH is 1000000000"),
+    ],
+)
+def test_checkpoints_that_a_server_does_not_start_with(checkpoint, tmp_path, change, sentence):
+    read = load_checkpoint(checkpoint)
+    read.weights = {name: tensor.clone() for name, tensor in read.weights.items()}
+    change(read)
+    save_checkpoint(tmp_path / "a.safetensors", read)
+    with pytest.raises(UserError, match=rf"a\.safetensors.*{sentence}"):
+        load_correction_model(tmp_path / "a.safetensors")

@@ -29,8 +29,8 @@ def test_flags_before_environment_before_yaml(tmp_path):
         ({"checkpoint": "x", "grace": "nan"}, {}, "", "a number from 0"),
         ({"checkpoint": "x"}, {}, "threads: true", "whole number"),
         ({"checkpoint": "x"}, {}, "listen: 5", "must be a text"),
-        ({"checkpoint": "x"}, {}, "- 5", "holds no settings"),
-        ({"checkpoint": "x"}, {}, "a: [", "no yaml"),
+        ({"checkpoint": "x"}, {}, "- 5", "must hold 'key: value' lines"),
+        ({"checkpoint": "x"}, {}, "a: [", "is not valid yaml"),
         ({"checkpoint": "x", "log_level": "loud"}, {}, "", "log_level"),
         ({"checkpoint": "x", "tls_cert": "c"}, {}, "", "belong together"),
         ({"checkpoint": "x", "tls_client_ca": "c"}, {}, "", "needs tls_cert"),
@@ -41,7 +41,7 @@ def test_flags_before_environment_before_yaml(tmp_path):
         ({"checkpoint": "x", "listen": "[::]:80"}, {}, "", "without TLS and without tokens"),
         ({"checkpoint": "x", "listen": "myhost:80"}, {}, "", "without TLS and without tokens"),
         ({"checkpoint": "x", "listen": "0.0.0.0:80"}, {TOKENS: "short"}, "", "16 or more"),
-        ({"checkpoint": "x", "listen": "0.0.0.0:80", "token_file": "none"}, {}, "", "cannot be read"),
+        ({"checkpoint": "x", "listen": "0.0.0.0:80", "token_file": "none"}, {}, "", "there is no token_file none"),
     ],
 )
 def test_what_does_not_fit_is_said(tmp_path, flags, environment, yaml, words):

@@ -1,13 +1,18 @@
 """The item-item corrector against dense algebra, written out."""
 
+import json
+import random
+
 import numpy as np
 import pytest
 import scipy.sparse as sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import save_file
 
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.correctors import ItemItem
+from recbole_cocorr.correctors import ItemItem, Trust
+from recbole_cocorr.correctors.folder import load_corrector, save_corrector
 from recbole_cocorr.correctors.item_item import FORMAT
 
 
@@ -126,6 +131,119 @@ def test_a_damaged_file_is_refused_or_whole(tmp_path_factory, place, value):
         ItemItem.load(path).scores([np.array([1])], np.array([[0, 1]]))
     except UserError as error:
         assert "\n" not in str(error)
+
+
+ROWS = {"indptr": np.array([0, 0, 2, 3]), "indices": np.array([1, 2, 1], np.int32), "data": np.ones(3, np.float32)}
+
+
+def write(path, content=None, **arrays):
+    """An item-item file of three items as somebody may make it."""
+    texts = {"format": FORMAT, "format_version": "1", "content": json.dumps(content or {"n_items": 3, "decay": 0.9})}
+    save_file({k: v for k, v in {**ROWS, **arrays}.items() if v is not None}, path, metadata=texts)
+
+
+@pytest.mark.parametrize(
+    "arrays, said",
+    [
+        ({"data": np.array([1, np.nan, 1], np.float32)}, "data holds NaN or infinity"),
+        ({"data": np.array([1, np.inf, 1], np.float32)}, "data holds NaN or infinity"),
+        ({"data": np.ones(3)}, r"data is float64 \[3\]; it must be a row of float32"),
+        ({"data": np.ones(3, np.int32)}, "data is int32"),
+        ({"data": np.ones(3, bool)}, "data is bool"),
+        ({"data": None}, "data is missing"),
+        ({"data": np.ones((3, 1), np.float32)}, r"data is float32 \[3, 1\]"),
+        ({"data": np.ones(2, np.float32)}, "its rows do not fit together"),
+        ({"indices": np.array([1, 2, 1])}, "indices is int64"),
+        ({"indices": np.array([-1, 2, 1], np.int32)}, "a column is none of its 3 items"),
+        ({"indices": np.array([1, 3, 1], np.int32)}, "a column is none of its 3 items"),
+        ({"indices": np.array([2, 1, 1], np.int32)}, "the columns of a row are not in ascending order"),
+        ({"indices": np.array([1, 1, 1], np.int32)}, "the columns of a row are not in ascending order"),
+        ({"indptr": np.array([0, 2, 0, 3])}, "its rows do not fit together"),
+        ({"indptr": np.array([1, 1, 2, 3])}, "its rows do not fit together"),
+        ({"indptr": np.array([0, 0, 2, 4])}, "its rows do not fit together"),
+        ({"indptr": np.array([0, 2, 3])}, "its rows do not fit together"),
+        ({"indptr": np.array([], np.int64)}, "its rows do not fit together"),
+        ({"content": {"n_items": 0, "decay": 0.9}}, "n_items is 0"),
+        ({"content": {"n_items": 10**12, "decay": 0.9}}, "n_items is 1000000000000"),
+        ({"content": {"n_items": "3", "decay": 0.9}}, "n_items is '3'"),
+        ({"content": {"n_items": 3, "decay": 1.5}}, "decay is 1.5"),
+        ({"content": {"n_items": 3, "decay": 0}}, "decay is 0"),
+        ({"content": {"n_items": 3}}, "decay is missing"),
+        ({"content": [3]}, "it holds a list of 1"),
+        ({"content": 10**4200}, "it holds a number of more than 60 digits"),
+    ],
+)
+def test_rows_that_nobody_fitted(tmp_path, arrays, said):
+    write(tmp_path / "m.safetensors", **arrays)
+    with pytest.raises(UserError, match=rf"m\.safetensors.*{said}"):
+        ItemItem.load(tmp_path / "m.safetensors")
+
+
+def test_rows_that_somebody_fitted(tmp_path):
+    write(tmp_path / "m.safetensors")
+    assert ItemItem.load(tmp_path / "m.safetensors").weights.toarray().tolist() == [[0, 0, 0], [0, 1, 1], [0, 1, 0]]
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        (lambda c: c.update(format="x"), "is no trust file of recbole_cocorr"),
+        (lambda c: c.update(format_version=1), "has trust file format 1.*run fit-corrector again"),
+        (lambda c: c.update(trust=[]), "trust is a list of 0"),
+        (lambda c: c["trust"].update(base="x"), "trust.base is 'x'"),
+        (lambda c: c["trust"].update(base=float("nan")), "trust.base is nan"),
+        (lambda c: c["trust"].update(base=1e9), "trust.base is 1000000000.0; it must be a finite number from"),
+        (lambda c: c["trust"].update(scale=0.0), "a scale above 0"),
+        (lambda c: c["trust"].update(more=1), "trust is an object of 4"),
+        (lambda c: c.update(items=[1]), "items is a list of 1; it must be a list of texts"),
+        (lambda c: c.update(fingerprint=None), "fingerprint is None"),
+        (lambda c: c.update(corrector="x"), "is not the one that trust.json was written with"),
+        (lambda c: c.update(items=["[PAD]"]), "is not the one that trust.json was written with"),
+    ],
+)
+def test_trust_files_of_somebody_else(tmp_path, change, said):
+    path = saved_folder(tmp_path)
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=said):
+        load_corrector(tmp_path)
+
+
+def saved_folder(folder):
+    save_corrector(folder, ItemItem.fit(*clicks()), Trust(1.0, 0.5), [f"i{n}" for n in range(13)], "f" * 32, {})
+    return folder / "trust.json"
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "", "{", '{"format": 1, "format": 2}', "\ud800"])
+def test_trust_files_that_are_no_json(tmp_path, text):
+    saved_folder(tmp_path).write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(UserError, match=r"trust\.json"):
+        load_corrector(tmp_path)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_damaged_folders_are_refused_or_score_with_numbers(tmp_path, seed):
+    """Bytes flipped, cut off, or taken from elsewhere in either file."""
+    chance = random.Random(seed)
+    saved_folder(tmp_path)
+    path = tmp_path / chance.choice(["trust.json", "item_item.safetensors"])
+    raw = bytearray(path.read_bytes())
+    low, high = sorted(chance.sample(range(len(raw)), 2))
+    if seed % 3 == 0:
+        raw[low] ^= chance.randint(1, 255)
+    elif seed % 3 == 1:
+        del raw[low:]
+    else:
+        raw[low : low + 32] = raw[high : high + 32]
+    path.write_bytes(raw)
+    try:
+        corrector, items, _ = load_corrector(tmp_path)
+    except UserError as error:
+        assert "\n" not in str(error)
+    else:
+        assert len(items) == corrector.n_items
+        assert np.isfinite(corrector.scores([np.array([1, 2])], np.arange(13)[None])).all()
 
 
 @pytest.mark.parametrize(

@@ -82,3 +82,13 @@ def test_any_file_gives_titles_or_one_sentence(tmp_path_factory, content):
         assert "\n" not in str(error)
     else:
         assert [token for token, _, _ in found] == ["1", "2"]
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path):
+    (tmp_path / "x.item").write_bytes("\ufeffitem_id:token\tmovie_title:token_seq\n1\tA\n".encode())
+    assert titles_of(tmp_path / "x.item", ["1"]) == [("1", "A", "")]
+
+
+def test_a_folder_in_the_place_of_the_titles(tmp_path):
+    with pytest.raises(UserError, match="is no table in RecBole's format: Is a directory"):
+        titles_of(tmp_path, ["1"])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import random
 import signal
 import struct
 import subprocess
@@ -84,6 +85,33 @@ def test_any_changed_byte_is_noticed():
             unpack(raw[:length], LAYOUT, "file")
     with pytest.raises(UserError):
         unpack(raw + b"\0", LAYOUT, "file")
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_parts_of_two_states_are_no_state(seed):
+    """Cut, spliced and swapped, with the checksum as it was: refused. Made right: refused, or what a session writes."""
+    chance = random.Random(seed)
+    one, other = pack(snapshot(), LAYOUT), pack(snapshot("window", 2, True), LAYOUT)
+    low, high = sorted(chance.sample(range(8, len(one)), 2))
+    mixed = one[:low] + other[low:high] + one[high:]
+    if seed % 2:
+        size = chance.randint(1, 16)
+        mixed = one[:low] + one[high : high + size] + one[low + len(one[high : high + size]) :]
+    if mixed not in (one, other):
+        with pytest.raises(UserError):
+            unpack(mixed, LAYOUT, "file")
+    try:
+        found = unpack(signed(mixed), LAYOUT, "file")
+    except UserError:
+        return
+    assert np.isfinite(found.user).all() and np.isfinite(found.state).all()
+    assert len(found.recent) == min(found.clicks, 3) and (found.recent > 0).all()
+
+
+@pytest.mark.parametrize("path", ["a\0b", "."])
+def test_a_path_that_is_none(path):
+    with pytest.raises(UserError, match="state file"):
+        load_state(path, LAYOUT)
 
 
 @given(st.binary(max_size=200))

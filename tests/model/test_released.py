@@ -1,6 +1,7 @@
 """Weights of the authors' released code: the same scores afterwards, or a sentence about the file."""
 
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
@@ -144,13 +145,13 @@ def refused(capsys, *arguments) -> str:
 def test_items_that_do_not_fit(tmp_path, capsys):
     write(released(trained()), tmp_path / "w.pt")
     items = tmp_path / "items.txt"
-    assert "there is no file" in refused(capsys, tmp_path / "w.pt", "--items", items)
+    assert "there is no list of item tokens" in refused(capsys, tmp_path / "w.pt", "--items", items)
     items.write_text("a\nb\n")
     assert "2 item tokens are given, but" in refused(capsys, tmp_path / "w.pt", "--items", items)
     items.write_text("\n".join(["a", "b", "a"] * 10))
     assert "holds the token 'a' more than once" in refused(capsys, tmp_path / "w.pt", "--items", items)
     items.write_bytes(b"\xff\xfe\x00")
-    assert "cannot read the item tokens" in refused(capsys, tmp_path / "w.pt", "--items", items)
+    assert "line 1 is not UTF-8 text" in refused(capsys, tmp_path / "w.pt", "--items", items)
     assert "--length is 0" in refused(capsys, tmp_path / "w.pt", "--length", 0)
     assert not (tmp_path / "w.safetensors").exists()
 
@@ -192,7 +193,7 @@ def test_truncated_files(tmp_path, capsys):
 
 def test_files_of_other_things(tmp_path, capsys):
     assert "there is no file" in refused(capsys, tmp_path / "none.pt")
-    assert "there is no file" in refused(capsys, tmp_path)
+    assert "ends in ''; a state dict is" in refused(capsys, tmp_path)
     (tmp_path / "w.txt").write_text("x")
     assert "ends in '.txt'; a state dict is a .pt, .npz or .safetensors file" in refused(capsys, tmp_path / "w.txt")
     for content, sentence in (
@@ -240,3 +241,50 @@ def test_half_precision_files_are_read(tmp_path):
             save_file(state, tmp_path / name)
         for array in read_state_dict(tmp_path / name).values():
             assert array.dtype == np.float32
+
+
+EMBEDDING = NAMES["item_embedding.weight"]
+
+
+@pytest.mark.parametrize("suffix", ["npz", "pt", "safetensors"])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64])
+def test_weights_that_are_no_floats_are_refused(tmp_path, capsys, suffix, dtype):
+    state = released(trained())
+    state[EMBEDDING] = state[EMBEDDING].to(dtype)
+    write(state, tmp_path / f"w.{suffix}")
+    kind = str(dtype).removeprefix("torch.")
+    assert f"'{EMBEDDING}' is {kind}; a weight is float32" in refused(capsys, tmp_path / f"w.{suffix}")
+
+
+@pytest.mark.parametrize("suffix", ["npz", "pt", "safetensors"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e300])
+def test_weights_that_are_not_finite_are_refused(tmp_path, capsys, suffix, value):
+    """1e300 is finite in the file, and not in float32."""
+    state = {name: t.double() for name, t in released(trained()).items()}
+    state[EMBEDDING][2, 3] = value
+    write(state, tmp_path / f"w.{suffix}")
+    assert f"'{EMBEDDING}' holds NaN or infinity" in refused(capsys, tmp_path / f"w.{suffix}")
+
+
+def test_a_file_that_claims_to_be_huge_is_refused(tmp_path, capsys):
+    """A view repeats one number 10^12 times; an archive of a megabyte unpacks to five gigabytes."""
+    state = released(trained())
+    torch.save({**state, EMBEDDING: torch.zeros(1).expand(10**6, 10**6)}, tmp_path / "w.pt")
+    assert "larger than what the file holds" in refused(capsys, tmp_path / "w.pt")
+    with zipfile.ZipFile(tmp_path / "w.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.npy", b"")
+        archive.getinfo("a.npy").file_size = 5 << 30
+    assert "unpacks to more than 4 GiB" in refused(capsys, tmp_path / "w.npz")
+
+
+def test_a_byte_order_mark_is_no_part_of_a_token(tmp_path):
+    model = trained()
+    write(released(model), tmp_path / "w.pt")
+    tokens = "\r\n".join(f"t{i}" for i in range(1, 30))
+    (tmp_path / "items.txt").write_bytes(b"\xef\xbb\xbf" + tokens.encode() + b"\r\n")
+    out = tmp_path / "o.safetensors"
+    assert (
+        main(["import-released", str(tmp_path / "w.pt"), "--items", str(tmp_path / "items.txt"), "--out", str(out)])
+        == 0
+    )
+    assert load_model(out).vocabulary.items[1:] == [f"t{i}" for i in range(1, 30)]

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recbole_cocorr import __version__
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.files import atomic_write
+from recbole_cocorr.base.readers import Record, read_json, versioned
 
 FORMAT = "recbole_cocorr.cost"
 FORMAT_VERSION = 1
@@ -63,45 +63,31 @@ def read_cost(path: str | Path) -> Cost:
     UserError
         If it is missing, damaged, or of another kind or version.
     """
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is damaged, it is no JSON: {error}") from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UserError(f"{path} is not what `python -m recbole_cocorr cost --out` writes")
-    version = content.get("format_version")
-    if version != FORMAT_VERSION:
-        raise UserError(
-            f"{path} has format version {version!r}, and recbole_cocorr {__version__} reads version {FORMAT_VERSION}; "
-            "run `python -m recbole_cocorr cost` again"
-        )
-    for name in ("settings", "versions", "machine"):
-        if not isinstance(content.get(name), dict):
-            raise UserError(f"{path} is damaged: {name} is no object")
-    rows = content.get("rows")
-    if not isinstance(rows, list) or not rows:
-        raise UserError(f"{path} is damaged: it holds no rows")
+    mend = "run `python -m recbole_cocorr cost` again"
+    source = str(path)
+    content = versioned(read_json(path, "cost file", nan=True), source, FORMAT, "cost file", FORMAT_VERSION, mend)
+    whole = {name: content.record(name).content for name in ("settings", "versions", "machine")}
+    rows = content.records("rows")
+    if not rows:
+        raise content.refuse("rows", "a list of at least one object")
     seen = set()
     for number, row in enumerate(rows, 1):
-        _check_row(path, number, row)
-        if (row["model"], row["L"]) in seen:
-            raise UserError(f"{path} is damaged: row {number} repeats {row['model']} at L = {row['L']}")
-        seen.add((row["model"], row["L"]))
-    return Cost(rows, content["settings"], content["versions"], content["machine"])
+        _check_row(row)
+        place = row.text("model"), row.whole("L")
+        if place in seen:
+            raise UserError(f"{path} is damaged: row {number} repeats {place[0]} at L = {place[1]}")
+        seen.add(place)
+    return Cost([row.content for row in rows], **whole)
 
 
-def _check_row(path: str | Path, number: int, row: Any) -> None:
-    where = f"{path} is damaged: row {number}"
-    if not isinstance(row, dict) or not isinstance(row.get("model"), str) or not row["model"]:
-        raise UserError(f"{where} names no model")
-    if not isinstance(row.get("reads_history_again"), bool):
-        raise UserError(f"{where} has reads_history_again {row.get('reads_history_again')!r}; it must be true or false")
+def _check_row(row: Record) -> None:
+    if not row.text("model"):
+        raise row.refuse("model", "the name of a model")
+    row.flag("reads_history_again")
     for key in NUMBERS:
-        value = row.get(key)
-        kinds = (int,) if key in WHOLE else (int, float)
-        if not isinstance(value, kinds) or isinstance(value, bool) or not 0 <= value < float("inf"):
-            raise UserError(f"{where} has {key} {value!r}; it must be a number of at least 0")
-    if not (row.get("K") is None or (isinstance(row["K"], int) and row["K"] >= 1)):
-        raise UserError(f"{where} has K {row['K']!r}; it must be a whole number of at least 1, or null")
+        if key in WHOLE:
+            row.whole(key, most=1 << 200)
+        else:
+            row.number(key, 0)
+    if not row.absent("K"):
+        row.whole("K", 1)
