@@ -58,8 +58,8 @@ def data_of(
     given["data_path"] = os.path.dirname(str(settings["data_path"])) if data_path is None else str(data_path)
     given |= {"use_gpu": use_gpu, "show_progress": False}
     config = Config(str(settings["model"]), name, None, given, overrides={})
-    # Not always below data_path: RecBole reads its own copy of ml-100k.
-    folder = Path(config["data_path"]) if data_path is None else Path(data_path) / name
+    # Not the configuration's: for ml-100k RecBole takes its own copy, whatever folder is named.
+    folder = Path(str(settings["data_path"])) if data_path is None else Path(data_path) / name
     if not _is_here(folder, name, config["benchmark_filename"]):
         if data_path is not None:
             raise UserError(f"{data_path} holds no {name}/{name}.inter, the data of {source}")

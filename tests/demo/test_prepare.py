@@ -54,7 +54,7 @@ def test_it_trains_once_and_uses_what_is_there(trained, tmp_path, capsys):
     assert (model, dataset, settings["epochs"]) == ("CoCorrRec", "ml-100k", 2)
     said = capsys.readouterr().out
     assert "2 epochs: a minute or two, this once" in said
-    assert "the page has no item-item scores: nowhere/ml-100k holds no ml-100k.inter" in said
+    assert "the page has no item-item scores: the data set 'ml-100k' of" in said and "(nowhere/ml-100k)" in said
     assert sorted(f.name for f in out.iterdir()) == ["artifact", "checkpoint.safetensors"]
 
     before = (made / "manifest.json").stat().st_mtime_ns
