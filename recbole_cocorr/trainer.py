@@ -44,7 +44,7 @@ class _EpochsFromOne(logging.LoggerAdapter):
     """RecBole's messages with epochs counted from 1, as people count; its code and the files count from 0."""
 
     def process(self, msg, kwargs):
-        text = re.sub(r"\bepoch (\d+)(?= training| evaluating|$)", lambda m: f"epoch {int(m[1]) + 1}", str(msg))
+        text = re.sub(r"epoch (\d+)(?= training| evaluating|$)", lambda m: f"epoch {int(m[1]) + 1}", str(msg))
         return text, kwargs
 
 
