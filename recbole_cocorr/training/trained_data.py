@@ -11,7 +11,7 @@ from recbole_cocorr.training.agreement import PLACE
 from recbole_cocorr.training.prepare import Loaders, read_data
 
 # Config works these out again: from its own arguments, and from eval_args.
-_WORKED_OUT = frozenset(["model", "dataset", "valid_neg_sample_args", "test_neg_sample_args"])
+_WORKED_OUT = frozenset(["model", "dataset", "device", "valid_neg_sample_args", "test_neg_sample_args"])
 
 
 class DataNotHere(UserError):
@@ -53,20 +53,20 @@ def data_of(
         If the data cannot be read, or hold other items than the checkpoint.
     """
     name = str(settings["dataset"])
-    given = {k: v for k, v in settings.items() if k not in PLACE and k not in _WORKED_OUT}
-    # A configuration keeps the data set's own folder; one is made from the folder above.
-    given["data_path"] = os.path.dirname(str(settings["data_path"])) if data_path is None else str(data_path)
-    given |= {"use_gpu": use_gpu, "show_progress": False}
-    config = Config(str(settings["model"]), name, None, given, overrides={})
     # Not the configuration's: for ml-100k RecBole takes its own copy, whatever folder is named.
     folder = Path(str(settings["data_path"])) if data_path is None else Path(data_path) / name
-    if not _is_here(folder, name, config["benchmark_filename"]):
+    if not _is_here(folder, name, settings.get("benchmark_filename")):
         if data_path is not None:
             raise UserError(f"{data_path} holds no {name}/{name}.inter, the data of {source}")
         raise DataNotHere(
             f"the data set {name!r} of {source} is not where training found it ({folder}); name the folder that holds "
             "it with --data_path=FOLDER"
         )
+    given = {k: v for k, v in settings.items() if k not in PLACE and k not in _WORKED_OUT}
+    # A configuration keeps the data set's own folder; one is made from the folder above.
+    given["data_path"] = os.path.dirname(str(settings["data_path"])) if data_path is None else str(data_path)
+    given |= {"use_gpu": use_gpu, "show_progress": False}
+    config = Config(str(settings["model"]), name, None, given, overrides={})
     data = read_data(config)
     if [str(token) for token in data.dataset.field2id_token[data.dataset.iid_field]] != list(items):
         raise UserError(f"the data in {folder} hold other items than {source} was trained on, or number them otherwise")

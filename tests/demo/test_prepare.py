@@ -20,6 +20,7 @@ from recbole_cocorr.demo.prepare import find_artifact
 from recbole_cocorr.demo.runtime import FILES
 from recbole_cocorr.device import export as device_export
 from recbole_cocorr.device.manifest import read_manifest
+from recbole_cocorr.training.trained_data import DataNotHere
 from tests.conftest import CHECKOUT
 from tests.device import TOKENS, make
 
@@ -75,7 +76,13 @@ def test_it_trains_once_and_uses_what_is_there(trained, tmp_path, capsys):
 
 def test_the_corrector_is_fitted_and_exported(monkeypatch, tmp_path):
     calls = []
-    monkeypatch.setattr(fit, "fit_corrector", lambda *args: calls.append(args))
+
+    def fit_corrector(*arguments):
+        if not Path("data/ml-100k/ml-100k.inter").is_file():
+            raise DataNotHere("the data are not there")
+        calls.append(arguments)
+
+    monkeypatch.setattr(fit, "fit_corrector", fit_corrector)
     monkeypatch.setattr(device_export, "export", lambda *args, corrector, **more: calls.append((*args, corrector)))
     out, mine = tmp_path / "out", save(tmp_path / "mine.safetensors")
     find_artifact(out, mine, data_path="data")
