@@ -9,8 +9,8 @@ from recbole_cocorr.cli import main as run_main
 from recbole_cocorr.cli import report_errors
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status: 0, or 2 after an error that the user can mend."""
+def command_parser() -> argparse.ArgumentParser:
+    """The parser of every command; ``run``'s own flags are those of :mod:`recbole_cocorr.cli`."""
     from recbole_cocorr.benchmark import cli as benchmark
     from recbole_cocorr.benchmark import correct_cli as correct
     from recbole_cocorr.benchmark import freshness_cli as freshness
@@ -41,6 +41,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     device.add_parser(commands)
     cloud.add_parser(commands)
     demo.add_parser(commands)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status: 0, or 2 after an error that the user can mend."""
+    parser = command_parser()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["run"]:
         return run_main(arguments[1:])

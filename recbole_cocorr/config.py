@@ -12,6 +12,7 @@ from logging import getLogger
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from recbole.config import Config as RecBoleConfig
 from recbole.data.transform import construct_transform
 from recbole.utils import InputType, ModelType
@@ -100,6 +101,8 @@ def _parse_values(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Parse the values that are text; a folder or column named 2024 stays text."""
     result = {}
     for key, value in settings.items():
+        if isinstance(value, np.generic):
+            value = value.item()
         parsed = parse_value(value) if isinstance(value, str) else value
         result[key] = value if key in TEXTS and not isinstance(parsed, str) else parsed
     return result
@@ -206,6 +209,11 @@ class Config(RecBoleConfig):
 
     def _get_final_config_dict(self) -> dict[str, Any]:
         self._check_keys()
+        # A search draws whole numbers as 32.0, and a file of its results says so.
+        for key, value in self.external_config_dict.items():
+            default = self.internal_config_dict.get(key, 0.0)
+            if type(value) is float and value.is_integer() and type(default) is not float:
+                self.external_config_dict[key] = int(value)
         final = super()._get_final_config_dict()
         self._settle_loss(final)
         return final

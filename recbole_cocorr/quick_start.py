@@ -1,23 +1,21 @@
-"""Train and evaluate in one call, in one process or several; the objective for hyper-parameter search."""
+"""Train and evaluate in one call, in one process or several."""
 
 import os
 import sys
 from logging import getLogger
 from typing import Any
 
-import torch
-from recbole.utils import get_environment, init_seed, set_color
+from recbole.utils import get_environment, set_color
 
 from recbole_cocorr import distributed
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.config import Config
-from recbole_cocorr.data.dataset import create_dataset
-from recbole_cocorr.data.loaders import data_preparation
 from recbole_cocorr.evaluation.report import result_table
-from recbole_cocorr.model.factory import build_model
-from recbole_cocorr.model.item_init import start_items
 from recbole_cocorr.run_log import start_log
-from recbole_cocorr.trainer import Trainer
+from recbole_cocorr.training.prepare import prepare
+from recbole_cocorr.training.search import objective_function
+
+__all__ = ["objective_function", "run", "run_recbole"]
 
 
 def run(
@@ -123,28 +121,19 @@ def run_recbole(
 
 
 def _run(config: Config, saved: bool) -> dict[str, Any]:
-    init_seed(config["seed"], config["reproducibility"])
     logger = getLogger()
     if config["rank"] == 0:
         start_log(config)
     logger.info(sys.argv)
     logger.info(config)
-    data = create_dataset(config)
-    logger.info(data)
-    train_data, valid_data, test_data = data_preparation(config, data)
-    # Every process starts from the same weights; each then draws dropout of its own.
-    init_seed(config["seed"], config["reproducibility"])
-    network = build_model(config, train_data.dataset)
-    start_items(network, config, train_data.dataset)
-    logger.info(network)
-    torch.manual_seed(config["seed"] + config["rank"])
-    trainer = Trainer(config, network)
+    prepared = prepare(config)
+    data, trainer = prepared.data, prepared.trainer
     if config["resume"]:
         trainer.resume_checkpoint(config["resume"])
     best_valid_score, best_valid_result = trainer.fit(
-        train_data, valid_data, saved=saved, show_progress=config["show_progress"]
+        data.train, data.valid, saved=saved, show_progress=config["show_progress"]
     )
-    test_result = trainer.evaluate(test_data, load_best_model=saved, show_progress=config["show_progress"])
+    test_result = trainer.evaluate(data.test, load_best_model=saved, show_progress=config["show_progress"])
     if config["rank"] == 0:
         logger.info("The running environment of this training is as follows:\n" + get_environment(config).draw())
         logger.info(set_color("best valid ", "yellow") + f": {best_valid_result}")
@@ -159,30 +148,4 @@ def _run(config: Config, saved: bool) -> dict[str, Any]:
         "best_valid_result": best_valid_result,
         "test_result": test_result,
         "saved_model_file": trainer.saved_model_file if saved else None,
-    }
-
-
-def objective_function(
-    config_dict: dict[str, Any] | None = None,
-    config_file_list: list[str] | None = None,
-    saved: bool = False,
-) -> dict[str, Any]:
-    """Objective for RecBole's ``HyperTuning``: trains under ``config_dict``, judged on validation."""
-    config = Config(config_dict=config_dict, config_file_list=config_file_list)
-    config["show_progress"] = False
-    init_seed(config["seed"], config["reproducibility"])
-    data = create_dataset(config)
-    train_data, valid_data, test_data = data_preparation(config, data)
-    init_seed(config["seed"], config["reproducibility"])
-    network = build_model(config, train_data.dataset)
-    start_items(network, config, train_data.dataset)
-    trainer = Trainer(config, network)
-    best_valid_score, best_valid_result = trainer.fit(train_data, valid_data, verbose=False, saved=saved)
-    test_result = trainer.evaluate(test_data, load_best_model=saved)
-    return {
-        "model": config["model"],
-        "best_valid_score": best_valid_score,
-        "valid_score_bigger": config["valid_metric_bigger"],
-        "best_valid_result": best_valid_result,
-        "test_result": test_result,
     }

@@ -1,8 +1,10 @@
 """RecBole's Trainer on this package's loaders, ranking and checkpoints."""
 
+import logging
 import math
 import os
 import random
+import re
 from collections import OrderedDict
 from collections.abc import Callable
 
@@ -34,6 +36,7 @@ from recbole_cocorr.model.objective import Objective
 from recbole_cocorr.model.scoring import find_scorer
 from recbole_cocorr.resuming import optimizer_state, random_state
 from recbole_cocorr.run_log import tensorboard_in
+from recbole_cocorr.training.agreement import LENGTH, PLACE, SPEED, check_agreement, rows_digest
 
 # Rows, shortest histories first, on which a model's scorer is found out.
 _PROBE_ROWS = 8
@@ -41,18 +44,13 @@ _PROBE_ROWS = 8
 # RecBole's, but for sparse_adam: no sequential model has sparse gradients.
 _LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop")
 
-# A resumed run that differed in one of these would go on to other numbers, or silently keep the old value.
-_SAME_ON_RESUME = (
-    "model",
-    "dataset",
-    "seed",
-    "learner",
-    "learning_rate",
-    "weight_decay",
-    "loss_type",
-    "train_batch_size",
-    "MAX_ITEM_LIST_LENGTH",
-)
+
+class _EpochsFromOne(logging.LoggerAdapter):
+    """RecBole's messages with epochs counted from 1, as people count; its code and the files count from 0."""
+
+    def process(self, msg, kwargs):
+        text = re.sub(r"epoch (\d+)(?= training| evaluating|$)", lambda m: f"epoch {int(m[1]) + 1}", str(msg))
+        return text, kwargs
 
 
 class Trainer(RecBoleTrainer):
@@ -73,6 +71,7 @@ class Trainer(RecBoleTrainer):
         os.makedirs(config["checkpoint_dir"], exist_ok=True)  # RecBole's way fails where two processes do it at once
         with tensorboard_in(config["tensorboard_dir"]):
             super().__init__(config, model)
+        self.logger = _EpochsFromOne(self.logger)
         if config["rank"]:
             self.tensorboard.close()
         self.saved_model_file = os.path.splitext(self.saved_model_file)[0] + ".safetensors"
@@ -85,6 +84,7 @@ class Trainer(RecBoleTrainer):
         self._objective = None
         self._items: list[str] = []
         self._num_users = 0
+        self._rows = ""
         self._valid_metrics: dict[str, float] = {}
         self._best_weights: dict[str, torch.Tensor] | None = None
         self._save_state_with_best = False
@@ -116,11 +116,12 @@ class Trainer(RecBoleTrainer):
         if valid_data is not None and len(valid_data) == 0:
             self.logger.warning("no user has a validation item; training runs all epochs and keeps the last")
             valid_data = None
+        self._remember_vocabulary(train_data.dataset)
+        self._remember_rows([loader.dataset for loader in (train_data, valid_data) if loader])
         if self._best_weights is not None and (self.start_epoch >= self.epochs or self.cur_step > self.stopping_step):
             self.logger.info("the resumed training had already ended")
             return self.best_valid_score, self.best_valid_result
         self._save_state_with_best = saved and (not valid_data or self.eval_step <= 0)
-        self._remember_vocabulary(train_data.dataset)
         self._prepare(train_data)
         # After preparing, which may have drawn numbers; once, for the first epoch after the break.
         _set_random_state(self._random_state, self.device)
@@ -140,6 +141,14 @@ class Trainer(RecBoleTrainer):
         if self._items and self._items != items:
             raise UserError("the data hold other items, or number them otherwise, than those the model was trained on")
         self._items, self._num_users = items, dataset.user_num
+
+    def _remember_rows(self, datasets: list) -> None:
+        digest = rows_digest(*datasets)
+        if self._rows and self._rows != digest:
+            raise UserError(
+                "the data hold the items that the training began with, but other rows; resume with the same data"
+            )
+        self._rows = digest
 
     def _prepare(self, data: TrainLoader | EvalLoader) -> None:
         if self._scorer is None:
@@ -163,7 +172,7 @@ class Trainer(RecBoleTrainer):
                 batches,
                 total=len(train_data),
                 ncols=100,
-                desc=set_color(f"Train {epoch_idx:>5}", "pink"),
+                desc=set_color(f"Train {epoch_idx + 1:>5}", "pink"),
             )
             if show_progress
             else batches
@@ -189,7 +198,7 @@ class Trainer(RecBoleTrainer):
         value = distributed.sum_scalar(total.item(), self.device)
         if not np.isfinite(value):
             raise UserError(
-                f"the training loss of epoch {epoch_idx} is {value}; lower learning_rate or set clip_grad_norm"
+                f"the training loss of epoch {epoch_idx + 1} is {value}; lower learning_rate or set clip_grad_norm"
             )
         return value
 
@@ -367,6 +376,7 @@ class Trainer(RecBoleTrainer):
             "best_valid_score": self.best_valid_score,
             "best_valid_result": self.best_valid_result or self._valid_metrics,
             "saved_model_file": os.path.basename(self.saved_model_file),
+            "rows": self._rows,
         }
         save_checkpoint(self.training_state_file, checkpoint)
 
@@ -384,13 +394,8 @@ class Trainer(RecBoleTrainer):
                 f"{resume_file} holds a model, not a training state; resume from the file that ends in "
                 ".training.safetensors"
             )
-        for key in _SAME_ON_RESUME:
-            if checkpoint.config.get(key) != self.config[key]:
-                raise UserError(
-                    f"{resume_file} was trained with {key}={checkpoint.config.get(key)!r}, this run has "
-                    f"{key}={self.config[key]!r}; resume with the same settings"
-                )
         source = str(resume_file)
+        check_agreement(checkpoint.config, self.config, source, PLACE | SPEED | LENGTH, "resume with the same settings")
         saved = Record(checkpoint.training, source, "training.")
         # Everything is checked before the first of it is taken over.
         optimizer = optimizer_state(self.optimizer, checkpoint, source)
@@ -404,6 +409,7 @@ class Trainer(RecBoleTrainer):
         result, name = saved.numbers("best_valid_result"), saved.text("saved_model_file")
         if os.path.basename(name) != name or not name.endswith(".safetensors") or "\0" in name:
             raise saved.refuse("saved_model_file", "a file name that ends in .safetensors")
+        rows = saved.text("rows", default="")
         load_weights(self.model, checkpoint.weights, source)
         self.optimizer.load_state_dict(optimizer)
         self._random_state = generators
@@ -411,8 +417,8 @@ class Trainer(RecBoleTrainer):
         self.start_epoch = checkpoint.epoch + 1
         self.cur_step, self.best_valid_score, self.best_valid_result = cur_step, score, OrderedDict(result)
         self.saved_model_file = os.path.join(os.path.dirname(os.fspath(resume_file)), name)
-        self._items = checkpoint.items
-        self.logger.info(f"Training resumes from epoch {self.start_epoch} of {resume_file}")
+        self._items, self._rows = checkpoint.items, rows
+        self.logger.info(f"Training resumes from epoch {self.start_epoch + 1} of {resume_file}")
 
     def _load_best(self, model_file: str | None) -> None:
         if model_file is None and self._best_weights is not None:

@@ -1,15 +1,14 @@
-"""One call from the settings to the metrics, and the objective of a hyper-parameter search."""
+"""One call from the settings to the metrics."""
 
 import math
 import os
 from pathlib import Path
 
 import pytest
-from recbole.trainer import HyperTuning
 
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.model.registry import find_model
-from recbole_cocorr.quick_start import objective_function, run
+from recbole_cocorr.quick_start import run
 
 
 @pytest.fixture
@@ -146,46 +145,3 @@ def test_a_processs_error_is_the_runs(monkeypatch):
     monkeypatch.setattr("torch.multiprocessing.spawn", spawn)
     with pytest.raises(UserError, match="no column 'time'"):
         run("SASRec", "small", None, {"use_gpu": False}, nproc=2, overrides={})
-
-
-# -- hyper-parameter search ---------------------------------------------------------------------------
-
-
-@pytest.fixture
-def settings_file(small_data):
-    text = f"model: CoCorrRec\ndataset: small\ndata_path: {small_data}\nuse_gpu: False\nepochs: 1\nhidden_size: 8\n"
-    Path("fixed.yaml").write_text(text)
-    return "fixed.yaml"
-
-
-def test_the_objective_is_judged_on_validation(settings_file):
-    answer = objective_function({"learning_rate": 0.01}, [settings_file])
-    assert answer["model"] == "CoCorrRec"
-    assert answer["best_valid_score"] == answer["best_valid_result"]["ndcg@10"]
-    assert answer["valid_score_bigger"] is True
-    assert math.isfinite(answer["test_result"]["ndcg@10"])
-    assert not list(Path.cwd().rglob("*.safetensors"))
-
-
-@pytest.mark.parametrize("algo", ["exhaustive", "random"])
-def test_recboles_hyper_parameter_search_with_our_objective(settings_file, algo):
-    hyperopt = pytest.importorskip("hyperopt")
-    if algo == "exhaustive" and hyperopt.__version__ != "0.2.5":
-        pytest.skip("RecBole's exhaustive search hands hyperopt a RandomState, which 0.2.6 and later do not take")
-    # 1e-9 learns nothing; the search has to see the difference.
-    Path("space.txt").write_text("learning_rate choice [1e-9, 0.05]\nuse_gcn choice [True, False]\n")
-    search = HyperTuning(
-        objective_function, params_file="space.txt", fixed_config_file_list=[settings_file], algo=algo, max_evals=4
-    )
-    search.run()
-    assert len(search.params_list) == 4
-    scores = {params: answer["best_valid_score"] for params, answer in search.params2result.items()}
-    assert search.best_score == max(scores.values())
-    assert scores[search.params2str(search.best_params)] == search.best_score
-    search.export_result("result.txt")
-    assert "ndcg@10" in Path("result.txt").read_text()
-
-
-def test_the_objective_runs_the_models_of_recbole_too(settings_file):
-    answer = objective_function({"model": "GRU4Rec", "embedding_size": 8, "num_layers": 1}, [settings_file])
-    assert answer["model"] == "GRU4Rec"

@@ -573,7 +573,7 @@ def test_the_reported_loss_is_the_sum_over_batches(make_config):
 
 def test_a_diverged_training_is_an_error_that_says_so(make_config):
     trainer, (train, valid, _) = prepare(make_config(learning_rate=1e30, train_batch_size=64))
-    with pytest.raises(UserError, match="the training loss of epoch 0 is nan; lower learning_rate or set clip_grad"):
+    with pytest.raises(UserError, match="the training loss of epoch 1 is nan; lower learning_rate or set clip_grad"):
         trainer.fit(train, valid)
 
 

@@ -13,17 +13,15 @@ from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.files import atomic_write
 from recbole_cocorr.benchmark.correct import another
 from recbole_cocorr.benchmark.extra_files import ABLATION_FILE, ABLATION_FORMAT
-from recbole_cocorr.benchmark.plan import RunSpec
 from recbole_cocorr.benchmark.run_files import FORMAT_VERSION, RUN_FILE, RunRecord, read_run
 from recbole_cocorr.benchmark.worker import MODEL_FILE
 from recbole_cocorr.checkpoint import load_checkpoint, load_weights
-from recbole_cocorr.config import Config
-from recbole_cocorr.data.dataset import create_dataset
-from recbole_cocorr.data.loaders import EvalLoader, data_preparation
+from recbole_cocorr.data.loaders import EvalLoader
 from recbole_cocorr.evaluation.ranking import per_row, rank_positive, summarise
 from recbole_cocorr.layers import Correction
 from recbole_cocorr.model.cocorrrec import CoCorrRec
 from recbole_cocorr.model.factory import build_model
+from recbole_cocorr.training.trained_data import data_of
 
 STALE = (1, 2, 5)
 
@@ -121,17 +119,15 @@ def ablate_run(record: RunRecord, weights_file: Path) -> tuple[list[dict[str, An
     UserError
         If the run has no GCN, or ranks among all items.
     """
-    spec = RunSpec(
-        record.label, record.model, record.dataset, record.protocol, record.seed, record.learning_rate, record.settings
-    )
-    config = Config(spec.model, spec.dataset, None, {"show_progress": False}, overrides=spec.overrides())
-    train, _, test = data_preparation(config, create_dataset(config))
-    model = build_model(config, train.dataset)
+    checkpoint = load_checkpoint(weights_file)
+    data = data_of(checkpoint.config, checkpoint.items, str(weights_file), use_gpu=True)
+    config, test = data.config, data.test
+    model = build_model(config, data.train.dataset)
     if not isinstance(model, CoCorrRec) or not model.use_gcn:
         raise UserError(f"{record.label} has no correction to take away")
     if test.candidates is None:
         raise UserError("the ablation needs sampled candidates; use --protocol=paper")
-    load_weights(model, load_checkpoint(weights_file).weights, str(weights_file))
+    load_weights(model, checkpoint.weights, str(weights_file))
     model.eval()
     metrics, topk = [m.lower() for m in config["metrics"]], config["topk"]
     where = {"dataset": record.dataset, "label": record.label, "seed": record.seed}
@@ -201,7 +197,9 @@ def ablate(folder: Path, say=print) -> dict[str, Any]:
             f"alpha {share['alpha']:.3f}, beta {share['beta']:.3f}"
         )
     if not rows:
-        raise UserError(f"{folder} holds no finished run of CoCorrRec with its GCN; run benchmark --models CoCorrRec")
+        raise UserError(
+            f"{folder} holds no finished run of CoCorrRec with its GCN; train one with benchmark --models=CoCorrRec"
+        )
     content = {"format": ABLATION_FORMAT, "format_version": FORMAT_VERSION, "rows": rows, "common_share": shares}
     with atomic_write(folder / ABLATION_FILE, what="result of the ablation") as file:
         json.dump(content, file, indent=1)

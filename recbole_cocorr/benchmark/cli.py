@@ -93,9 +93,9 @@ def carry_out(plan, arguments: argparse.Namespace) -> int:
     from recbole_cocorr.benchmark.checks import check_plan
     from recbole_cocorr.benchmark.engine import Engine, open_folder
 
-    check_plan(plan)
     folder = Path(arguments.out)
     engine = Engine(plan, folder, None if arguments.dry_run else make_executor(arguments), arguments.jobs)
+    check_plan(plan, engine.record)
     if arguments.dry_run:
         finished, total = engine.counts()
         print("\n".join(engine.lines()))

@@ -13,19 +13,17 @@ from recbole_cocorr.benchmark.correct_comparisons import CorrectedRanks, compare
 from recbole_cocorr.benchmark.environment import machine, versions
 from recbole_cocorr.benchmark.extra_files import CORRECTORS_FILE, CORRECTORS_FORMAT
 from recbole_cocorr.benchmark.field import is_sweep
-from recbole_cocorr.benchmark.plan import RunSpec
 from recbole_cocorr.benchmark.run_files import FORMAT_VERSION, RUN_FILE, RunRecord, read_run
 from recbole_cocorr.benchmark.worker import MODEL_FILE
 from recbole_cocorr.checkpoint import load_checkpoint, load_weights
-from recbole_cocorr.config import Config
 from recbole_cocorr.correctors import ItemItem
 from recbole_cocorr.correctors.lists import DeviceScores, Variant, fit_trust, ranks_under
 from recbole_cocorr.correctors.protocol import histories, training_interactions
-from recbole_cocorr.data.dataset import create_dataset
-from recbole_cocorr.data.loaders import data_preparation
 from recbole_cocorr.evaluation.ranking import RANK_METRICS, per_row, summarise
 from recbole_cocorr.model.factory import build_model
 from recbole_cocorr.model.fast_layers import use_fast_layers
+from recbole_cocorr.training.agreement import rows_digest
+from recbole_cocorr.training.trained_data import data_of
 
 STALE = (1, 2, 5)
 
@@ -52,7 +50,7 @@ class CorrectedRun:
     record : RunRecord
     weights_file : pathlib.Path
     correctors : dict
-        Fitted correctors by data set and protocol, kept from run to run.
+        Fitted correctors by the digest of their data, for the runs after this one too.
     settings : dict
         ``l2``, ``neighbours`` and ``decay`` of the corrector.
 
@@ -66,29 +64,21 @@ class CorrectedRun:
         self,
         record: RunRecord,
         weights_file: Path,
-        correctors: dict[tuple[str, str], ItemItem],
+        correctors: dict[str, ItemItem],
         settings: dict[str, Any],
     ):
-        spec = RunSpec(
-            record.label,
-            record.model,
-            record.dataset,
-            record.protocol,
-            record.seed,
-            record.learning_rate,
-            record.settings,
-        )
-        config = Config(spec.model, spec.dataset, None, {"show_progress": False}, overrides=spec.overrides())
-        train, self.valid, self.test = data_preparation(config, create_dataset(config))
+        checkpoint = load_checkpoint(weights_file)
+        data = data_of(checkpoint.config, checkpoint.items, str(weights_file), use_gpu=True)
+        config, self.valid, self.test = data.config, data.valid, data.test
         self.metrics = [m.lower() for m in config["metrics"] if m.lower() in RANK_METRICS]
         self.topk = config["topk"]
-        where = record.dataset, record.protocol
+        where = rows_digest(self.valid.dataset, self.test.dataset)
         if where not in correctors:
             users, items = training_interactions(self.valid.dataset, self.test.dataset)
             correctors[where] = ItemItem.fit(users, items, self.test.dataset.item_num, **settings)
         self.corrector = correctors[where]
-        model = build_model(config, train.dataset)
-        load_weights(model, load_checkpoint(weights_file).weights, str(weights_file))
+        model = build_model(config, data.train.dataset)
+        load_weights(model, checkpoint.weights, str(weights_file))
         use_fast_layers(model)
         model.eval()
         self.device = DeviceScores(model)
@@ -165,7 +155,7 @@ def correct(
         raise UserError(f"{folder} holds no tested run" + (f" of {labels}" if labels else ""))
     rows: list[dict[str, Any]] = []
     kept: list[CorrectedRanks] = []
-    correctors: dict[tuple[str, str], ItemItem] = {}
+    correctors: dict[str, ItemItem] = {}
     failed: list[dict[str, Any]] = []
     for record, weights in runs:
         try:

@@ -1,6 +1,7 @@
 """What ``correct`` found, as tables and sentences."""
 
 import dataclasses
+from collections import defaultdict
 from collections.abc import Sequence
 
 from recbole_cocorr.benchmark.correct_comparisons import FIELD, OWN, VARIANTS
@@ -11,7 +12,9 @@ from recbole_cocorr.benchmark.tables import COMPARISON_HEADER, by_variant, compa
 from recbole_cocorr.evaluation.report import metric_title
 from recbole_cocorr.evaluation.significance import Comparison
 
-ABOVE, BELOW = "*", "†"  # what the compared one is: above this row, below it
+NONE = "none"
+# Behind the figure that wins: among the corrections of one model; among the models with the user's own scores.
+BEST_CORRECTION, BEST_MODEL = "*", "†"
 
 
 def comparisons_of(extras: Extras, dataset: str, protocol: str, kind: str) -> list[Comparison]:
@@ -42,19 +45,18 @@ def correctors_table(extras: Extras, dataset: str, protocol: str = "paper") -> T
     name, file = _title(dataset, protocol)
     variants = comparisons_of(extras, dataset, protocol, VARIANTS)
     field = comparisons_of(extras, dataset, protocol, FIELD)
-    # A row without the user's own scores against the row with them; a baseline's row with them against ours.
-    marks = {(c.model, c.baseline, c.metric): _mark(c) for c in variants}
-    marks |= {(c.baseline, OWN, c.metric): _mark(c) for c in field}
+    marks = _marks(variants, field)
     caption = f"Each model with the cloud's item-item scores, {name}"
     if variants:
         caption += (
-            f". {ABOVE} the same model with the user's own scores is above this figure, {BELOW} below it (p < .05, "
-            f"paired per user, Holm over {len(variants)} comparisons)"
+            f". {BEST_CORRECTION} the user's own scores above the same model without any, or another correction above "
+            f"the user's own (p < .05, paired per user, Holm over {len(variants)} comparisons)"
         )
-        best = best_of_ours(extras, dataset, protocol)
         if field:
+            best = best_of_ours(extras, dataset, protocol)
             caption += (
-                f"; beside a baseline's own: {best} with the same scores is above, or below (Holm over {len(field)})"
+                f"; {BEST_MODEL} with the user's own scores, {best} above each baseline, or a baseline above {best} "
+                f"(Holm over {len(field)})"
             )
     return by_variant(
         [r for r in extras.correctors if r["protocol"] == protocol],
@@ -66,8 +68,22 @@ def correctors_table(extras: Extras, dataset: str, protocol: str = "paper") -> T
     )
 
 
-def _mark(c: Comparison) -> str:
-    return {"better": ABOVE, "worse": BELOW}.get(c.verdict, "")
+def _marks(variants: Sequence[Comparison], field: Sequence[Comparison]) -> dict[tuple[str, str, str], str]:
+    """What stands behind the figures that win, by label, variant and metric."""
+    marks: dict[tuple[str, str, str], str] = defaultdict(str)
+    for c in variants:
+        if c.verdict == "worse":
+            marks[c.model, c.baseline, c.metric] += BEST_CORRECTION
+        elif c.verdict == "better" and c.baseline == NONE:
+            marks[c.model, OWN, c.metric] += BEST_CORRECTION
+    for metric in dict.fromkeys(c.metric for c in field):
+        every = [c for c in field if c.metric == metric]
+        if all(c.verdict == "better" for c in every):
+            marks[every[0].model, OWN, metric] += BEST_MODEL
+        for c in every:
+            if c.verdict == "worse":
+                marks[c.baseline, OWN, metric] += BEST_MODEL
+    return marks
 
 
 def variants_significance_table(extras: Extras, dataset: str, protocol: str = "paper") -> Table | None:

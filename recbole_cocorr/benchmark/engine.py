@@ -250,7 +250,7 @@ class Engine:
             text = f"{job.spec.label} on {job.spec.dataset}, seed {job.spec.seed}, lr {job.spec.learning_rate:g}"
             last = self._last_epoch(job.spec)
             if last is not None:
-                text += f": epoch {last['epoch']}"
+                text += f": epoch {last['epoch'] + 1}"
                 text += "".join(f", {last['metric']} {v:.4f}" for v in [last["score"]] if v is not None)
             parts.append(text)
         return "; ".join(parts)

@@ -25,13 +25,10 @@ from recbole_cocorr.correctors import ItemItem, Trust
 from recbole_cocorr.correctors.lists import DeviceScores, fit_trust
 from recbole_cocorr.correctors.protocol import training_interactions
 from recbole_cocorr.data.dataset import HISTORY_END, SequenceDataset, create_dataset, touched_pairs
-from recbole_cocorr.data.loaders import data_preparation
 from recbole_cocorr.data.negatives import NegativeSampler, protocol_generator
 from recbole_cocorr.evaluation.ranking import rank_positive
-from recbole_cocorr.model.factory import build_model
-from recbole_cocorr.model.item_init import start_items
 from recbole_cocorr.model.scoring import find_scorer
-from recbole_cocorr.trainer import Trainer
+from recbole_cocorr.training.prepare import prepare, read_data
 
 NONE, FROZEN, FRESH, RETRAINED = "none", "frozen", "fresh", "retrained"
 _CANDIDATES = 8  # what the random generator is for; part of its seed
@@ -188,11 +185,11 @@ class Snapshot:
         self.config = request.config(folder, before)
         init_seed(self.config["seed"], self.config["reproducibility"])
         try:
-            data = create_dataset(self.config)
-            self.train, self.valid, self.test = data_preparation(self.config, data)
+            self.data = read_data(self.config)
         except UserError as error:
             raise UserError(f"the interactions before the time {before:.12g}: {error}") from None
-        own = np.asarray(data.field2id_token[data.iid_field]).astype(str)
+        self.train, self.valid, self.test = self.data.train, self.data.valid, self.data.test
+        own = np.asarray(self.data.dataset.field2id_token[self.data.dataset.iid_field]).astype(str)
         number = {token: i for i, token in enumerate(own.tolist())}
         # Padding is 0 in both; an item of later times is 0 here.
         self.to_own = np.array([number.get(t, 0) if i else 0 for i, t in enumerate(tokens.tolist())], dtype=np.int64)
@@ -209,11 +206,8 @@ class Snapshot:
     def device(self, name: str) -> "Device":
         """Train the device's model on the snapshot's training rows, and keep its best epoch."""
         config = self.config
-        init_seed(config["seed"], config["reproducibility"])
-        model = build_model(config, self.train.dataset)
-        start_items(model, config, self.train.dataset)
-        torch.manual_seed(config["seed"])
-        trainer = Trainer(config, model)
+        prepared = prepare(config, self.data)
+        model, trainer = prepared.model, prepared.trainer
         trainer.saved_model_file = str(self.folder / f"{name}.safetensors")
         trainer.fit(self.train, self.valid, verbose=False, saved=True)
         trainer.tensorboard.close()

@@ -63,6 +63,8 @@ def _freshness(arguments: argparse.Namespace) -> int:
     for key in ("protocol", "seed"):
         if key in settings:
             raise UserError(f"freshness has the paper's protocol and --seeds; leave --{key} out")
+    if "resume" in settings:
+        raise UserError("freshness begins every training anew; leave --resume out")
     seeds = numbers(arguments.seeds, "--seeds", int, [])
     out = Path(arguments.out)
     requests = [

@@ -1,6 +1,5 @@
 """The report over a results folder: one page that needs nothing else, and the files of its figures and tables."""
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from recbole_cocorr import __version__
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.together import write_files
 from recbole_cocorr.benchmark import corrector_tables, cost_tables, figures, tables
+from recbole_cocorr.benchmark.commands import benchmark_command, command, sweep_command
 from recbole_cocorr.benchmark.comparisons import Comparisons, compare_with_each, metric_columns, metrics_per_user
 from recbole_cocorr.benchmark.device_times import DEVICE_FILE, click_times, device_table, read_device
 from recbole_cocorr.benchmark.extra_files import CORRECTORS_FILE, COST_FILE, Extras, Row, read_extras
@@ -101,7 +101,7 @@ def read_folder(folder: str | Path) -> tuple[list[RunRecord], Extras]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise UserError(f"the results folder {folder} does not exist; `benchmark --out {folder}` makes one")
+        raise UserError(f"the results folder {folder} does not exist; `{benchmark_command(folder)}` makes one")
     only_costs = not (folder / PLAN_FILE).is_file() and any((folder / f).is_file() for f in (COST_FILE, DEVICE_FILE))
     records = [] if only_costs else read_results(folder)
     extras = read_extras(folder)
@@ -157,17 +157,17 @@ def build(folder: str | Path, reference: str = REFERENCE) -> Report:
             "CoCorrRec",
         ]
     )
-    out = shlex.quote(folder.name or str(folder))
+    benchmark, cost = benchmark_command(folder, records), command("cost", f"--out={folder / COST_FILE}")
     sections = [
-        _quality(compared, out),
-        _curves(groups, styles, out),
-        _cost(extras, styles, out),
-        _device(device, styles, out),
-        _against_flops(groups, extras, styles, out),
-        _sweep(records, extras, styles["CoCorrRec"], out),
-        _history(groups, styles, out),
-        _ablation(extras, styles, out),
-        _correctors(extras, styles, out),
+        _quality(compared, benchmark),
+        _curves(groups, styles, benchmark),
+        _cost(extras, styles, cost),
+        _device(device, styles, command("device-bench", f"--out={folder / DEVICE_FILE}")),
+        _against_flops(groups, extras, styles, cost),
+        _sweep(records, extras, styles["CoCorrRec"], sweep_command(folder, records)),
+        _history(groups, styles, benchmark),
+        _ablation(extras, styles, benchmark_command(folder, records, "--ablate=correction")),
+        _correctors(extras, styles, command("correct", folder)),
         Section("methods", "Methods", [Part(text=methods(records, groups, compared))]),
         provenance_section(records, extras),
     ]
@@ -176,12 +176,12 @@ def build(folder: str | Path, reference: str = REFERENCE) -> Report:
     return Report("CoCorrRec benchmark" + (": " + ", ".join(datasets) if datasets else ""), sections, problems)
 
 
-def _quality(compared: Sequence[tuple[Group, Comparisons]], out: str) -> Section:
+def _quality(compared: Sequence[tuple[Group, Comparisons]], how: str) -> Section:
     section = Section(
         "table1",
         "Quality (Table 1)",
         missing="No run was tested.",
-        command=f"python -m recbole_cocorr benchmark --datasets NAME --out {out}",
+        command=how,
     )
     for group, comparisons in compared:
         folded = [tables.significance_table(group, comparisons)] if comparisons.found else []
@@ -197,12 +197,12 @@ def _quality(compared: Sequence[tuple[Group, Comparisons]], out: str) -> Section
     return section
 
 
-def _curves(groups: Sequence[Group], styles: dict[str, Style], out: str) -> Section:
+def _curves(groups: Sequence[Group], styles: dict[str, Style], how: str) -> Section:
     section = Section(
         "curves",
         "Training",
         missing="No run with a validation.",
-        command=f"python -m recbole_cocorr benchmark --datasets NAME --out {out}",
+        command=how,
     )
     for group in groups:
         if pictures := figures.training_curves(group, styles):
@@ -223,9 +223,8 @@ _LONG = (
 )
 
 
-def _cost(extras: Extras, styles: dict[str, Style], out: str) -> Section:
-    command = f"python -m recbole_cocorr cost --out {out}/cost.json"
-    section = Section("cost", "Cost (Table 4, Figure 4)", missing="Not counted yet.", command=command)
+def _cost(extras: Extras, styles: dict[str, Style], how: str) -> Section:
+    section = Section("cost", "Cost (Table 4, Figure 4)", missing="Not counted yet.", command=how)
     rows = extras.cost
     if not rows:
         return section
@@ -250,20 +249,19 @@ def _cost(extras: Extras, styles: dict[str, Style], out: str) -> Section:
     return section
 
 
-def _device(device: Row, styles: dict[str, Style], out: str) -> Section:
-    command = f"python -m recbole_cocorr device-bench --out {out}/{DEVICE_FILE}"
-    section = Section("device", "On the device", missing="Not timed yet.", command=command)
+def _device(device: Row, styles: dict[str, Style], how: str) -> Section:
+    section = Section("device", "On the device", missing="Not timed yet.", command=how)
     if device:
         section.parts.append(Part(pictures=[click_times(device, styles)], tables=[device_table(device)]))
     return section
 
 
-def _against_flops(groups: Sequence[Group], extras: Extras, styles: dict[str, Style], out: str) -> Section:
+def _against_flops(groups: Sequence[Group], extras: Extras, styles: dict[str, Style], how: str) -> Section:
     section = Section(
         "front",
         "Quality against FLOPs",
         missing="Needs tested runs, and costs at the L they were trained with.",
-        command=f"python -m recbole_cocorr cost --out {out}/cost.json",
+        command=how,
     )
     for group in groups:
         if picture := figures.quality_against_flops(group, extras.cost, styles):
@@ -271,9 +269,8 @@ def _against_flops(groups: Sequence[Group], extras: Extras, styles: dict[str, St
     return section
 
 
-def _sweep(records: Sequence[RunRecord], extras: Extras, style: Style, out: str) -> Section:
-    command = f"python -m recbole_cocorr sweep --datasets NAME --out {out}"
-    section = Section("sweep", "TTT mini-batch K (Figure 6)", missing="Not swept yet.", command=command)
+def _sweep(records: Sequence[RunRecord], extras: Extras, style: Style, how: str) -> Section:
+    section = Section("sweep", "TTT mini-batch K (Figure 6)", missing="Not swept yet.", command=how)
     time = figures.sweep_time(extras.sweep, style)
     sweeps = sweep_groups(records)
     for (dataset, protocol), sweep in sweeps.items():
@@ -292,12 +289,12 @@ def _sweep(records: Sequence[RunRecord], extras: Extras, style: Style, out: str)
     return section
 
 
-def _history(groups: Sequence[Group], styles: dict[str, Style], out: str) -> Section:
+def _history(groups: Sequence[Group], styles: dict[str, Style], how: str) -> Section:
     section = Section(
         "history",
         "Quality by length of history",
         missing="No tested run kept the ranks of its users.",
-        command=f"python -m recbole_cocorr benchmark --datasets NAME --out {out}",
+        command=how,
     )
     for group in groups:
         metric = _main_metric(group)
@@ -347,12 +344,12 @@ def history_bins(group: Group, metric: str) -> dict[str, list[HistoryBin]]:
     return result
 
 
-def _ablation(extras: Extras, styles: dict[str, Style], out: str) -> Section:
+def _ablation(extras: Extras, styles: dict[str, Style], how: str) -> Section:
     section = Section(
         "ablation",
         "Is the correction personal?",
         missing="Not evaluated yet.",
-        command=f"python -m recbole_cocorr benchmark --ablate correction --datasets NAME --out {out}",
+        command=how,
     )
     for dataset in sorted({r["dataset"] for r in extras.ablation}):
         picture = figures.correction_ablation(extras.ablation, dataset, styles)
@@ -362,14 +359,13 @@ def _ablation(extras: Extras, styles: dict[str, Style], out: str) -> Section:
     return section
 
 
-def _correctors(extras: Extras, styles: dict[str, Style], out: str) -> Section:
-    command = f"python -m recbole_cocorr correct {out}"
+def _correctors(extras: Extras, styles: dict[str, Style], how: str) -> Section:
     section = Section(
-        "correctors", "What the cloud's item-item scores are worth", missing="Not evaluated yet.", command=command
+        "correctors", "What the cloud's item-item scores are worth", missing="Not evaluated yet.", command=how
     )
     notices = list(extras.corrector_problems)
     if extras.corrector_comparisons is None:
-        notices = [f"{CORRECTORS_FILE} holds no significance; run `{command}` again to have it."]
+        notices = [f"{CORRECTORS_FILE} holds no significance; run `{how}` again to have it."]
     for dataset, protocol in corrector_tables.datasets_of(extras.correctors):
         rows = [r for r in extras.correctors if r["protocol"] == protocol]
         picture = figures.correction_ablation(

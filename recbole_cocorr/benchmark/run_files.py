@@ -12,6 +12,7 @@ Layout
 
 import dataclasses
 import json
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,8 +80,10 @@ class RunRecord:
         Training and validation together.
     parameters : int
     curve : list of dict
-        Per epoch: ``epoch``, ``train_loss``, ``train_seconds``, ``valid`` (metrics, or None) and ``valid_seconds``.
+        Per epoch: ``epoch`` (from 0), ``train_loss``, ``train_seconds``, ``valid`` (metrics, or None) and
+        ``valid_seconds``.
     best_epoch : int
+        From 0, as ``epoch``; tables, figures and logs count from 1.
     valid : dict
         Validation metrics of the best epoch.
     test : dict or None
@@ -193,6 +196,9 @@ def read_results(folder: str | Path) -> list[RunRecord]:
     """
     folder = Path(folder)
     if not (folder / PLAN_FILE).is_file():
-        raise UserError(f"{folder} is no results folder: it has no {PLAN_FILE}; `benchmark --out {folder}` makes one")
+        how = shlex.join(["benchmark", "--datasets=NAME", f"--out={folder}"])
+        raise UserError(
+            f"{folder} is no results folder: it has no {PLAN_FILE}; `python -m recbole_cocorr {how}` makes one"
+        )
     read_record(folder / PLAN_FILE, PLAN_FORMAT, "plan")
     return [read_run(path) for path in sorted((folder / "runs").glob(f"*/{RUN_FILE}"))]

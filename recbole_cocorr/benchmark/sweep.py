@@ -12,10 +12,12 @@ from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.files import atomic_write
 from recbole_cocorr.benchmark.environment import machine, versions
 from recbole_cocorr.benchmark.extra_files import SWEEP_FILE, SWEEP_FORMAT
+from recbole_cocorr.benchmark.field import is_sweep
 from recbole_cocorr.benchmark.plan import Entry
 from recbole_cocorr.benchmark.run_files import FORMAT_VERSION, RUN_FILE, read_run
 from recbole_cocorr.benchmark.worker import MODEL_FILE
 from recbole_cocorr.recommend import load_model
+from recbole_cocorr.training.agreement import PLACE, SPEED
 
 BATCH = 1024
 
@@ -47,12 +49,20 @@ def time_runs(folder: Path, repeats: int = 5) -> list[dict[str, Any]]:
     -------
     list of dict
         ``K``, ``latency_us`` (one user, history to user vector) and ``batch_latency_us`` (a batch of 1024).
+
+    Raises
+    ------
+    UserError
+        If the folder holds sweeps with different settings.
     """
+    runs = [(file, read_run(file)) for file in sorted((folder / "runs").glob(f"*/{RUN_FILE}"))]
+    runs = [(file, record) for file, record in runs if is_sweep(record)]
+    for _, record in runs[1:]:
+        _check_same_sweep(runs[0][1].settings, record.settings, folder)
     models: dict[int, Any] = {}
-    for file in sorted((folder / "runs").glob(f"*/{RUN_FILE}")):
-        record = read_run(file)
-        size = record.settings.get("mini_batch_size")
-        if size is not None and size not in models:
+    for file, record in runs:
+        size = record.settings["mini_batch_size"]
+        if size not in models:
             models[size] = load_model(file.parent / MODEL_FILE)
     threads = torch.get_num_threads()
     took: dict[int, dict[int, list[float]]] = {size: {1: [], BATCH: []} for size in models}
@@ -74,6 +84,15 @@ def time_runs(folder: Path, repeats: int = 5) -> list[dict[str, Any]]:
         {"K": size, "latency_us": _median(by[1]), "batch_latency_us": _median(by[BATCH])}
         for size, by in sorted(took.items())
     ]
+
+
+def _check_same_sweep(one: dict[str, Any], other: dict[str, Any], folder: Path) -> None:
+    for key in sorted({*one, *other} - PLACE - SPEED - {"mini_batch_size"}):
+        if one.get(key) != other.get(key):
+            raise UserError(
+                f"{folder} holds sweeps with {key}={one.get(key)!r} and with {key}={other.get(key)!r}; times of both "
+                "cannot stand in one table: name a new folder with --out"
+            )
 
 
 def _median(values: list[float]) -> float:

@@ -12,27 +12,25 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from logging import getLogger
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from recbole.utils import init_seed
 
 from recbole_cocorr.base.files import atomic_write, exclusive
 from recbole_cocorr.base.readers import Record, parse_json, read_json
+from recbole_cocorr.benchmark.checks import check_record
 from recbole_cocorr.benchmark.environment import machine, versions
 from recbole_cocorr.benchmark.plan import RunSpec
 from recbole_cocorr.benchmark.run_files import RUN_FILE, Ranks, RunRecord, curve_of, read_run, write_run
 from recbole_cocorr.checkpoint import load_checkpoint, plain_config
 from recbole_cocorr.cli import report_errors
 from recbole_cocorr.config import Config
-from recbole_cocorr.data.dataset import HISTORY_END, create_dataset
-from recbole_cocorr.data.loaders import EvalLoader, data_preparation
-from recbole_cocorr.model.factory import build_model
-from recbole_cocorr.model.item_init import start_items
+from recbole_cocorr.data.dataset import HISTORY_END
+from recbole_cocorr.data.loaders import EvalLoader
 from recbole_cocorr.trainer import Trainer
+from recbole_cocorr.training.prepare import prepare
 
 MODEL_FILE, STATE_FILE, PROGRESS_FILE = "model.safetensors", "model.training.safetensors", "progress.json"
 
@@ -136,22 +134,17 @@ def execute(spec: RunSpec, folder: Path) -> RunRecord:
         {"checkpoint_dir": str(folder), "save_training_state": True, "show_progress": False},
         overrides=spec.overrides(),
     )
-    init_seed(config["seed"], config["reproducibility"])
-    data = create_dataset(config)
-    getLogger().info(data)
-    train_data, valid_data, test_data = data_preparation(config, data)
-    init_seed(config["seed"], config["reproducibility"])
-    network = build_model(config, train_data.dataset)
-    start_items(network, config, train_data.dataset)
-    torch.manual_seed(config["seed"])
-    trainer = RecordingTrainer(config, network, folder)
+    if earlier is not None:
+        check_record(earlier, config, str(finished))
+    prepared = prepare(config, make_trainer=lambda config, model: RecordingTrainer(config, model, folder))
+    data, trainer = prepared.data, prepared.trainer
     record = earlier
     if record is None:
         started = datetime.now(UTC).isoformat(timespec="seconds")
         state = folder / STATE_FILE
         if state.is_file():
             trainer.resume_checkpoint(str(state))
-        trainer.fit(train_data, valid_data, saved=True)
+        trainer.fit(data.train, data.valid, saved=True)
         best = load_checkpoint(folder / MODEL_FILE)
         record = RunRecord(
             label=spec.label,
@@ -166,16 +159,16 @@ def execute(spec: RunSpec, folder: Path) -> RunRecord:
             machine=machine(),
             started=started,
             seconds=sum(e["train_seconds"] + e["valid_seconds"] for e in trainer.curve),
-            parameters=sum(p.numel() for p in network.parameters()),
+            parameters=sum(p.numel() for p in prepared.model.parameters()),
             curve=trainer.curve,
             best_epoch=best.epoch,
             valid=best.metrics,
         )
     if spec.test:
-        result = trainer.evaluate(test_data, load_best_model=True, model_file=str(folder / MODEL_FILE))
+        result = trainer.evaluate(data.test, load_best_model=True, model_file=str(folder / MODEL_FILE))
         record.test = {k: float(v) for k, v in result.items()}
         if "test" in trainer.ranks:
-            record.ranks = ranks_of(trainer, test_data)
+            record.ranks = ranks_of(trainer, data.test)
     write_run(finished, record)
     for name in (STATE_FILE, PROGRESS_FILE):  # what a killed run needs, and this one no longer
         (folder / name).unlink(missing_ok=True)

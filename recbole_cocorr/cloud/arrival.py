@@ -9,10 +9,10 @@ import numpy as np
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.benchmark.ablation import Variant, ranks_under
 from recbole_cocorr.checkpoint import load_checkpoint
-from recbole_cocorr.device.test_rows import find_test_rows
 from recbole_cocorr.evaluation.ranking import per_row
 from recbole_cocorr.model.cocorrrec import CoCorrRec
 from recbole_cocorr.recommend import Recommender, recommender_from
+from recbole_cocorr.training.trained_data import data_of
 
 
 def model_and_rows(
@@ -33,16 +33,12 @@ def model_and_rows(
     UserError
         If the checkpoint is of another model, ranks among all items, or its data are not here.
     """
-    recommender = recommender_from(load_checkpoint(checkpoint), str(checkpoint), "cpu")
+    read = load_checkpoint(checkpoint)
+    recommender = recommender_from(read, str(checkpoint), "cpu")
     corrects = isinstance(recommender.model, CoCorrRec) and recommender.model.use_gcn
     if needs_correction and not corrects:
         raise UserError(f"{checkpoint} is no CoCorrRec with a correction network")
-    rows = find_test_rows(recommender, data_path)
-    if rows is None:
-        raise UserError(
-            f"the data set {recommender.config['dataset']!r} of {checkpoint} is not where training found it; name the "
-            "folder that holds it with --data_path=FOLDER"
-        )
+    rows = data_of(read.config, read.items, str(checkpoint), data_path).test
     if recommender.config["eval_args"]["mode"]["test"] == "full":
         raise UserError(f"{checkpoint} was trained to rank among all items; this measures ranking among candidates")
     return recommender, rows

@@ -5,26 +5,14 @@ from typing import Any
 
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.checkpoint import load_checkpoint
-from recbole_cocorr.config import Config
 from recbole_cocorr.correctors.folder import save_corrector
 from recbole_cocorr.correctors.item_item import ItemItem
 from recbole_cocorr.correctors.lists import DeviceScores, Variant, fit_trust, ranks_under
 from recbole_cocorr.correctors.protocol import histories, training_interactions
 from recbole_cocorr.correctors.trust import Trust
-from recbole_cocorr.data.dataset import create_dataset
-from recbole_cocorr.data.loaders import data_preparation
 from recbole_cocorr.evaluation.ranking import RANK_METRICS, summarise
 from recbole_cocorr.recommend import recommender_from
-
-# Settings that decide which interactions there are, and which candidates are drawn.
-_SAME_DATA = (
-    "seed",
-    "protocol",
-    "MAX_ITEM_LIST_LENGTH",
-    "load_col",
-    "user_inter_num_interval",
-    "item_inter_num_interval",
-)
+from recbole_cocorr.training.trained_data import data_of
 
 
 def fit_corrector(
@@ -61,19 +49,10 @@ def fit_corrector(
         raise UserError(f"{out} is no folder; name one for the corrector")
     read = load_checkpoint(checkpoint)
     model = recommender_from(read, str(checkpoint), "cpu").model
-    name = str(read.config["dataset"])
-    # A configuration keeps the data set's own folder; one is made from the folder above.
-    place = data_path or os.path.dirname(str(read.config["data_path"]))
-    same = {key: read.config[key] for key in _SAME_DATA if read.config.get(key) is not None}
-    config = Config(
-        str(read.config["model"]), name, None, {"show_progress": False, "use_gpu": False}, {**same, "data_path": place}
-    )
-    data = create_dataset(config)
-    if [str(t) for t in data.field2id_token[data.iid_field]] != read.items:
-        raise UserError(f"the data in {place} hold other items than {checkpoint} was trained on")
-    _, valid, test = data_preparation(config, data)
+    loaders = data_of(read.config, read.items, str(checkpoint), data_path)
+    valid, test, config = loaders.valid, loaders.test, loaders.config
     users, items = training_interactions(valid.dataset, test.dataset)
-    corrector = ItemItem.fit(users, items, data.item_num, **settings)
+    corrector = ItemItem.fit(users, items, loaders.dataset.item_num, **settings)
     device = DeviceScores(model)
     trust = fit_trust(device, valid, corrector)
     variants = {"none": Variant(None), "own": Variant(histories(valid))}

@@ -129,19 +129,11 @@ def _fit(checkpoint: Path, folder: Path, data_path: str | None) -> bool:
     bool
         Whether that was possible.
     """
-    from recbole_cocorr.checkpoint import load_checkpoint
     from recbole_cocorr.correctors.fit import fit_corrector
     from recbole_cocorr.correctors.settings import corrector_settings
 
-    config = load_checkpoint(checkpoint).config
-    name = str(config.get("dataset"))
-    found = Path(str(config.get("data_path"))) if data_path is None else Path(data_path) / name
+    print("fitting the item-item corrector", flush=True)
     try:
-        if not (found / f"{name}.inter").is_file():  # or it would be downloaded
-            raise UserError(
-                f"{found} holds no {name}.inter; --data_path names the folder that holds {name}/{name}.inter"
-            )
-        print("fitting the item-item corrector", flush=True)
         fit_corrector(checkpoint, folder, corrector_settings({}), data_path)
     except UserError as error:
         print(f"the page has no item-item scores: {error}", flush=True)

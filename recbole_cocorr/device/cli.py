@@ -44,12 +44,16 @@ def run_export(arguments: argparse.Namespace) -> int:
     """Carry ``export`` out."""
     from recbole_cocorr.device.check import check_artifact
     from recbole_cocorr.device.export import export
-    from recbole_cocorr.device.test_rows import find_test_rows
+    from recbole_cocorr.training.trained_data import DataNotHere, data_of
 
     found: dict[str, Any] = {}
 
     def check(recommender: Any, folder: Path) -> dict[str, Any]:
-        test = find_test_rows(recommender, arguments.data_path)
+        try:
+            source = str(arguments.checkpoint)
+            test = data_of(recommender.config, recommender.vocabulary.items, source, arguments.data_path).test
+        except DataNotHere:
+            test = None
         _, found["check"] = check_artifact(recommender.model, folder, test)
         return found["check"]
 

@@ -15,9 +15,9 @@ from recbole_cocorr.device.artifact import Artifact
 from recbole_cocorr.device.check import DeviceScorer, with_precision
 from recbole_cocorr.device.export import checkpoint_fingerprint, write_artifact
 from recbole_cocorr.device.reader import Reader
-from recbole_cocorr.device.test_rows import find_test_rows
 from recbole_cocorr.evaluation.ranking import per_row
 from recbole_cocorr.recommend import recommender_from
+from recbole_cocorr.training.trained_data import data_of
 
 _METRICS = ("gauc", "ndcg", "hit")
 
@@ -44,12 +44,8 @@ def compare_policies(
     """
     read = load_checkpoint(checkpoint)
     recommender = recommender_from(read, str(checkpoint), "cpu")
-    loader = find_test_rows(recommender, data_path, phase)
-    if loader is None:
-        raise UserError(
-            f"the data set {recommender.config['dataset']!r} of {checkpoint} is not where training found it; "
-            "name the folder that holds it with --data_path=FOLDER"
-        )
+    data = data_of(read.config, read.items, str(checkpoint), data_path)
+    loader = data.test if phase == "test" else data.valid
     if not hasattr(loader.dataset, "history_pairs"):
         raise UserError("this data set comes already split; whole histories are not known")
     with tempfile.TemporaryDirectory() as folder:

@@ -59,6 +59,8 @@ class CoCorrRec(DotProductRecommender):
 
     # A checkpoint trained with the GCN can be loaded without it.
     optional_weights = ("gcn.", "fusion.")
+    # The device's half: torch compiles no GRU, and the correction network is one.
+    compiled_part = "user_vectors"
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)

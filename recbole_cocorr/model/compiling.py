@@ -1,5 +1,6 @@
 """``torch.compile`` for a model's encoder, where there is a compiler."""
 
+import functools
 from logging import getLogger
 from typing import Any
 
@@ -10,18 +11,19 @@ from torch import nn
 def compile_encoder(model: nn.Module) -> None:
     """Let torch compile the function that reads the sequences, in place.
 
-    For this package's models that is ``user_vectors``, for others ``forward``. The first call compiles, which takes
-    from seconds to a minute. If that fails, for want of a C++ compiler say, a warning tells so and the model goes
-    on as it was.
+    A model of this package names that function in ``compiled_part``; of others it is ``forward``. The first call
+    compiles, which takes from seconds to a minute. If that fails, for want of a C++ compiler say, a warning tells so
+    and the model goes on as it was.
 
     Parameters
     ----------
     model : torch.nn.Module
     """
-    name = "user_vectors" if hasattr(model, "user_vectors") else "forward"
+    name = getattr(model, "compiled_part", "forward")
     plain = getattr(model, name)
     compiled = torch.compile(plain)
 
+    @functools.wraps(plain)  # its signature says how the model is to be called
     def call(*args: Any, **kwargs: Any) -> Any:
         try:
             return compiled(*args, **kwargs)

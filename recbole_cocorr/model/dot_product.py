@@ -20,6 +20,8 @@ class DotProductRecommender(SequentialRecommender):
 
     # Negatives come as a column [B, N] beside the sequence, which is encoded once.
     reads_neg_items = True
+    # What torch_compile compiles: every loss and every score goes through it.
+    compiled_part = "user_vectors_of"
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)

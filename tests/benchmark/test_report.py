@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
-from recbole_cocorr.__main__ import main
+from recbole_cocorr.__main__ import command_parser, main
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.benchmark.field import FIELD
 from recbole_cocorr.benchmark.report import build, page
+from recbole_cocorr.config import parse_overrides
 from tests.benchmark.made_results import (
     device_times,
     made_field,
@@ -20,6 +22,7 @@ from tests.benchmark.made_results import (
     made_sweep,
     whole_results,
     write_ablation,
+    write_correctors,
     write_cost,
     write_json,
     write_results,
@@ -150,13 +153,64 @@ def test_labels_are_text_and_nothing_else(tmp_path, label):
     assert label in found.text
 
 
+def commands_of(report) -> list[str]:
+    """Every command that a report tells people to type."""
+    notices = " ".join(n for s in report.sections for p in s.parts for n in p.notices)
+    return [s.command for s in report.sections if s.missing] + re.findall(r"`(python [^`]*)`", notices)
+
+
+@pytest.mark.parametrize("name", ["r", "my results", "deep/er", "a'b"])
+def test_every_command_of_a_report_is_understood(tmp_path, monkeypatch, name):
+    """Of runs alone, of costs alone, and of a folder with a plan: typed as printed, each finds the folder."""
+    monkeypatch.chdir(tmp_path)
+    runs, costs = write_results(Path(name), [made_run(users=40)]), Path(name + "-costs")
+    costs.mkdir(parents=True)
+    write_cost(costs)
+    write_correctors(runs)
+    content = json.loads((runs / "correctors.json").read_text())
+    for key in ("comparisons", "best_of_ours", "problems"):
+        del content[key]
+    (runs / "correctors.json").write_text(json.dumps(content))
+    for folder in (runs, costs):
+        commands = commands_of(build(folder))
+        assert len(commands) >= 6
+        for line in commands:
+            parsed = understood(line)
+            place = Path(getattr(parsed, "out", None) or parsed.results)
+            assert folder in (place, place.parent), line
+
+
+def test_the_command_of_a_planned_folder_is_its_own(tmp_path, small_data, monkeypatch, capsys):
+    """Nothing is trained again by it: the dry run finds every run finished."""
+    monkeypatch.chdir(tmp_path)
+    command = ["benchmark", "--models=Pop,CoCorrRec", "--datasets=small", "--seeds=3", "--learning_rates=0.01"]
+    settings = [f"--data_path={small_data}", "--use_gpu=False", "--epochs=1", "--hidden_size=8", "--num_heads=2"]
+    settings += ["--eval_args={'split': {'LS': 'valid_and_test'}, 'order': 'TO', 'group_by': 'user', 'mode': 'uni20'}"]
+    assert main([*command, *settings, "--out=of/mine", "--threads=1"]) == 0
+    report = build("of/mine")
+    (line,) = {c for c in commands_of(report) if "--ablate" in c}
+    capsys.readouterr()
+    assert main([*shlex.split(line)[3:], "--dry_run"]) == 0
+    assert "2 runs, 2 of them finished in of/mine" in capsys.readouterr().out
+
+
+def understood(line: str):
+    """The parsed command, and its settings known."""
+    python, dash, package, *arguments = shlex.split(line)
+    assert (python, dash, package) == ("python", "-m", "recbole_cocorr"), line
+    parsed, rest = command_parser().parse_known_args(arguments)
+    assert not rest or getattr(parsed, "takes_settings", False), (line, rest)
+    parse_overrides(rest)
+    return parsed
+
+
 def test_one_run_has_a_report_and_every_missing_part_its_command(tmp_path):
     folder = write_results(tmp_path / "my results", [made_run(users=40)])
     text = page(build(folder))
     found = Page(text)
-    for command in ("sweep --datasets NAME --out", "benchmark --ablate correction --datasets NAME --out"):
-        assert f"python -m recbole_cocorr {command} 'my results'" in found.text
-    assert "python -m recbole_cocorr cost --out 'my results'/cost.json" in found.text
+    commands = commands_of(build(folder))
+    assert all(f"'{folder}" in one or f"'--out={folder}" in one for one in commands), "the folder as it was named"
+    assert "--ablate=correction" in found.text and "--models=CoCorrRec --seeds=2020" in found.text
     assert text.count('class="missing"') == 6
     assert "<sup>*" not in text and "CoCorrRec minus" not in found.text
 
@@ -166,7 +220,7 @@ def test_parts_without_a_tested_run(tmp_path):
     write_cost(tmp_path)
     found = Page(page(build(tmp_path)))
     assert "Cost of one inference" in found.text
-    assert "No run was tested. python -m recbole_cocorr benchmark --datasets NAME --out" in found.text
+    assert "No run was tested. python -m recbole_cocorr benchmark --datasets=NAME --out" in found.text
     folder = write_results(tmp_path / "sweep", made_sweep(users=30))
     write_sweep(folder)
     assert "Time of one inference over K" in Page(page(build(folder))).text

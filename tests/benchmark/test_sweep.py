@@ -7,8 +7,9 @@ import pytest
 from recbole_cocorr.__main__ import main
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.yaml_reader import read_yaml
-from recbole_cocorr.benchmark.sweep import entries
+from recbole_cocorr.benchmark.sweep import entries, write_times
 from recbole_cocorr.property_files import property_file
+from tests.benchmark.made_results import made_run, write_results
 
 
 def test_entries_differ_in_k_alone():
@@ -36,6 +37,16 @@ def test_the_command(small_data, tmp_path, capsys, monkeypatch):
     for file in out.glob("runs/*/run.json"):
         record = json.loads(file.read_text())
         assert record["config"]["MAX_ITEM_LIST_LENGTH"] == 5 and record["test"]
+
+
+def test_times_of_two_sweeps_are_not_mixed(tmp_path):
+    runs = [
+        made_run(f"K = {size}", settings={"mini_batch_size": size, "MAX_ITEM_LIST_LENGTH": length, "data_path": where})
+        for size, length, where in ((1, 20, "a"), (2, 20, "b"), (5, 50, "b"))
+    ]
+    folder = write_results(tmp_path / "s", runs)
+    with pytest.raises(UserError, match=r"MAX_ITEM_LIST_LENGTH=20 and with MAX_ITEM_LIST_LENGTH=50"):
+        write_times(folder)
 
 
 def test_the_learning_rate_is_the_models_unless_one_is_given(small_data, tmp_path, capsys):

@@ -21,6 +21,7 @@ from recbole_cocorr.demo.prepare import find_artifact
 from recbole_cocorr.demo.runtime import FILES
 from recbole_cocorr.device import export as device_export
 from recbole_cocorr.device.manifest import read_manifest
+from recbole_cocorr.training.trained_data import DataNotHere
 from tests.conftest import CHECKOUT
 from tests.device import TOKENS, make
 
@@ -55,7 +56,7 @@ def test_it_trains_once_and_uses_what_is_there(trained, tmp_path, capsys):
     assert (model, dataset, settings["epochs"]) == ("CoCorrRec", "ml-100k", 2)
     said = capsys.readouterr().out
     assert "2 epochs: a minute or two, this once" in said
-    assert "the page has no item-item scores: nowhere/ml-100k holds no ml-100k.inter" in said
+    assert "the page has no item-item scores: the data set 'ml-100k' of" in said and "(nowhere/ml-100k)" in said
     assert sorted(f.name for f in out.iterdir()) == ["artifact", "checkpoint.safetensors"]
 
     before = (made / "manifest.json").stat().st_mtime_ns
@@ -88,9 +89,12 @@ def test_the_corrector_is_fitted_and_exported(monkeypatch, tmp_path):
     def export(checkpoint, folder, check, corrector):
         made("manifest.json", folder, checkpoint, corrector and corrector.name)
 
-    monkeypatch.setattr(
-        fit, "fit_corrector", lambda checkpoint, folder, *rest: made("trust", folder, checkpoint, *rest)
-    )
+    def fit_corrector(checkpoint, folder, *rest):
+        if not Path("data/ml-100k/ml-100k.inter").is_file():
+            raise DataNotHere("the data are not there")
+        made("trust", folder, checkpoint, *rest)
+
+    monkeypatch.setattr(fit, "fit_corrector", fit_corrector)
     monkeypatch.setattr(device_export, "export", export)
     find_artifact(out, mine, data_path="data")
     assert calls == [("manifest.json", "artifact", mine, None)], "the data are not there"

@@ -143,7 +143,7 @@ def test_without_the_data_the_graphs_are_checked_all_the_same(once, saved, tmp_p
     assert "NDCG@10 was not measured: the data set is not here" in text
     assert read_manifest(tmp_path / "out").check["max_error"] < 1e-4
     assert run("export", "--checkpoint", saved(), "--out", tmp_path / "two", "--data_path", tmp_path) == 2
-    assert "holds no nowhere/nowhere.inter, the data of this checkpoint" in capsys.readouterr().err
+    assert "holds no nowhere/nowhere.inter, the data of " in capsys.readouterr().err
     assert not (tmp_path / "two").exists()
 
 

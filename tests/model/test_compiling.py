@@ -27,9 +27,10 @@ def loss_and_gradients(trainer, rows):
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
-def test_compiled_the_loss_and_gradients_are_the_same(make_config):
-    plain, compiled = (prepared(make_config(torch_compile=on)) for on in (False, True))
-    assert "user_vectors" in vars(compiled[0].model)
+@pytest.mark.parametrize("name", ["CoCorrRec", "Mamba4Rec"])
+def test_compiled_the_loss_and_gradients_are_the_same(make_config, name):
+    plain, compiled = (prepared(make_config(name, torch_compile=on)) for on in (False, True))
+    assert compiled[0].model.compiled_part in vars(compiled[0].model)
     loss, gradients = loss_and_gradients(*plain)
     fast_loss, fast_gradients = loss_and_gradients(*compiled)
     torch.testing.assert_close(fast_loss, loss)

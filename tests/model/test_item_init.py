@@ -194,7 +194,9 @@ def test_a_run_starts_from_them(small_data, monkeypatch):
 
 def test_a_search_starts_from_them(small_data, monkeypatch):
     seen = []
-    monkeypatch.setattr("recbole_cocorr.quick_start.start_items", lambda model, config, dataset: seen.append(model))
+    monkeypatch.setattr(
+        "recbole_cocorr.training.prepare.start_items", lambda model, config, dataset: seen.append(model)
+    )
     given = {"model": "CoCorrRec", "dataset": "small", "data_path": str(small_data), "use_gpu": False, "epochs": 1}
     objective_function(given, None)
     assert [type(model).__name__ for model in seen] == ["CoCorrRec"]

@@ -1,0 +1,1 @@
+"""From settings to data, model and trainer: the one way for every command."""
