@@ -331,7 +331,8 @@ def test_every_folder_that_is_written_to_has_a_setting(run, tmp_path):
     settings.append(f"--tensorboard_dir={tmp_path / 'c'}")
     status, _, _ = run(*settings)
     assert status == 0
-    assert [len(list((tmp_path / name).rglob(f"*{end}"))) for name, end in (("a", "s"), ("b", ".log"))] == [2, 1]
+    assert len(list((tmp_path / "a").iterdir())) == 2
+    assert list((tmp_path / "b").rglob("*.log"))
     assert list((tmp_path / "c").rglob("events*"))
     before = {p.name for p in Path().iterdir()}
     assert {n for n in before if Path(n).is_dir()} <= {"cwd"}
