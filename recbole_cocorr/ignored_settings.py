@@ -139,7 +139,7 @@ def _defaults(dataset: str) -> dict[str, Any]:
     files = [folder / "overall.yaml", folder / "dataset" / "sample.yaml", folder / "dataset" / f"{dataset}.yaml"]
     settings = {}
     for file in files:
-        settings.update(read_yaml(file) if file.is_file() else {})
+        settings.update(read_yaml(file, "property file") if file.is_file() else {})
     return {**settings, **_DEFAULTS}
 
 

@@ -20,6 +20,8 @@ PLACE = frozenset(
     [
         "data_path",
         "checkpoint_dir",
+        "log_dir",
+        "tensorboard_dir",
         "config_files",
         "resume",
         "save_training_state",
