@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from recbole_cocorr.property_files import read_yaml, recbole_properties
+from recbole_cocorr.base.yaml_reader import read_yaml
+from recbole_cocorr.property_files import recbole_properties
 
 # RecBole's models that read more than clicks.
 _KNOWLEDGE = ("GRU4RecKG", "KSR")
