@@ -348,8 +348,8 @@ def test_half_precision_scores_are_near_the_full_ones():
         ("use_gcn", "yes", "use_gcn is 'yes'; it must be True or False"),
         ("dropout_prob", 1.0, "dropout_prob is 1.0; it must be at least 0 and below 1"),
         ("dropout_prob", "0.2", "dropout_prob is '0.2'; it must be at least 0 and below 1"),
-        ("inner_lr", -0.1, "inner_lr is -0.1; it must be a number of at least 0"),
-        ("initializer_range", None, "initializer_range is None; it must be a number of at least 0"),
+        ("inner_lr", -0.1, "inner_lr is -0.1; it must be a finite number of at least 0"),
+        ("initializer_range", None, "initializer_range is None; it must be a finite number of at least 0"),
     ],
 )
 def test_settings_that_do_not_fit_are_named(setting, value, sentence):
