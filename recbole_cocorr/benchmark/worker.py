@@ -11,7 +11,7 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -134,7 +134,7 @@ def execute(spec: RunSpec, folder: Path) -> RunRecord:
     trainer = RecordingTrainer(config, network, folder)
     record = earlier
     if record is None:
-        started = datetime.now(UTC).isoformat(timespec="seconds")
+        started = datetime.now(timezone.utc).isoformat(timespec="seconds")
         state = folder / STATE_FILE
         if state.is_file():
             trainer.resume_checkpoint(str(state))
