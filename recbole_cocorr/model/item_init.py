@@ -112,9 +112,7 @@ def spectral_vectors(weights: sparse.csr_matrix, width: int, seed: int, show_pro
     return result
 
 
-def _spectral(
-    weights: sparse.csr_matrix, width: int, seed: int, show_progress: bool
-) -> tuple[np.ndarray, np.ndarray]:
+def _spectral(weights: sparse.csr_matrix, width: int, seed: int, show_progress: bool) -> tuple[np.ndarray, np.ndarray]:
     """The numbers [N] of the items that the solver saw, in order, and their vectors float32 [N, d]."""
     catalogue = weights.shape[0]
     symmetric = ((weights + weights.T) / 2).astype(np.float64)

@@ -10,9 +10,10 @@ import pytest
 
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.files import atomic_write
-from recbole_cocorr.data.convert import cli, convert, pipeline
-from recbole_cocorr.data.convert.formats import FORMATS, epoch_seconds
+from recbole_cocorr.data.convert import cli, convert, formats
+from recbole_cocorr.data.convert.formats import FORMATS
 from recbole_cocorr.data.convert.rows import MISSING_VALUES
+from recbole_cocorr.data.convert.times import iso_seconds
 
 HEADER = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
 
@@ -93,7 +94,7 @@ def test_whole_numbers_are_ids_in_json(tmp_path):
 )
 def test_yelp_dates_are_utc(tmp_path, monkeypatch, date, seconds):
     monkeypatch.setenv("TZ", "Asia/Tokyo")
-    assert epoch_seconds("date", date) == seconds
+    assert iso_seconds("date", date) == str(seconds)
     rows, _ = run(tmp_path, json.dumps(YELP_ROW | {"date": date}), "yelp")
     assert rows == [("u", "b", "4.0", str(seconds))]
 
@@ -378,7 +379,7 @@ def test_input_that_cannot_be_read(tmp_path, monkeypatch):
     def refuse(path):
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr("recbole_cocorr.data.convert.source._open", refuse)
+    monkeypatch.setattr("recbole_cocorr.data.convert.source.open_binary", refuse)
     with pytest.raises(UserError, match=r"raw: it cannot be read \(Permission denied\)"):
         run(tmp_path, AMAZON)
 
@@ -460,14 +461,14 @@ def test_an_interrupt_while_reading(tmp_path, monkeypatch):
         assert any(name.endswith(".tmp") for name in files_in(tmp_path))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "lines", interrupted)
+    monkeypatch.setattr(formats, "lines", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, AMAZON)
     assert files_in(tmp_path) == ["cwd", "raw"]
 
 
 def test_the_result_does_not_appear_before_it_is_whole(tmp_path, monkeypatch):
-    real = pipeline.lines
+    real = formats.lines
     seen = []
 
     def watch(*args):
@@ -475,7 +476,7 @@ def test_the_result_does_not_appear_before_it_is_whole(tmp_path, monkeypatch):
             seen.append((tmp_path / "out/d/d.inter").exists())
             yield line
 
-    monkeypatch.setattr(pipeline, "lines", watch)
+    monkeypatch.setattr(formats, "lines", watch)
     run(tmp_path, AMAZON)
     assert seen == [False] * 3
 
@@ -560,7 +561,13 @@ def test_command(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "extra",
-    [["--min_user_inter", "-1"], ["--min_item_inter", "x"], ["--format", "csv"], ["--duplicates", "no"]],
+    [
+        ["--min_user_inter", "-1"],
+        ["--min_item_inter", "x"],
+        ["--format", "tsv"],
+        ["--time_unit", "h"],
+        ["--duplicates", "no"],
+    ],
 )
 def test_command_refuses_bad_options(tmp_path, extra, capsys):
     arguments = ["--format", "yelp", "--input", "x", "--dataset", "d", *extra]
