@@ -6,7 +6,7 @@ users are independent units, and standard errors and tests are over them.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from typing import Any
 
 import numpy as np
@@ -148,7 +148,7 @@ def _compared(measured: Sequence[Measured], index: int | None, metrics: Sequence
 def day(time: float) -> str:
     """The date of seconds since 1970, or the number where it is none of the last decades."""
     if 1e8 <= time < 1e10:
-        return datetime.fromtimestamp(time, UTC).date().isoformat()
+        return datetime.fromtimestamp(time, timezone.utc).date().isoformat()
     return f"{time:g}"
 
 

@@ -11,7 +11,7 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +140,7 @@ def execute(spec: RunSpec, folder: Path) -> RunRecord:
     data, trainer = prepared.data, prepared.trainer
     record = earlier
     if record is None:
-        started = datetime.now(UTC).isoformat(timespec="seconds")
+        started = datetime.now(timezone.utc).isoformat(timespec="seconds")
         state = folder / STATE_FILE
         if state.is_file():
             trainer.resume_checkpoint(str(state))

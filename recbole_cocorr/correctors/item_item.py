@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse as sparse
 from safetensors.numpy import save
+from tqdm import tqdm
 
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.files import atomic_write
@@ -60,8 +61,9 @@ class ItemItem:
         l2: float = 100.0,
         neighbours: int = 100,
         decay: float = 0.9,
+        show_progress: bool = True,
     ) -> "ItemItem":
-        """Learn B from interactions.
+        """Learn B from interactions; time and memory grow with the items that are clicked, not with the catalogue.
 
         Parameters
         ----------
@@ -75,6 +77,8 @@ class ItemItem:
             Items that an item is regressed on: those with the most common users for their own number of users.
         decay : float
             See the class.
+        show_progress : bool
+            Whether a terminal gets a bar once it takes more than a few seconds.
 
         Raises
         ------
@@ -85,9 +89,13 @@ class ItemItem:
             raise UserError(f"corrector_l2 is {l2!r}; it must be above 0")
         if neighbours < 1:
             raise UserError(f"corrector_neighbours is {neighbours!r}; it must be at least 1")
-        together = _co_occurrences(np.asarray(users), np.asarray(items), n_items)
+        # Here an item's number is its place among those that were clicked.
+        clicked, items = np.unique(np.asarray(items, dtype=np.int64), return_inverse=True)
+        together = _co_occurrences(np.asarray(users), items, len(clicked))
         near, count = _nearest(together, l2, neighbours)
-        return cls(_solve(together, near, count, l2), decay)
+        found = _solve(together, near, count, l2, show_progress).tocoo()
+        entries = (found.data, (clicked[found.row], clicked[found.col]))
+        return cls(sparse.csr_matrix(entries, shape=(n_items, n_items)), decay)
 
     # -- scoring ---------------------------------------------------------------------------------
 
@@ -225,6 +233,8 @@ def _co_occurrences(users: np.ndarray, items: np.ndarray, n_items: int) -> spars
     clicked.data[:] = 1.0
     by_item = sparse.csr_matrix(clicked.T)
     blocks = [by_item[low : low + _ITEMS] @ clicked for low in range(0, n_items, _ITEMS)]
+    if not blocks:
+        return sparse.csr_matrix((0, 0), dtype=np.float32)
     return sparse.csr_matrix(sparse.vstack(blocks, format="csr"))
 
 
@@ -256,7 +266,9 @@ def _entries(matrix: sparse.csr_matrix, rows: np.ndarray) -> tuple[np.ndarray, n
     return np.arange(len(owner)) + np.repeat(start - before, length), owner
 
 
-def _solve(together: sparse.csr_matrix, near: np.ndarray, count: np.ndarray, l2: float) -> sparse.csr_matrix:
+def _solve(
+    together: sparse.csr_matrix, near: np.ndarray, count: np.ndarray, l2: float, show_progress: bool
+) -> sparse.csr_matrix:
     """B: for each item the ridge regression on its neighbours."""
     n_items = together.shape[0]
     place = np.full(n_items, -1, dtype=np.int64)  # of an item among the neighbours at hand
@@ -264,8 +276,9 @@ def _solve(together: sparse.csr_matrix, near: np.ndarray, count: np.ndarray, l2:
     # Similar numbers of neighbours together: a system is padded to the largest of its batch.
     order = np.argsort(count, kind="stable")
     order = order[count[order] > 0]
-    for low in range(0, len(order), _SYSTEMS):
-        batch = order[low : low + _SYSTEMS]
+    batches = [order[low : low + _SYSTEMS] for low in range(0, len(order), _SYSTEMS)]
+    off = None if show_progress else True  # None: off unless on a terminal
+    for batch in tqdm(batches, desc="Item-item weights", unit="batch", ncols=100, delay=3, disable=off):
         width = int(count[batch].max())
         left = np.zeros((len(batch), width, width))
         right = np.zeros((len(batch), width, 1))

@@ -6,13 +6,16 @@ magnitude: items that the same neighbours speak for lie close to each other. Tra
 deployed has the same form and cost as before.
 """
 
+import time
+from logging import getLogger
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sparse
 import torch
-from scipy.sparse.linalg import eigsh
+from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import nn
+from tqdm import tqdm
 
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.correctors.item_item import ItemItem
@@ -53,12 +56,20 @@ def start_items(model: nn.Module, config: Any, dataset: SequenceDataset) -> None
             f"item_init is 'item-item', which {config['model']} cannot have: no table of its items' vectors is found "
             "where RecBole's models keep it (item_embedding); item_init must be 'random' for it"
         )
-    settings = corrector_settings()
+    settings, log, begin = corrector_settings(), getLogger(), time.perf_counter()
     users, items = dataset.shown_interactions()
-    weights = ItemItem.fit(users, items, dataset.item_num, settings["l2"], settings["neighbours"]).weights
-    vectors = spectral_vectors(weights, rows.shape[1], config["seed"]) * config["item_init_std"]
+    clicked = len(np.unique(items))
+    log.info(
+        f"item_init: learning item-item weights from {len(items):,} training clicks on {clicked:,} of "
+        f"{dataset.item_num - 1:,} items"
+    )
+    show = bool(config["show_progress"])
+    fitted = ItemItem.fit(users, items, dataset.item_num, settings["l2"], settings["neighbours"], show_progress=show)
+    log.info(f"item_init: {fitted.weights.nnz:,} weights; computing their {rows.shape[1]} largest eigenvectors")
+    items, vectors = _spectral(fitted.weights, rows.shape[1], config["seed"], show)
     with torch.no_grad():
-        rows += torch.from_numpy(vectors).to(rows)
+        rows[torch.from_numpy(items)] += torch.from_numpy(vectors * config["item_init_std"]).to(rows)
+    log.info(f"item_init: item vectors started in {time.perf_counter() - begin:.1f} s")
 
 
 def _item_rows(model: nn.Module, dataset: SequenceDataset) -> torch.Tensor | None:
@@ -75,8 +86,8 @@ def _item_rows(model: nn.Module, dataset: SequenceDataset) -> torch.Tensor | Non
     return None
 
 
-def spectral_vectors(weights: sparse.csr_matrix, width: int, seed: int) -> np.ndarray:
-    """Vectors of items from their item-item weights.
+def spectral_vectors(weights: sparse.csr_matrix, width: int, seed: int, show_progress: bool = True) -> np.ndarray:
+    """Vectors of items from their item-item weights; the time grows with the items that have weights.
 
     Parameters
     ----------
@@ -86,6 +97,8 @@ def spectral_vectors(weights: sparse.csr_matrix, width: int, seed: int) -> np.nd
         d.
     seed : int
         Of the random rotation that spreads the eigenvectors over the d entries evenly.
+    show_progress : bool
+        Whether a terminal gets a count of the solver's products once it takes more than a few seconds.
 
     Returns
     -------
@@ -93,15 +106,31 @@ def spectral_vectors(weights: sparse.csr_matrix, width: int, seed: int) -> np.nd
         V |lambda|^(1/2), rotated, divided by the root mean square of all entries but padding's; zeros for an item
         without weights, and everywhere if there are none at all.
     """
-    size = weights.shape[0]
+    result = np.zeros((weights.shape[0], width), dtype=np.float32)
+    items, vectors = _spectral(weights, width, seed, show_progress)
+    result[items] = vectors
+    return result
+
+
+def _spectral(weights: sparse.csr_matrix, width: int, seed: int, show_progress: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers [N] of the items that the solver saw, in order, and their vectors float32 [N, d]."""
+    catalogue = weights.shape[0]
     symmetric = ((weights + weights.T) / 2).astype(np.float64)
+    items = np.flatnonzero(np.diff(symmetric.indptr))
+    if not len(items):
+        return items, np.zeros((0, width), dtype=np.float32)
+    if 2 * len(items) < catalogue:
+        items = np.r_[0, items]
+        symmetric = symmetric[items][:, items]
+    else:
+        # To leave out a few rows saves little, and would change the last digits of trainings.
+        items = np.arange(catalogue)
+    size = len(items)
     most = min(width, size - 1)
     if size <= max(_DENSE, 2 * width):
         values, basis = np.linalg.eigh(symmetric.toarray())
-    elif symmetric.nnz:
-        values, basis = eigsh(symmetric, k=most, which="LM", v0=np.ones(size))
     else:
-        values, basis = np.zeros(most), np.zeros((size, most))
+        values, basis = _largest(symmetric, most, show_progress)
     chosen = np.argsort(-np.abs(values), kind="stable")[:most]
     values, basis = values[chosen], basis[:, chosen]
     # A solver leaves the sign open: each vector's largest entry is made positive.
@@ -110,5 +139,20 @@ def spectral_vectors(weights: sparse.csr_matrix, width: int, seed: int) -> np.nd
     vectors[:, :most] = basis * np.where(largest < 0, -1.0, 1.0) * np.sqrt(np.abs(values))
     vectors[np.diff(symmetric.indptr) == 0] = 0.0  # the solver's rounding
     rotation, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(width, width)))
-    scale = np.sqrt((vectors[1:] ** 2).mean()) if size > 1 else 0.0
-    return (vectors @ rotation / (scale or 1.0)).astype(np.float32)
+    # The mean over the whole catalogue, of which those without weights are zeros.
+    scale = np.sqrt((vectors[1:] ** 2).sum() / ((catalogue - 1) * width))
+    return items, (vectors @ rotation / (scale or 1.0)).astype(np.float32)
+
+
+def _largest(symmetric: sparse.csr_matrix, count: int, show_progress: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues [count] that are largest in magnitude, and their vectors [N, count]."""
+    size = len(symmetric.indptr) - 1
+    off = None if show_progress else True  # None: off unless on a terminal
+    with tqdm(desc="Eigenvectors of the items", unit=" products", ncols=100, delay=3, disable=off) as bar:
+
+        def product(vector: np.ndarray) -> np.ndarray:
+            bar.update()
+            return symmetric @ vector
+
+        operator = LinearOperator((size, size), matvec=product, dtype=symmetric.dtype)
+        return eigsh(operator, k=count, which="LM", v0=np.ones(size))

@@ -12,9 +12,10 @@ import pytest
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.files import atomic_write
 from recbole_cocorr.base.together import finish
-from recbole_cocorr.data.convert import cli, convert, pipeline
-from recbole_cocorr.data.convert.formats import FORMATS, epoch_seconds
+from recbole_cocorr.data.convert import cli, convert, formats, pipeline
+from recbole_cocorr.data.convert.formats import FORMATS
 from recbole_cocorr.data.convert.rows import MISSING_VALUES
+from recbole_cocorr.data.convert.times import iso_seconds
 from recbole_cocorr.data.dataset import create_dataset
 from tests.base.stopped import killed_at_every_step
 
@@ -97,7 +98,7 @@ def test_whole_numbers_are_ids_in_json(tmp_path):
 )
 def test_yelp_dates_are_utc(tmp_path, monkeypatch, date, seconds):
     monkeypatch.setenv("TZ", "Asia/Tokyo")
-    assert epoch_seconds("date", date) == seconds
+    assert iso_seconds("date", date) == str(seconds)
     rows, _ = run(tmp_path, json.dumps(YELP_ROW | {"date": date}), "yelp")
     assert rows == [("u", "b", "4.0", str(seconds))]
 
@@ -382,7 +383,7 @@ def test_input_that_cannot_be_read(tmp_path, monkeypatch):
     def refuse(path):
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr("recbole_cocorr.data.convert.source._open", refuse)
+    monkeypatch.setattr("recbole_cocorr.data.convert.source.open_binary", refuse)
     with pytest.raises(UserError, match=r"raw: it cannot be read \(Permission denied\)"):
         run(tmp_path, AMAZON)
 
@@ -464,14 +465,14 @@ def test_an_interrupt_while_reading(tmp_path, monkeypatch):
         assert any(name.endswith(".tmp") for name in files_in(tmp_path))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "lines", interrupted)
+    monkeypatch.setattr(formats, "lines", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, AMAZON)
     assert files_in(tmp_path) == ["cwd", "raw"]
 
 
 def test_the_result_does_not_appear_before_it_is_whole(tmp_path, monkeypatch):
-    real = pipeline.lines
+    real = formats.lines
     seen = []
 
     def watch(*args):
@@ -479,7 +480,7 @@ def test_the_result_does_not_appear_before_it_is_whole(tmp_path, monkeypatch):
             seen.append((tmp_path / "out/d/d.inter").exists())
             yield line
 
-    monkeypatch.setattr(pipeline, "lines", watch)
+    monkeypatch.setattr(formats, "lines", watch)
     run(tmp_path, AMAZON)
     assert seen == [False] * 3
 
@@ -564,7 +565,13 @@ def test_command(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "extra",
-    [["--min_user_inter", "-1"], ["--min_item_inter", "x"], ["--format", "csv"], ["--duplicates", "no"]],
+    [
+        ["--min_user_inter", "-1"],
+        ["--min_item_inter", "x"],
+        ["--format", "tsv"],
+        ["--time_unit", "h"],
+        ["--duplicates", "no"],
+    ],
 )
 def test_command_refuses_bad_options(tmp_path, extra, capsys):
     arguments = ["--format", "yelp", "--input", "x", "--dataset", "d", *extra]

@@ -118,12 +118,14 @@ def test_garbage_is_converted_or_refused(format, content, zipped, cut, skip):
         source = Path(folder, "raw")
         source.write_bytes(data[: max(0, len(data) - cut)] if zipped else data)
         try:
-            report = convert(source, format, "d", folder, on_error="skip" if skip else "fail")
+            columns = "user=1,item=2,time=4,rating=3" if format == "csv" else None
+            report = convert(source, format, "d", folder, on_error="skip" if skip else "fail", columns=columns)
         except UserError as error:
             assert "\n" not in str(error) and str(source) in str(error)
             assert [path.name for path in Path(folder).iterdir()] == ["raw"]
         else:
-            check_inter_file(report.path, ["user_id", "item_id", "rating", "timestamp"])
+            rated = format == "csv" or FORMATS[format].rated
+            check_inter_file(report.path, ["user_id", "item_id", *(["rating"] if rated else []), "timestamp"])
             assert report.read == report.written + report.skipped
 
 

@@ -10,6 +10,7 @@ from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.data.convert.filters import DUPLICATES
 from recbole_cocorr.data.convert.formats import FORMATS
 from recbole_cocorr.data.convert.pipeline import ENCODINGS, Report, convert
+from recbole_cocorr.data.convert.times import UNITS
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -61,6 +62,15 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         help="at a bad row: stop (default), or count it",
     )
     parser.add_argument("--encoding", choices=ENCODINGS, help="of the raw file (default: utf-8)")
+    parser.add_argument(
+        "--columns",
+        metavar="user=NAME,...",
+        help="of the format csv: user=NAME,item=NAME,time=NAME and perhaps rating=NAME, with the names of the header; "
+        "numbers from 1 for a file without one",
+    )
+    parser.add_argument(
+        "--time_unit", choices=UNITS, help="of the format csv: unit of the times (default: seen from the first one)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier result")
     parser.set_defaults(func=run)
     return parser
@@ -89,6 +99,8 @@ def run(args: argparse.Namespace) -> int:
         duplicates=args.duplicates,
         on_error=args.on_error,
         encoding=args.encoding,
+        columns=args.columns,
+        time_unit=args.time_unit,
         overwrite=args.overwrite,
     )
     print(summary(report, args.dataset, args.out))

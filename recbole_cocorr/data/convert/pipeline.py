@@ -19,12 +19,12 @@ from tqdm import tqdm
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.together import finish, write_together
 from recbole_cocorr.data.convert.filters import DUPLICATES, drop_duplicates, k_core
-from recbole_cocorr.data.convert.formats import FORMATS, Format
-from recbole_cocorr.data.convert.rows import RowError, check_token
+from recbole_cocorr.data.convert.formats import FORMATS, Format, any_csv, looks_like
+from recbole_cocorr.data.convert.rows import RowError, WrongFormat, check_token
 from recbole_cocorr.data.convert.side import SIDE_FILES, SideFile, write_side_file
-from recbole_cocorr.data.convert.source import lines
+from recbole_cocorr.data.convert.times import UNITS
 
-HEADER = b"user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
+HEADER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
 ENCODINGS = ("utf-8", "latin-1")
 _BUFFER = 2**20
 _ASIN = re.compile(r"B0[0-9A-Z]{8}|\d{9}[\dX]")
@@ -77,6 +77,8 @@ def convert(
     duplicates: str = "keep",
     on_error: str = "fail",
     encoding: str | None = None,
+    columns: str | None = None,
+    time_unit: str | None = None,
     overwrite: bool = False,
     progress: bool | None = None,
 ) -> Report:
@@ -104,6 +106,10 @@ def convert(
         "fail": the first bad row ends the conversion. "skip": bad rows are counted and left out.
     encoding
         "utf-8" or "latin-1"; None is UTF-8, for movies.dat and users.dat UTF-8 or else Latin-1.
+    columns
+        For the format "csv": see :func:`recbole_cocorr.data.convert.tables.any_table`.
+    time_unit
+        For the format "csv": a key of ``UNITS``; None: seen from the size of the first time.
     overwrite
         Whether files of an earlier conversion may be replaced.
     progress
@@ -129,6 +135,12 @@ def convert(
         raise UserError(f"on_error is {on_error!r}; it is fail or skip")
     if encoding not in (None, *ENCODINGS):
         raise UserError(f"encoding is {encoding!r}; it is one of {', '.join(ENCODINGS)}")
+    if time_unit not in (None, *UNITS):
+        raise UserError(f"time_unit is {time_unit!r}; it is one of {', '.join(UNITS)}")
+    if format == "csv":
+        kind = any_csv(columns, time_unit)
+    elif columns or time_unit:
+        raise UserError(f"columns and time_unit are for the format csv alone; {format} has its own")
     work = _Conversion(
         source,
         kind,
@@ -183,7 +195,9 @@ class _Conversion:
 
     def side_files(self) -> Iterator[tuple[SideFile, Path, Path]]:
         """What lies beside the source, and what it becomes."""
-        for side in SIDE_FILES if self.format.side_files else ():
+        for side in SIDE_FILES:
+            if side.source not in self.format.side_files:
+                continue
             source = self.source.with_name(side.source)
             if os.path.isfile(source):
                 yield side, source, self.path.with_suffix(f".{side.suffix}")
@@ -205,7 +219,7 @@ class _Conversion:
         check = partial(self.refuse_existing, overwrite)
         with write_together(self.path.parent, "dataset", check) as together:
             with together.open(self.path.name, "wb", buffering=_BUFFER) as target:
-                target.write(HEADER)
+                target.write((HEADER if self.format.rated else HEADER.replace("rating:float\t", "")).encode())
                 if self.filters:
                     with tempfile.TemporaryFile(dir=self.path.parent, buffering=_BUFFER) as spool:
                         self.read(spool)
@@ -227,23 +241,34 @@ class _Conversion:
 
     def read(self, target: IO[bytes]) -> None:
         """Write the good rows of the source, in their order, and number their users and items."""
-        report, users, items, parse = self.report, self.users, self.items, self.format.parse
-        encoding, filters, timed = self.encoding or "utf-8", self.filters, self.duplicates != "keep"
+        report, users, items, rated = self.report, self.users, self.items, self.format.rated
+        filters, timed = self.filters, self.duplicates != "keep"
         size = os.path.getsize(self.source) if os.path.isfile(self.source) else 0
         off = None if self.progress is None else not self.progress
         with tqdm(total=size, unit="B", unit_scale=True, desc=self.source.name, disable=off) as bar:
-            for number, line in lines(self.source, bar.update):
-                report.read += 1
+            rows = self.format.read(self.source, self.encoding or "utf-8", bar.update, report.notes)
+            while True:
                 try:
-                    user, item, rating, time = parse(line.decode(encoding))
+                    number, row = next(rows)
+                except StopIteration:
+                    return
+                except WrongFormat as error:
+                    raise UserError(f"{error}; expected {self.format.shape}{self.hint()}") from None
+                report.read += 1
+                if isinstance(row, ValueError):
+                    self.bad_row(number, row)
+                    continue
+                user, item, rating, time = row
+                try:
                     if user not in users:
                         check_token("the user id", user)
                     if item not in items:
                         check_token("the item id", item)
-                except (RowError, UnicodeDecodeError) as error:
+                except RowError as error:
                     self.bad_row(number, error)
                     continue
-                target.write(f"{user}\t{item}\t{rating}\t{time}\n".encode())
+                text = f"{user}\t{item}\t{rating}\t{time}\n" if rated else f"{user}\t{item}\t{time}\n"
+                target.write(text.encode())
                 user_number = users.setdefault(user, len(users))
                 item_number = items.setdefault(item, len(items))
                 if filters:
@@ -252,14 +277,21 @@ class _Conversion:
                 if timed:
                     self.row_time.append(float(time))
 
+    def hint(self) -> str:
+        """Which other format the file looks like, as the end of a sentence."""
+        other = looks_like(self.source, self.encoding or "utf-8", self.format.name)
+        return f"; the file looks like {other}" if other else ""
+
     def bad_row(self, number: int, error: ValueError) -> None:
         if isinstance(error, UnicodeDecodeError):
             reason = f"byte {error.start + 1} is not {error.encoding.upper()}; save the file as UTF-8"
             reason += ", or say --encoding latin-1 if that is what it is"
         else:
             reason = f"{error}; expected {self.format.shape}"
-        message = f"{self.source}, line {number}: {reason}"
-        if not self.skip:
+        # A bad first row may show that the whole file is of another format; then nothing is skipped.
+        hint = self.hint() if self.report.read == 1 else ""
+        message = f"{self.source}, {self.format.counted} {number}: {reason}{hint}"
+        if hint or not self.skip:
             raise UserError(message) from None
         self.report.skipped += 1
         self.report.first_skipped = self.report.first_skipped or message

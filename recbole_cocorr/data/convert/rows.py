@@ -2,6 +2,11 @@
 
 import math
 
+from recbole_cocorr.base.errors import UserError
+
+# User, item, rating ("" where the format has none) and time in seconds.
+Row = tuple[str, str, str, str]
+
 # pandas, with which RecBole reads atomic files, takes these for a missing value: RecBole drops the row.
 MISSING_VALUES = frozenset(
     [
@@ -14,6 +19,10 @@ _FORBIDDEN = {"\t": "a tab", "\n": "a line break", "\r": "a carriage return", "\
 
 class RowError(ValueError):
     """What is wrong with one row; the caller adds the file and the line."""
+
+
+class WrongFormat(UserError):
+    """A file that is not of its format as a whole; the caller adds which one it looks like."""
 
 
 def short(value: object) -> str:

@@ -1,4 +1,4 @@
-"""MovieLens' ``movies.dat`` and ``users.dat`` as ``.item`` and ``.user``."""
+"""MovieLens' ``movies.dat`` or ``movies.csv``, and ``users.dat``, as ``.item`` and ``.user``."""
 
 import csv
 import re
@@ -10,13 +10,14 @@ from typing import TextIO
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.data.convert.rows import RowError
 from recbole_cocorr.data.convert.source import lines
+from recbole_cocorr.data.convert.tables import csv_fields
 
 _TITLE_AND_YEAR = re.compile(r"(.*?)\s*\((\d{4})\)", re.ASCII | re.DOTALL)
 
 
 @dataclass(frozen=True)
 class SideFile:
-    """One file beside ``ratings.dat``.
+    """One file beside the interactions.
 
     Attributes
     ----------
@@ -30,6 +31,8 @@ class SideFile:
         Takes a line, returns one text per column or raises RowError.
     shape : str
         What a line should be, for error messages.
+    header_line : str
+        A first line that is left out.
     """
 
     source: str
@@ -37,17 +40,28 @@ class SideFile:
     header: list[str]
     parse: Callable[[str], list[str]]
     shape: str
+    header_line: str = ""
 
 
 def _parse_movie(line: str) -> list[str]:
     fields = line.split("::")
     if len(fields) < 3:
         raise RowError(f"{len(fields)} field{'s' * (len(fields) != 1)} instead of 3")
-    title, year = "::".join(fields[1:-1]), ""
+    return _movie(fields[0], "::".join(fields[1:-1]), fields[-1])
+
+
+def _parse_movie_csv(line: str) -> list[str]:
+    fields = csv_fields(line)
+    if len(fields) != 3:
+        raise RowError(f"{len(fields)} field{'s' * (len(fields) != 1)} instead of 3")
+    return _movie(*fields)
+
+
+def _movie(item: str, title: str, genres: str) -> list[str]:
+    year = ""
     if match := _TITLE_AND_YEAR.fullmatch(title.strip()):
         title, year = match.groups()
-    genres = "" if fields[-1] == "(no genres listed)" else fields[-1].replace("|", " ")
-    return [fields[0], title, year, genres]
+    return [item, title, year, "" if genres == "(no genres listed)" else genres.replace("|", " ")]
 
 
 def _parse_user(line: str) -> list[str]:
@@ -58,11 +72,20 @@ def _parse_user(line: str) -> list[str]:
     return [user, age, gender, occupation, zip_code]
 
 
+_MOVIE_COLUMNS = ["item_id:token", "movie_title:token_seq", "release_year:token", "genre:token_seq"]
 SIDE_FILES = (
+    SideFile(
+        "movies.csv",
+        "item",
+        _MOVIE_COLUMNS,
+        _parse_movie_csv,
+        "movieId,title,genres",
+        header_line="movieId,title,genres",
+    ),
     SideFile(
         "movies.dat",
         "item",
-        ["item_id:token", "movie_title:token_seq", "release_year:token", "genre:token_seq"],
+        _MOVIE_COLUMNS,
         _parse_movie,
         "item::title (year)::genre|genre",
     ),
@@ -129,6 +152,8 @@ def write_side_file(
 
 def _rows(side: SideFile, source: Path, encoding: str) -> Iterator[tuple[int, list[str] | RowError]]:
     for number, line in lines(source):
+        if number == 1 and line == side.header_line.encode():
+            continue
         try:
             yield number, side.parse(line.decode(encoding))
         except UnicodeDecodeError as error:

@@ -15,6 +15,7 @@ LINE_LIMIT = 16 * 2**20
 _GZIP = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
 _OTHER_KINDS = {
+    b"PAR1": "a parquet file; of these --format yambda is read",
     b"PK\x03\x04": "a zip archive; unpack it and name the file inside",
     b"BZh": "compressed with bzip2; unpack it with bunzip2",
     b"\xfd7zXZ\x00": "compressed with xz; unpack it with unxz",
@@ -25,10 +26,12 @@ _OTHER_KINDS = {
 }
 
 
-def lines(path: Path, progress: Callable[[int], object] | None = None) -> Iterator[tuple[int, bytes]]:
+def lines(
+    path: Path, progress: Callable[[int], object] | None = None, whole: bool = False
+) -> Iterator[tuple[int, bytes]]:
     """Read the lines of a file one by one; whether it is gzipped is seen from its first bytes.
 
-    A byte order mark, line ends (LF or CRLF) and blank lines are left out.
+    A byte order mark is left out.
 
     Parameters
     ----------
@@ -37,6 +40,8 @@ def lines(path: Path, progress: Callable[[int], object] | None = None) -> Iterat
     progress
         Called now and then with the number of further bytes of the file, as it lies on the disk, that
         have been read.
+    whole
+        Whether blank lines and line ends come too; else they are left out, LF as well as CRLF.
 
     Yields
     ------
@@ -50,7 +55,7 @@ def lines(path: Path, progress: Callable[[int], object] | None = None) -> Iterat
     """
     number = 0
     try:
-        with _open(path) as raw:
+        with open_binary(path) as raw:
             stream = raw
             if raw.peek(2)[:2] == _GZIP:
                 stream = io.BufferedReader(gzip.GzipFile(fileobj=raw, mode="rb"), 2**20)
@@ -68,7 +73,9 @@ def lines(path: Path, progress: Callable[[int], object] | None = None) -> Iterat
                 if progress and number % 4096 == 0:
                     progress(raw.tell() - reported)
                     reported = raw.tell()
-                if not line.isspace() and line:
+                if whole:
+                    yield number, line
+                elif not line.isspace() and line:
                     yield number, line.rstrip(b"\r\n")
             if progress:
                 progress(raw.tell() - reported)
@@ -84,7 +91,8 @@ def lines(path: Path, progress: Callable[[int], object] | None = None) -> Iterat
         raise UserError(f"{path}: it cannot be read ({error.strerror or error})") from None
 
 
-def _open(path: Path) -> BinaryIO:
+def open_binary(path: Path) -> BinaryIO:
+    """A regular file opened for reading; raises UserError for anything else."""
     if os.path.isdir(path):
         raise UserError(f"{path} is a folder; name the file in it that holds the interactions")
     if not os.path.exists(path):
