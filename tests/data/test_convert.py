@@ -12,7 +12,7 @@ import pytest
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.files import atomic_write
 from recbole_cocorr.base.together import finish
-from recbole_cocorr.data.convert import cli, convert, formats, tables
+from recbole_cocorr.data.convert import cli, convert, formats
 from recbole_cocorr.data.convert.formats import FORMATS
 from recbole_cocorr.data.convert.rows import MISSING_VALUES
 from recbole_cocorr.data.convert.times import iso_seconds
@@ -644,7 +644,7 @@ def test_training_finishes_what_a_killed_conversion_began(tmp_path, make_config,
 
 
 def test_the_second_of_two_conversions_is_refused_at_the_end_too(tmp_path, monkeypatch):
-    real, begun = tables.lines, []
+    real, begun = formats.lines, []
 
     def faster(*arguments, **options):
         if not begun:
@@ -652,7 +652,7 @@ def test_the_second_of_two_conversions_is_refused_at_the_end_too(tmp_path, monke
             run(tmp_path, "first,B1,1,1\n")
         yield from real(*arguments, **options)
 
-    monkeypatch.setattr(tables, "lines", faster)
+    monkeypatch.setattr(formats, "lines", faster)
     with pytest.raises(UserError, match=r"d\.inter exists already; add --overwrite"):
         run(tmp_path, AMAZON)
     assert rows_of(tmp_path / "out/d/d.inter") == [("first", "B1", "1", "1")]
