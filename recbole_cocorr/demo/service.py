@@ -131,7 +131,7 @@ def _served(upstream: Upstream) -> dict[str, str]:
         told = Record(parse_json(upstream.ask("GET", "/v1/describe")[2], source), source)
         keys = {"correct": "fingerprint", "score": "corrector"}
         return {name: told.text(key) for name, key in keys.items() if not told.absent(key)}
-    except AwayError as error:
+    except (AwayError, UserError) as error:
         raise UserError(f"the correction service does not say what it serves: {error}") from None
 
 

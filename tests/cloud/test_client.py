@@ -210,7 +210,7 @@ def test_a_connection_cut_in_the_middle(rows):
         ({"timeout": 0}, "above 0"),
         ({"timeout": True}, "above 0"),
         ({"certificate": "x"}, "belong together"),
-        ({"ca": "no-such-file"}, "cannot be read"),
+        ({"ca": "no-such-file"}, "there is no ca no-such-file"),
         ({"target": "example.com:1", "token": TOKEN}, "unencrypted"),
         ({"token": "two words"}, "visible ASCII"),
     ],
