@@ -5,12 +5,14 @@ import sys
 from collections.abc import Sequence
 
 from recbole_cocorr import __version__
+from recbole_cocorr.base.threads import limit_threads
 from recbole_cocorr.cli import main as run_main
 from recbole_cocorr.cli import report_errors
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, or 2 after an error that the user can mend."""
+    limit_threads()
     from recbole_cocorr.benchmark import cli as benchmark
     from recbole_cocorr.benchmark import correct_cli as correct
     from recbole_cocorr.benchmark import freshness_cli as freshness

@@ -10,6 +10,7 @@ from recbole.utils import get_environment, init_logger, init_seed, set_color
 
 from recbole_cocorr import distributed
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.threads import limit_threads
 from recbole_cocorr.config import Config
 from recbole_cocorr.data.dataset import create_dataset
 from recbole_cocorr.data.loaders import data_preparation
@@ -114,6 +115,7 @@ def run_recbole(
     overrides: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Train and evaluate in this process; see :func:`run`."""
+    limit_threads()
     config = Config(model, dataset, config_file_list, config_dict, overrides)
     try:
         return _run(config, saved)
@@ -167,6 +169,7 @@ def objective_function(
     saved: bool = False,
 ) -> dict[str, Any]:
     """Objective for RecBole's ``HyperTuning``: trains under ``config_dict``, judged on validation."""
+    limit_threads()
     config = Config(config_dict=config_dict, config_file_list=config_file_list)
     config["show_progress"] = False
     init_seed(config["seed"], config["reproducibility"])

@@ -246,3 +246,24 @@ def test_histories_are_laid_out_as_in_training(saved):
     assert full[0], "the first history fills its row, so what stands before it is cut off"
     assert torch.equal(ours["item_id_list"], row["item_id_list"])
     assert torch.equal(ours["item_length"], row["item_length"])
+
+
+FORK = """
+import os, sys, torch
+torch.set_num_threads(2)
+import recbole_cocorr.recommend
+torch.randn(600, 600).exp().sum()  # torch's threads are running
+child = os.fork()
+if not child:
+    torch.randn(600, 600).exp().sum()
+    os._exit(0 if torch.get_num_threads() == 1 else 1)
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
+def test_a_forked_child_does_not_wait_for_its_parents_threads():
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"} | {"PYTHONPATH": str(CHECKOUT)}
+    command = [sys.executable, "-W", "ignore", "-c", FORK]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
