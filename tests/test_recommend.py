@@ -1,7 +1,10 @@
 """A checkpoint alone recommends to a new user, with the scores that the trainer ranks by."""
 
 import logging
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.checkpoint import load_checkpoint, save_checkpoint
 from recbole_cocorr.model.registry import find_model
 from recbole_cocorr.recommend import Vocabulary, load_model
+from tests.conftest import CHECKOUT
 from tests.model.test_scoring import disturb
 from tests.test_trainer import prepare
 

@@ -205,7 +205,8 @@ def test_a_full_disk_has_a_status_of_its_own(small_data, tmp_path, monkeypatch, 
 
 RAY_CLUSTER = """
 import ray
-print(ray.init(_node_ip_address="127.0.0.1", include_dashboard=False, num_cpus=2).address_info["gcs_address"], flush=True)
+cluster = ray.init(_node_ip_address="127.0.0.1", include_dashboard=False, num_cpus=2)
+print(cluster.address_info["gcs_address"], flush=True)
 input()
 """
 
