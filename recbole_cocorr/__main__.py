@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from recbole_cocorr import __version__
+from recbole_cocorr.base.threads import limit_threads
 from recbole_cocorr.cli import main as run_main
 from recbole_cocorr.cli import report_errors
 
@@ -46,6 +47,7 @@ def command_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, or 2 after an error that the user can mend."""
+    limit_threads()
     parser = command_parser()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["run"]:

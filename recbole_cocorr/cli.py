@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.threads import limit_threads
 
 
 class _Parser(argparse.ArgumentParser):
@@ -66,6 +67,7 @@ def _sentence_of(error: OSError) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status: 0, or 2 after an error that the user can mend."""
+    limit_threads()
     return report_errors(lambda: _run(argv))
 
 

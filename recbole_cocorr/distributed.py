@@ -7,15 +7,24 @@ twice and the metrics are those of one process.
 """
 
 import os
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import torch
 import torch.distributed as dist
 
 from recbole_cocorr.base.errors import UserError
+
+# Name of the interface that this machine alone reaches.
+_LOOPBACK = next((name for _, name in socket.if_nameindex() if name in ("lo", "lo0")), None)
+
+# What is gathered from all processes: its types, and its most sizes beside the number of rows.
+_TYPES = (torch.float32, torch.float64, torch.int64, torch.int32, torch.uint8, torch.bool)
+_MOST_SIZES = 3
 
 
 @dataclass(frozen=True)
@@ -85,14 +94,33 @@ def join(settings: Mapping[str, Any]) -> Place:
         try:
             dist.init_process_group(
                 backend="nccl" if cuda else "gloo",
-                init_method=init_method,
+                **_meeting_point(init_method, rank, world_size),
                 rank=rank,
                 world_size=world_size,
                 timeout=timedelta(minutes=30),
             )
-        except (RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             raise UserError(f"process {rank} of {world_size} could not join at {init_method}: {error}") from None
     return Place(rank, world_size, local_rank, device)
+
+
+def _meeting_point(init_method: str, rank: int, world_size: int) -> dict[str, Any]:
+    """Where the processes find each other, as ``init_process_group`` wants it.
+
+    Nobody is asked who he is there. torch listens on every interface; where all processes are on this machine, only
+    the loopback is used instead, for the traffic between them too.
+    """
+    address = urlsplit(init_method)
+    if address.hostname not in ("localhost", "127.0.0.1"):
+        return {"init_method": init_method}
+    if _LOOPBACK is not None:
+        for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
+            os.environ.setdefault(name, _LOOPBACK)
+    here, first, listening = ("127.0.0.1", address.port), rank == 0, None
+    if first:
+        listening = socket.create_server(here).detach()  # the store closes it
+    store = dist.TCPStore(*here, world_size, first, timedelta(minutes=30), master_listen_fd=listening)
+    return {"store": store}
 
 
 def active() -> bool:
@@ -152,9 +180,22 @@ def gather_rows(rows: torch.Tensor) -> torch.Tensor:
     """
     if not active():
         return rows
-    gathered: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(gathered, rows.cpu().numpy())
-    return torch.cat([torch.from_numpy(part) for part in gathered])
+    # As numbers, not as objects: those would be unpickled from the network.
+    cuda = dist.get_backend() == "nccl"
+    device = torch.device("cuda", torch.cuda.current_device()) if cuda else torch.device("cpu")
+    kind, sizes = _TYPES.index(rows.dtype), [*rows.shape[1:], *[0] * (_MOST_SIZES - rows.dim() + 1)]
+    own = torch.tensor([len(rows), kind, rows.dim() - 1, *sizes], device=device)
+    forms = [torch.empty_like(own) for _ in range(dist.get_world_size())]
+    dist.all_gather(forms, own)
+    counts = [int(form[0]) for form in forms]
+    # A process without rows may know neither their shape nor their type.
+    form = next((form for form in forms if form[0]), own).tolist()
+    padded = torch.zeros((max(counts), *form[3 : 3 + form[2]]), dtype=_TYPES[form[1]], device=device)
+    if len(rows):
+        padded[: len(rows)] = rows.to(device)
+    parts = [torch.empty_like(padded) for _ in counts]
+    dist.all_gather(parts, padded)
+    return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)]).cpu()
 
 
 def leave() -> None:

@@ -9,6 +9,7 @@ from recbole.utils import get_environment, set_color
 
 from recbole_cocorr import distributed
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.threads import limit_threads
 from recbole_cocorr.config import Config
 from recbole_cocorr.evaluation.report import result_table
 from recbole_cocorr.run_log import start_log
@@ -113,6 +114,7 @@ def run_recbole(
     overrides: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Train and evaluate in this process; see :func:`run`."""
+    limit_threads()
     config = Config(model, dataset, config_file_list, config_dict, overrides)
     try:
         return _run(config, saved)

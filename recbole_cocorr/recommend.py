@@ -3,6 +3,7 @@
 Needs the checkpoint alone: neither the training data nor the property files.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from logging import getLogger
@@ -74,6 +75,11 @@ class Recommendations:
     items: list[str]
     scores: list[float]
     unknown: list[str] = field(default_factory=list)
+
+
+if hasattr(os, "register_at_fork"):
+    # A forked child has none of the threads that torch computes with, and would wait for them for ever.
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
 class Recommender:

@@ -177,24 +177,45 @@ def exchange(rank: int, port: str, folder: str) -> None:
         "gradients": gradients,
         "rows": distributed.gather_rows(rows).tolist(),
         "flat_nothing": distributed.gather_rows(rows if rank else torch.empty(0, dtype=torch.int64)).tolist(),
+        "truths": distributed.gather_rows(torch.tensor([rank == 1])).tolist(),
         "bytes": distributed.gather_rows(torch.full((1, 2), rank, dtype=torch.uint8)).tolist(),
         "sum": distributed.sum_scalar(0.1 * rank, torch.device("cpu")),
     }
+    texts["listening"] = listening()
     distributed.barrier()
     Path(folder, f"{rank}.json").write_text(json.dumps(texts))
     distributed.leave()
     assert not distributed.active()
 
 
+def listening() -> list[str]:
+    """The addresses at which this process listens, as the kernel writes them."""
+    sockets = {
+        os.readlink(f"/proc/self/fd/{fd}")
+        for fd in os.listdir("/proc/self/fd")
+        if os.path.islink(f"/proc/self/fd/{fd}")
+    }
+    found = []
+    for table in ("/proc/self/net/tcp", "/proc/self/net/tcp6"):
+        for line in Path(table).read_text().splitlines()[1:] if os.path.exists(table) else []:
+            fields = line.split()
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:
+                found.append(fields[1].split(":")[0])
+    return found
+
+
 def test_exchanges_of_three_processes(tmp_path):
     multiprocessing.spawn(exchange, args=(free_port(), str(tmp_path)), nprocs=3)
     seen = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(3)]
+    addresses = [one.pop("listening") for one in seen]
+    assert addresses[0] and {address for one in addresses for address in one} == {"0100007F"}  # 127.0.0.1
     assert seen[0] == seen[1] == seen[2]
     # Only one process has the second gradient: zero elsewhere. None has the third: the optimizer passes it over,
     # as it does where there is one process, instead of letting weight decay shrink it.
     assert seen[0]["gradients"] == [[3.0, 3.0], [0.0, 1.0, 2.0], None, [0.0, 6.0, 12.0, 18.0, 24.0]]
     rows = [[10, 11, 12], [13, 14, 15], [20, 21, 22], [23, 24, 25], [26, 27, 28], [29, 30, 31]]
     assert seen[0]["rows"] == seen[0]["flat_nothing"] == rows
+    assert seen[0]["truths"] == [False, True, False]
     assert seen[0]["bytes"] == [[0, 0], [1, 1], [2, 2]]
     assert seen[0]["sum"] == pytest.approx(0.3, abs=1e-15)
 

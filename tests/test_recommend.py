@@ -1,7 +1,10 @@
 """A checkpoint alone recommends to a new user, with the scores that the trainer ranks by."""
 
 import logging
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.checkpoint import load_checkpoint, save_checkpoint
 from recbole_cocorr.model.registry import find_model
 from recbole_cocorr.recommend import Vocabulary, load_model
+from tests.conftest import CHECKOUT
 from tests.model.test_scoring import disturb
 from tests.test_trainer import prepare
 
@@ -246,3 +250,24 @@ def test_histories_are_laid_out_as_in_training(saved):
     assert full[0], "the first history fills its row, so what stands before it is cut off"
     assert torch.equal(ours["item_id_list"], row["item_id_list"])
     assert torch.equal(ours["item_length"], row["item_length"])
+
+
+FORK = """
+import os, sys, torch
+torch.set_num_threads(2)
+import recbole_cocorr.recommend
+torch.randn(600, 600).exp().sum()  # torch's threads are running
+child = os.fork()
+if not child:
+    torch.randn(600, 600).exp().sum()
+    os._exit(0 if torch.get_num_threads() == 1 else 1)
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
+def test_a_forked_child_does_not_wait_for_its_parents_threads():
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"} | {"PYTHONPATH": str(CHECKOUT)}
+    command = [sys.executable, "-W", "ignore", "-c", FORK]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]

@@ -38,11 +38,13 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 def add_running_flags(parser: argparse.ArgumentParser) -> None:
     """Flags that say where the runs of a plan run."""
     parser.add_argument("--jobs", type=int, default=1, help="runs at once (default: 1)")
-    parser.add_argument("--threads", type=int, help="threads of each (default: the machine's cores, shared)")
+    parser.add_argument(
+        "--threads", type=int, help="threads of each (default: the processors that are allowed, shared)"
+    )
     parser.add_argument(
         "--distributed",
         choices=["ray"],
-        help="run on a Ray cluster (RAY_ADDRESS, or one started here) instead of processes on this machine",
+        help="run on the Ray cluster at RAY_ADDRESS instead of processes on this machine",
     )
 
 

@@ -1,7 +1,6 @@
 """Carry a plan out: what is finished stays, what is open is run, one bad run stops no other."""
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from recbole_cocorr.base.cpus import allowed_cpus
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.files import atomic_write, exclusive, make_folder
 from recbole_cocorr.base.leftovers import is_temporary
@@ -292,5 +292,5 @@ def _duration(seconds: float) -> str:
 
 
 def default_threads(jobs: int) -> int:
-    """Threads of a run where ``jobs`` share this machine."""
-    return max(1, (os.cpu_count() or 1) // jobs)
+    """Threads of a run where ``jobs`` share the processors that this process may use."""
+    return max(1, allowed_cpus() // jobs)

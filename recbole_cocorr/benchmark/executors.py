@@ -105,20 +105,29 @@ class Processes:
 class RayTasks:
     """Runs as tasks of a Ray cluster; the results folder and the data must be on a file system they all see.
 
+    No cluster is started here: Ray asks nobody who he is and listens on every interface, so whoever reaches a port of
+    it runs code as this user. Who starts a cluster decides which network that is.
+
     Parameters
     ----------
     threads : int
         CPUs that a run asks for.
     address : str or None
-        Of the cluster; None starts one on this machine, or joins that of ``RAY_ADDRESS``.
+        Of the cluster; that of ``RAY_ADDRESS``, if None.
 
     Raises
     ------
     UserError
-        If Ray is not installed, or there is no cluster at the address.
+        If Ray is not installed, no address is given, or there is no cluster at it.
     """
 
     def __init__(self, threads: int, address: str | None = None):
+        address = address or os.environ.get("RAY_ADDRESS", "")
+        if address in ("", "local"):
+            raise UserError(
+                "--distributed ray needs RAY_ADDRESS=HOST:PORT of a Ray cluster that you run. None is started here: "
+                "everybody who reaches a port of it could run code as you"
+            )
         try:
             import ray
         except ImportError:

@@ -6,11 +6,14 @@ from typing import Any
 
 import grpc
 
+from recbole_cocorr.base.checks import checked_flag, checked_path, shown
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.cloud.security import read_file
+from recbole_cocorr.base.readers import read_bytes
 
 # Most bytes of an answer that are read.
 MOST_ANSWER = 1 << 20
+# All certificates that a system trusts have a quarter of this.
+_MOST_PEM = 1 << 20
 
 
 def open_channel(
@@ -30,10 +33,11 @@ def open_channel(
     UserError
         For a setting that does not fit.
     """
-    tls = tls or any(value is not None for value in (ca, certificate, key))
+    tls = checked_flag(tls, "tls") or any(value is not None for value in (ca, certificate, key))
+    token_in_the_clear = checked_flag(token_in_the_clear, "token_in_the_clear")
+    metadata = () if token is None else (("authorization", f"Bearer {_checked_token(token)}"),)
     if token and not tls and not token_in_the_clear and not _is_here(target):
         raise UserError(f"the token would go to {target} unencrypted; turn TLS on, or say token_in_the_clear=True")
-    metadata = (("authorization", f"Bearer {_checked_token(token)}"),) if token else ()
     options: list[tuple[str, Any]] = [
         ("grpc.max_receive_message_length", MOST_ANSWER),
         ("grpc.initial_reconnect_backoff_ms", 100),
@@ -44,8 +48,12 @@ def open_channel(
         ("grpc.keepalive_time_ms", 10_000),
         ("grpc.keepalive_timeout_ms", 3000),
         ("grpc.enable_retries", 0),
+        # A connection of its own: a forked child that opens one must not write into its parent's.
+        ("grpc.use_local_subchannel_pool", 1),
     ]
-    if server_name:
+    if server_name is not None:
+        if not isinstance(server_name, str) or not server_name.isascii() or not server_name.isprintable():
+            raise UserError(f"server_name is {shown(server_name)}; it must be the name in the service's certificate")
         options.append(("grpc.ssl_target_name_override", server_name))
     if tls:
         return grpc.secure_channel(target, _credentials(ca, certificate, key), options), metadata
@@ -53,8 +61,8 @@ def open_channel(
 
 
 def _checked_token(token: str) -> str:
-    if not all("!" <= c <= "~" for c in token):
-        raise UserError("the token holds characters other than visible ASCII")
+    if not isinstance(token, str) or not token or not all("!" <= c <= "~" for c in token):
+        raise UserError("the token is empty, or holds characters other than visible ASCII")
     return token
 
 
@@ -76,5 +84,5 @@ def _credentials(ca: Any, certificate: Any, key: Any) -> grpc.ChannelCredentials
         raise UserError("certificate and key belong together; one of them is missing")
     parts = []
     for name, path in (("ca", ca), ("key", key), ("certificate", certificate)):
-        parts.append(None if path is None else read_file(path, name))
+        parts.append(None if path is None else read_bytes(checked_path(path, name), f"{name} file", _MOST_PEM))
     return grpc.ssl_channel_credentials(*parts)

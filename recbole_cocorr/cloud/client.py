@@ -1,5 +1,6 @@
 """The device's side of the service: asks and never waits longer than told. numpy, grpcio, protobuf."""
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ import grpc
 import numpy as np
 from google.protobuf.message import DecodeError
 
+from recbole_cocorr.base.checks import checked_choice, checked_number, shown
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.cloud.breaker import Breaker
 from recbole_cocorr.cloud.channel import open_channel
@@ -114,19 +116,21 @@ class Client:
         score_encoding: str = "float16",
         score_breaker: Breaker | None = None,
     ):
-        if not isinstance(target, str) or not target.strip():
-            raise UserError(f"the service's address is {target!r}; it must be HOST:PORT")
+        if not isinstance(target, str) or not target.strip() or not target.isprintable():
+            raise UserError(f"the service's address is {shown(target)}; it must be HOST:PORT")
         if (fingerprint is None) != (shape is None) or (fingerprint is None and corrector is None):
             raise UserError("a client asks for corrections (fingerprint and shape), for scores (corrector), or both")
         self._fingerprint = _named(fingerprint, "fingerprint")
         self._corrector = _named(corrector, "corrector")
-        if encoding not in ENCODINGS:
-            raise UserError(f"encoding is {encoding!r}; it must be one of {', '.join(ENCODINGS)}")
-        if score_encoding not in _OF_SCORES:
-            raise UserError(f"score_encoding is {score_encoding!r}; it must be one of {', '.join(_OF_SCORES)}")
-        if not isinstance(timeout, (int, float)) or isinstance(timeout, bool) or not 0 < timeout <= 3600:
-            raise UserError(f"timeout is {timeout!r}; it must be a number of seconds above 0, at most 3600")
-        self.target, self.timeout = target, float(timeout)
+        encoding = checked_choice(encoding, "encoding", tuple(ENCODINGS))
+        score_encoding = checked_choice(score_encoding, "score_encoding", _OF_SCORES)
+        right = "a number of seconds above 0, at most 3600"
+        self.target, self.timeout = target, checked_number(timeout, "timeout", right, 1e-9, 3600)
+        for name, value in (("breaker", breaker), ("score_breaker", score_breaker)):
+            if value is not None and not isinstance(value, Breaker):
+                raise UserError(f"{name} is {shown(value)}; it must be a Breaker")
+        if change is not None and not callable(change):
+            raise UserError(f"change is {shown(change)}; it must be a function of hidden states")
         self.shape = None if shape is None else Shape(*shape)
         self._encoding, self._change, self._score_encoding = ENCODINGS[encoding], change, ENCODINGS[score_encoding]
         self.breaker = Breaker() if breaker is None else breaker
@@ -135,7 +139,7 @@ class Client:
             target, token, tls, ca, certificate, key, server_name, token_in_the_clear
         )
         self._correct, self._score = (self._channel.unary_unary(method) for method in (CORRECT, SCORE))
-        self._closed = False
+        self._closed, self._process = False, os.getpid()
 
     @property
     def asks_corrections(self) -> bool:
@@ -220,24 +224,29 @@ class Client:
         request: Callable[[], tuple[int, bytes]],
         read: Callable[[bytes, int, float], Answer],
     ) -> Pending:
+        if os.getpid() != self._process:
+            raise UserError(
+                f"the connection to {self.target} was opened in another process and does not outlive a fork; open one "
+                "in the process that uses it"
+            )
         if not breaker.passes():
             pending = Pending(clicks)
             lasting = breaker.reason.startswith(REFUSED)
-            pending._settle(Answer(REFUSED if lasting else OFFLINE, breaker.reason))
+            pending.settle(Answer(REFUSED if lasting else OFFLINE, breaker.reason))
             return pending
         try:
             size, raw = request()
         except (WireError, ValueError, TypeError) as error:
             breaker.gave_up()
             raise UserError(f"{what} that cannot be sent: {error}") from None
-        pending = Pending(clicks, size)
         try:
             call = method.future(raw, timeout=self.timeout, metadata=self._metadata)
         except ValueError:  # the channel is closed
             breaker.gave_up()
-            pending._settle(Answer(OFFLINE, "the client is closed"))
+            pending = Pending(clicks, size)
+            pending.settle(Answer(OFFLINE, "the client is closed"))
             return pending
-        pending._cancel = call.cancel
+        pending = Pending(clicks, size, call.cancel, lambda in_vain: _given_up(breaker, in_vain))
         call.add_done_callback(lambda done: _settle(pending, done, breaker, read))
         return pending
 
@@ -261,8 +270,11 @@ class Client:
         return answer
 
     def close(self) -> None:
-        """Give up what is on its way and close the connection; may be called again."""
-        if not self._closed:
+        """Give up what is on its way and close the connection; may be called again.
+
+        In a forked child it does nothing: the connection is the parent's.
+        """
+        if not self._closed and os.getpid() == self._process:
             self._closed = True
             self._channel.close()
 
@@ -273,6 +285,13 @@ class Client:
         self.close()
 
 
+def _given_up(breaker: Breaker, in_vain: bool) -> None:
+    if in_vain:  # or a frozen service would cost every ranking its whole deadline
+        breaker.failed("no answer in time")
+    else:
+        breaker.gave_up()
+
+
 def _settle(pending: Pending, call: Any, breaker: Breaker, read: Callable[[bytes, int, float], Answer]) -> None:
     """Called on gRPC's thread once a call is over."""
     seconds = time.monotonic() - pending._since
@@ -280,29 +299,24 @@ def _settle(pending: Pending, call: Any, breaker: Breaker, read: Callable[[bytes
     if code is _Code.OK:
         try:
             answer = read(call.result(), pending.clicks, seconds)
-            breaker.succeeded()
+            pending.settle(answer, breaker.succeeded)
         except (WireError, DecodeError) as error:
             answer = Answer(REFUSED, f"the answer is none: {error}", seconds=seconds)
-            breaker.failed(f"{REFUSED}: {answer.reason}")
+            pending.settle(answer, lambda: breaker.failed(f"{REFUSED}: {answer.reason}"))
     elif code is _Code.CANCELLED and call.cancelled():
-        answer = Answer(LATE, "given up", seconds=seconds)
-        if pending._in_vain:  # or a frozen service would cost every ranking its whole deadline
-            breaker.failed("no answer in time")
-        else:
-            breaker.gave_up()
+        pending.settle(Answer(LATE, "given up", seconds=seconds), breaker.gave_up)
+    elif code is _Code.INVALID_ARGUMENT:  # this request's fault alone
+        pending.settle(Answer(REFUSED, _REFUSING[code], seconds=seconds), breaker.succeeded)
     elif code in _REFUSING:
-        answer = Answer(REFUSED, _REFUSING[code], seconds=seconds)
-        if code is _Code.INVALID_ARGUMENT:  # this request's fault alone
-            breaker.succeeded()
-        else:
-            breaker.failed(f"{REFUSED}: {_REFUSING[code]}", at_once=code in _LASTING)
-    elif code is _Code.DEADLINE_EXCEEDED:
-        answer = Answer(LATE, "no answer in time", seconds=seconds)
-        breaker.failed("no answer in time")
+        reason, lasting = f"{REFUSED}: {_REFUSING[code]}", code in _LASTING
+        pending.settle(
+            Answer(REFUSED, _REFUSING[code], seconds=seconds), lambda: breaker.failed(reason, at_once=lasting)
+        )
     else:
         answer = Answer(OFFLINE, f"the service cannot be reached ({code.name.lower()})", seconds=seconds)
-        breaker.failed(answer.reason)
-    pending._settle(answer)
+        if code is _Code.DEADLINE_EXCEEDED:
+            answer = Answer(LATE, "no answer in time", seconds=seconds)
+        pending.settle(answer, lambda: breaker.failed(answer.reason))
 
 
 def _named(fingerprint: str | None, name: str) -> bytes | None:
@@ -311,4 +325,4 @@ def _named(fingerprint: str | None, name: str) -> bytes | None:
     try:
         return fingerprint_bytes(fingerprint)
     except WireError as error:
-        raise UserError(f"{name} is {str(fingerprint)[:40]!r}: {error}") from None
+        raise UserError(f"{name} is {shown(fingerprint)}: {error}") from None

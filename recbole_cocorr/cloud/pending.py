@@ -52,13 +52,25 @@ class Pending:
         Of the upload.
     upload_bytes : int
         Payload that was sent; 0 where none was.
+
+    Parameters
+    ----------
+    cancel : callable, optional
+        Takes the request back.
+    given_up : callable, optional
+        Told, when it is taken back, whether somebody had waited for it in vain.
     """
 
-    def __init__(self, clicks: int, upload_bytes: int = 0):
-        self.clicks, self.upload_bytes = clicks, upload_bytes
+    def __init__(
+        self,
+        clicks: int,
+        upload_bytes: int = 0,
+        cancel: Callable[[], Any] | None = None,
+        given_up: Callable[[bool], Any] | None = None,
+    ):
+        self.clicks, self.upload_bytes, self._cancel, self._given_up = clicks, upload_bytes, cancel, given_up
         self._since, self._done, self._lock = time.monotonic(), threading.Event(), threading.Lock()
         self._answer: Answer | None = None
-        self._cancel: Callable[[], Any] | None = None
         self._in_vain = False
 
     @property
@@ -77,20 +89,24 @@ class Pending:
         return Answer(LATE, "no answer in time", seconds=time.monotonic() - self._since)
 
     def cancel(self) -> None:
-        """Give it up: the service is told, and drops it if it has not begun."""
+        """Give it up: the service is told, and drops it if it has not begun; who waits for it is told at once."""
+        if self.done:
+            return
+        self.settle(
+            Answer(LATE, "given up", seconds=time.monotonic() - self._since),
+            self._given_up and (lambda: self._given_up(self._in_vain)),
+        )
         if self._cancel is not None:
             self._cancel()
 
-    def _settle(self, answer: Answer) -> None:
+    def settle(self, answer: Answer, first: Callable[[], Any] | None = None) -> None:
+        """Say what became of it; the first word counts.
+
+        ``first`` is called before those who wait go on, if this is that word.
+        """
         with self._lock:
             if self._answer is None:
+                if first is not None:
+                    first()
                 self._answer = answer
                 self._done.set()
-
-
-def waited_for(pending: Pending, end: float) -> tuple[Answer, float]:
-    """A request's answer by ``end``, of ``time.monotonic``, and the seconds that this waited; 0 if it was there."""
-    if pending.done:
-        return pending.answer(0), 0.0
-    began = time.monotonic()
-    return pending.answer(end - began), time.monotonic() - began

@@ -1,22 +1,25 @@
 """A device session that the cloud corrects where it answers in time."""
 
 import os
-import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from time import monotonic
 from typing import Any
 
+from recbole_cocorr.base.checks import checked_flag, checked_mapping, checked_number, checked_whole, tokens_of
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.cloud.client import CORRECTED, LATE, OFFLINE, REFUSED, Answer, Client, Pending
-from recbole_cocorr.cloud.pending import waited_for
-from recbole_cocorr.cloud.score_requests import ScoreRequests
+from recbole_cocorr.cloud.score_requests import ScoreRequest, ScoreRequests, done_with
 from recbole_cocorr.cloud.uploads import NoiseOf, gaussian_sigma, sensitivity_of
 from recbole_cocorr.cloud.wire import MOST_CLICKS
 from recbole_cocorr.device.evidence import Evidence
 from recbole_cocorr.device.ranking import Ranking
 from recbole_cocorr.device.session import Session
 
+# Settings of Session.open, and those of Client that the artifact does not decide.
+_OF_SESSION = ("state", "history", "policy", "threads")
+_OF_CLIENT = set(signature(Client).parameters) - {"target", "fingerprint", "shape", "corrector"}
 _OF_NO_USE = "{} takes no correction and trusts no scores; open it without cloud"
 
 
@@ -48,6 +51,24 @@ class CorrectedRanking(Ranking):
     download_bytes: int = 0
     round_trip_ms: float = 0.0
     used: tuple[str, ...] = ()
+
+
+@dataclass
+class _CorrectionRequest:
+    """A correction that was asked for.
+
+    Attributes
+    ----------
+    of : int
+        Clicks that the session had read.
+    pending : Pending
+    answer : Answer or None
+        What became of it, once the session has applied it or it is known that there is none.
+    """
+
+    of: int
+    pending: Pending
+    answer: Answer | None = None
 
 
 class CorrectedSession:
@@ -91,21 +112,18 @@ class CorrectedSession:
         manifest = session.artifact.manifest
         if manifest.correction is None and manifest.trust is None:
             raise UserError(_OF_NO_USE.format(session.artifact.folder))
-        number = isinstance(deadline_ms, (int, float)) and not isinstance(deadline_ms, bool)
-        if not number or not 0 <= deadline_ms <= 60_000:
-            raise UserError(f"deadline_ms is {deadline_ms!r}; it must be a number from 0 to 60000")
-        if type(score_clicks) is not int or not 1 <= score_clicks <= MOST_CLICKS:
-            raise UserError(f"score_clicks is {score_clicks!r}; it must be a whole number from 1 to {MOST_CLICKS}")
+        deadline_ms = checked_number(deadline_ms, "deadline_ms", "a number from 0 to 60000", 0, 60_000)
+        score_clicks = checked_whole(score_clicks, "score_clicks", 1, MOST_CLICKS)
         self.session, self.client, self.deadline = session, client, deadline_ms / 1000
         self._corrects = manifest.correction is not None and client.asks_corrections
         self._scores = None
         if manifest.trust is not None and client.asks_scores:
             self._scores = ScoreRequests(session, client, score_clicks, history)
-        self._pending: Pending | None = None
-        self._applied: Answer | None = None
-        self._lock = threading.RLock()
-        if session.clicks and self._corrects:
-            self._upload()
+        self._correction: _CorrectionRequest | None = None
+        self._lock, self._process = session.lock, os.getpid()
+        if self._corrects:
+            with self._lock:
+                self._ask_correction()
 
     @classmethod
     def open(
@@ -146,14 +164,16 @@ class CorrectedSession:
         UserError
             As they do.
         """
+        settings = checked_mapping(settings, "Session.open", _OF_SESSION)
+        extra = {} if client is None else checked_mapping(client, "client", _OF_CLIENT)
+        scores = checked_flag(scores, "scores")
         history = settings.get("history")
-        if history is not None and not isinstance(history, (str, bytes)):
-            settings["history"] = history = list(history)
+        if history is not None:
+            settings["history"] = history = tokens_of(history, "history")
         session = Session.open(directory, **settings)
         manifest = session.artifact.manifest
         if manifest.correction is None and (manifest.trust is None or not scores):
             raise UserError(_OF_NO_USE.format(directory))
-        extra = dict(client or {})
         if manifest.trust is not None and scores:
             extra["corrector"] = manifest.trust["corrector"]
         if epsilon is not None:
@@ -175,6 +195,7 @@ class CorrectedSession:
             raise
 
     def __getattr__(self, name: str) -> Any:
+        # The session's methods take the session's lock, which is also this one's: no call gets past it.
         if name.startswith("_") or name == "session":
             raise AttributeError(name)
         return getattr(self.session, name)
@@ -182,6 +203,7 @@ class CorrectedSession:
     def click(self, item: str) -> bool:
         """Read one click and ask for its correction, and for the scores of what is expected."""
         with self._lock:
+            self._check_process()
             known = self.session.click(item)
             if known:
                 self._after_clicks([str(item)])
@@ -189,9 +211,9 @@ class CorrectedSession:
 
     def history(self, items: Iterable[str]) -> list[str]:
         """Read many clicks and ask for a correction of them, and for the scores of what is expected."""
-        if not isinstance(items, (str, bytes)) and isinstance(items, Iterable):
-            items = [str(item) for item in items]
+        items = tokens_of(items, "items")
         with self._lock:
+            self._check_process()
             before = self.session.clicks
             unknown = self.session.history(items)
             if self.session.clicks != before:
@@ -212,10 +234,9 @@ class CorrectedSession:
             raise UserError(
                 f"{self.session.artifact.folder} trusts no corrector, or scores are off; nothing is asked for"
             )
-        candidates = _listed(candidates)
-        if not isinstance(candidates, list):
-            raise UserError(f"candidates is a list of tokens, not {type(candidates).__name__}")
+        candidates = tokens_of(candidates, "candidates")
         with self._lock:
+            self._check_process()
             self._scores.expect(candidates)
 
     def rank(
@@ -229,83 +250,115 @@ class CorrectedSession:
 
         Given ``evidence`` is used as it is, and no scores are asked for.
         """
-        candidates, exclude = _listed(candidates), _listed(exclude)
-        with self._lock:
-            end, answers, waited = monotonic() + self.deadline, {}, 0.0
-            asks = self._scores is not None and evidence is None and type(candidates) is type(exclude) is list
-            if asks:
-                self._scores.ask(candidates, exclude)  # on its way while the correction is waited for
-            if self._corrects:
-                answers["correction"], waited = self._correct(end)
-            if asks:
-                evidence, answers["scores"], more = self._scores.evidence(end)
-                waited += more
-            elif evidence is not None:
-                answers["scores"] = Answer(CORRECTED)
-            return self._told(self.session.rank(candidates, k, exclude, evidence), answers, waited)
+        candidates, exclude = tokens_of(candidates, "candidates"), tokens_of(exclude, "exclude")
+
+        def rank(scores: Evidence | None) -> Ranking:
+            return self.session.rank(candidates, k, exclude, scores if evidence is None else evidence)
+
+        if self._scores is None or evidence is not None:
+            given = {} if evidence is None else {"scores": Answer(CORRECTED)}
+            return self._by_the_deadline(rank, given)
+        return self._by_the_deadline(rank, {}, lambda: self._scores.ask(candidates, exclude))
 
     def rank_all(self, k: int = 10, exclude: Iterable[str] = ()) -> CorrectedRanking:
         """The best items of the whole catalogue, with the correction if it is there by the deadline; without scores."""
-        with self._lock:
-            answers, waited = {}, 0.0
-            if self._corrects:
-                answers["correction"], waited = self._correct(monotonic() + self.deadline)
-            else:
-                reason = "the whole catalogue is ranked without scores; rank names candidates"
-                answers["scores"] = Answer(REFUSED, reason)
-            return self._told(self.session.rank_all(k, exclude), answers, waited)
+        exclude = tokens_of(exclude, "exclude")
+        given = {}
+        if not self._corrects:
+            reason = "the whole catalogue is ranked without scores; rank names candidates"
+            given = {"scores": Answer(REFUSED, reason)}
+        return self._by_the_deadline(lambda _: self.session.rank_all(k, exclude), given)
+
+    def _by_the_deadline(
+        self,
+        rank: Callable[[Evidence | None], Ranking],
+        answers: dict[str, Answer],
+        ask: Callable[[], ScoreRequest | None] | None = None,
+    ) -> CorrectedRanking:
+        """A ranking, once the answers to what it asked are there or the deadline has come.
+
+        The lock is not held while this waits. If a click comes meanwhile, what was asked is of no use any more: the
+        ranking is of the clicks that there are at its end, and waits for the answers to those.
+        """
+        end, waited, clicks, scores = monotonic() + self.deadline, 0.0, -1, None
+        try:
+            while True:
+                with self._lock:
+                    self._check_process()
+                    if clicks != self.session.clicks:
+                        if self._corrects:
+                            self._ask_correction(again=clicks < 0)
+                        if ask is not None:
+                            done_with(scores)
+                            scores = None  # done with it once, whatever happens to the next
+                            scores = ask()
+                        clicks = self.session.clicks
+                    asked = [request.pending for request in (self._correction, scores) if request is not None]
+                    open_ = [pending for pending in asked if not pending.done]
+                    if not open_ or monotonic() >= end:
+                        sizes = [pending.upload_bytes for pending in asked]
+                        if self._corrects:
+                            answers = {"correction": self._apply(), **answers}
+                        evidence = None
+                        if ask is not None:
+                            evidence, answers["scores"] = self._scores.evidence(scores)
+                        return _told(rank(evidence), answers, waited, sum(sizes))
+                began = monotonic()
+                for pending in open_:
+                    pending.answer(end - monotonic())
+                waited += monotonic() - began
+        finally:
+            with self._lock:
+                done_with(scores)
 
     def _after_clicks(self, tokens: Iterable[str] = ()) -> None:
         if self._corrects:
-            self._upload()
+            self._ask_correction()
         if self._scores is not None:
             self._scores.after_clicks(tokens)
 
-    def _upload(self) -> None:
-        if self._pending is not None:
-            self._pending.cancel()
-        self._applied = None
-        upload = self.session.hidden_states()
-        self._pending = self.client.upload(upload.hidden_states, upload.clicks)
+    def _ask_correction(self, again: bool = False) -> None:
+        """See to it that the correction of the last click is there or on its way.
 
-    def _correct(self, end: float) -> tuple[Answer, float]:
-        """Bring the session to what is known of its correction by ``end``."""
-        if self._applied is not None and self._applied.status in (LATE, OFFLINE):
-            self._upload()  # the service may be back; where it is not known to be, this costs nothing
-        if self._applied is not None:
-            return self._applied, 0.0
-        if not self.session.clicks or self._pending is None:
-            return Answer(LATE, "nothing was uploaded"), 0.0
-        answer, waited = waited_for(self._pending, end)
-        if answer.status == LATE and not self._pending.done:
-            return answer, waited  # it may still come
+        ``again``: also if the service could not be reached for it; where that is not known to have changed, this costs
+        nothing.
+        """
+        request = self._correction
+        if not self.session.clicks:
+            return
+        if request is not None and request.of == self.session.clicks:
+            lost = request.answer is not None and request.answer.status in (LATE, OFFLINE)
+            if not (again and lost):
+                return
+        if request is not None:
+            request.pending.cancel()
+        upload = self.session.hidden_states()
+        self._correction = _CorrectionRequest(upload.clicks, self.client.upload(upload.hidden_states, upload.clicks))
+
+    def _apply(self) -> Answer:
+        """Bring the session to what is known of its correction."""
+        request = self._correction
+        if request is None:
+            return Answer(LATE, "nothing was uploaded")
+        if request.answer is not None:
+            return request.answer
+        answer = request.pending.answer(0)
+        if answer.status == LATE and not request.pending.done:
+            return answer  # it may still come
         if answer.status == CORRECTED:
             try:
-                self.session.apply((answer.attention, answer.bias), clicks=self._pending.clicks)
+                self.session.apply((answer.attention, answer.bias), clicks=request.pending.clicks)
             except UserError as error:
                 answer = Answer(REFUSED, str(error), seconds=answer.seconds)
-        self._applied = answer
-        return answer, waited
+        request.answer = answer
+        return answer
 
-    def _told(self, ranking: Ranking, answers: dict[str, Answer], waited: float) -> CorrectedRanking:
-        used = tuple(name for name, answer in answers.items() if answer.status == CORRECTED)
-        missing = {name: answer for name, answer in answers.items() if name not in used}
-        # The scores change more than the correction does, so they say what became of it where neither came.
-        status = CORRECTED if used else next((a.status for a in reversed(missing.values())), LATE)
-        reasons = [f"{name}: {a.reason}" if len(answers) > 1 else a.reason for name, a in missing.items()]
-        sent = {"correction": self._pending, "scores": self._scores.pending if self._scores is not None else None}
-        return CorrectedRanking(
-            ranking.items,
-            ranking.scores,
-            ranking.unknown,
-            status,
-            "; ".join(reasons),
-            1000 * waited,
-            sum(sent[name].upload_bytes for name in answers if sent[name] is not None),
-            sum(answers[name].bytes for name in used),
-            1000 * max((a.seconds for a in answers.values() if a.status != LATE), default=0.0),
-            used,
-        )
+    def _check_process(self) -> None:
+        if os.getpid() != self._process:
+            raise UserError(
+                "this session was opened in another process, and its connection to the service does not outlive a "
+                "fork; open the session in the process that uses it"
+            )
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the session's state file."""
@@ -322,11 +375,22 @@ class CorrectedSession:
         self.close()
 
 
-def _listed(items: Iterable[str]) -> Iterable[str]:
-    """Items that can be gone through twice; what is no list of items is left for the session to refuse."""
-    if isinstance(items, (str, bytes)):
-        return items
-    try:
-        return [str(item) for item in items]
-    except TypeError:
-        return items
+def _told(ranking: Ranking, answers: dict[str, Answer], waited: float, upload_bytes: int) -> CorrectedRanking:
+    """A ranking with what became of each thing that was asked, in the order in which it was asked."""
+    used = tuple(name for name, answer in answers.items() if answer.status == CORRECTED)
+    missing = {name: answer for name, answer in answers.items() if name not in used}
+    # The scores change more than the correction does, so they say what became of it where neither came.
+    status = CORRECTED if used else next((a.status for a in reversed(missing.values())), LATE)
+    reasons = [f"{name}: {a.reason}" if len(answers) > 1 else a.reason for name, a in missing.items()]
+    return CorrectedRanking(
+        ranking.items,
+        ranking.scores,
+        ranking.unknown,
+        status,
+        "; ".join(reasons),
+        1000 * waited,
+        upload_bytes,
+        sum(answers[name].bytes for name in used),
+        1000 * max((a.seconds for a in answers.values() if a.status != LATE), default=0.0),
+        used,
+    )

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from recbole_cocorr.base.checks import shown
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.cloud.wire import ENCODINGS, decode_rows, encode_rows, row_bytes
 
@@ -52,8 +53,11 @@ def gaussian_sigma(sensitivity: float, epsilon: float, delta: float) -> float:
         half, rest = sensitivity / (2 * sigma), epsilon * sigma / sensitivity
         return math.exp(log_normal_cdf(half - rest)) - math.exp(epsilon + log_normal_cdf(-half - rest))
 
-    if not (0 < epsilon <= 1e6 and 0 < delta < 1):
-        raise UserError(f"epsilon is {epsilon!r} and delta {delta!r}; they must be in (0, 1000000] and (0, 1)")
+    numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in (epsilon, delta))
+    if not (numbers and 0 < epsilon <= 1e6 and 0 < delta < 1):
+        raise UserError(
+            f"epsilon is {shown(epsilon)} and delta {shown(delta)}; they must be in (0, 1000000] and (0, 1)"
+        )
     low, high = 1e-9 * sensitivity, sensitivity
     while spent(high) > delta:
         high *= 2

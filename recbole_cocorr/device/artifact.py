@@ -113,6 +113,8 @@ class Artifact:
             raise UserError(f"{path} is damaged: it does not match its checksum")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = self.threads
+        # Threads that spin while they wait take the processor from those that compute, where processors are few.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         # An array in between needs no memory but its own in graphs of one row: planning to share costs more.
         options.enable_mem_reuse = name not in _SMALL

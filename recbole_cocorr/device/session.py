@@ -1,16 +1,24 @@
 """A user's session on the device: clicks in, rankings out."""
 
 import math
-import operator
 import os
-import threading
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from recbole_cocorr.base.checks import (
+    MOST_THREADS,
+    checked_choice,
+    checked_path,
+    checked_whole,
+    shown,
+    token_of,
+    tokens_of,
+)
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.forks import lock_free_at_forks
 from recbole_cocorr.device.artifact import Artifact
 from recbole_cocorr.device.correction import Upload, checked
 from recbole_cocorr.device.evidence import Evidence, fuse
@@ -27,10 +35,13 @@ class Session:
     """One user's clicks, and what the model makes of them.
 
     Made by :meth:`open`. Needs numpy and onnxruntime alone. Calls from several threads are safe: they wait for each
-    other.
+    other. A forked child has a copy of its own, as the session was after the call before the fork.
 
     Attributes
     ----------
+    lock : threading.RLock
+        Held by every call that changes the session. Who holds it makes several calls one, and must not wait for
+        anything meanwhile.
     fingerprint : str
         Of the model; a correction must have been made for it.
     clicks : int
@@ -48,9 +59,7 @@ class Session:
 
     def __init__(self, artifact: Artifact, policy: str | None = None):
         manifest = artifact.manifest
-        policy = manifest.policy if policy is None else policy
-        if policy not in POLICIES:
-            raise UserError(f"policy is {policy!r}; it must be carry or window")
+        policy = manifest.policy if policy is None else checked_choice(policy, "policy", POLICIES)
         if artifact.initial_state is None and policy != "window":
             raise UserError(f"{manifest.model['name']} keeps no state, so its policy is window")
         self.policy = policy
@@ -66,7 +75,7 @@ class Session:
         # Whether a click is read alone: always, or while there are fewer than this.
         self._carries = self._reader.recurrent and policy == "carry"
         self._alone = self._window if self._reader.recurrent else 0
-        self._lock = threading.RLock()
+        self.lock = lock_free_at_forks()
         shape = self._reader.state().shape
         self._layout = Layout(manifest.identity(), manifest.width, manifest.window, manifest.items, shape)
 
@@ -95,7 +104,7 @@ class Session:
         policy : {"carry", "window"}, optional
             The artifact's, if left out.
         threads : int
-            Threads of ONNX Runtime.
+            Threads of ONNX Runtime, from 1 to 256. One click is too little work for more than one.
         cloud : str, optional
             ``host:port`` of a correction service: what is returned is then a
             :class:`~recbole_cocorr.cloud.CorrectedSession`, which needs grpcio and protobuf as well.
@@ -117,8 +126,10 @@ class Session:
             return CorrectedSession.open(directory, cloud, **of_cloud, **settings)
         if of_cloud:
             raise UserError(f"{next(iter(of_cloud))} has no meaning without cloud")
-        session = cls(Artifact(directory, threads), policy)
-        tokens = None if history is None else _tokens(history)
+        folder = checked_path(directory, "directory")
+        state = None if state is None else checked_path(state, "state")
+        tokens = None if history is None else tokens_of(history, "history")
+        session = cls(Artifact(folder, checked_whole(threads, "threads", 1, MOST_THREADS)), policy)
         if state is not None:
             try:
                 snapshot = load_state(state, session._layout)
@@ -147,8 +158,8 @@ class Session:
         bool
             False for an item that is not in the catalogue: nothing has changed then.
         """
-        with self._lock:
-            row = self._row(item if type(item) is str else str(item))
+        with self.lock:
+            row = self._row(item if type(item) is str else token_of(item))
             if not row:
                 return False
             clicks = self.clicks
@@ -173,8 +184,8 @@ class Session:
         list of str
             Tokens that are not in the catalogue, each once; they were left out.
         """
-        tokens = _tokens(items)
-        with self._lock:
+        tokens = tokens_of(items)
+        with self.lock:
             rows, unknown = self._rows(tokens)
             self._read(rows)
         return unknown
@@ -205,7 +216,7 @@ class Session:
     @property
     def user_vector(self) -> np.ndarray:
         """u after the last click, float32 [d]; a copy."""
-        with self._lock:
+        with self.lock:
             self._check_clicked()
             return self._user.copy()
 
@@ -235,10 +246,10 @@ class Session:
             Before the first click, for a ``k`` below 1, if no candidate is in the catalogue, or for evidence of
             another corrector than the artifact's trust is for, of more clicks than were read, or not finite.
         """
-        tokens, out = _tokens(candidates, "candidates"), set(_tokens(exclude, "exclude"))
+        tokens, out = tokens_of(candidates, "candidates"), set(tokens_of(exclude, "exclude"))
         if k is not None:
-            k = _whole(k)
-        with self._lock:
+            k = checked_whole(k, "k", 1)
+        with self.lock:
             self._check_clicked()
             rows, unknown = self._rows(dict.fromkeys(tokens))
             if not rows:
@@ -269,8 +280,8 @@ class Session:
         UserError
             Before the first click, or for a ``k`` below 1.
         """
-        k, out = _whole(k), _tokens(exclude, "exclude")
-        with self._lock:
+        k, out = checked_whole(k, "k", 1), tokens_of(exclude, "exclude")
+        with self.lock:
             self._check_clicked()
             scores = self.artifact.targets.all_scores(self._user)
             keep = np.ones(len(scores), dtype=bool)
@@ -292,16 +303,26 @@ class Session:
         trust = self.artifact.manifest.trust
         if trust is None:
             raise UserError(f"{self.artifact.folder} has no trust in item-item scores; export it with --corrector=DIR")
-        if evidence.corrector != trust["corrector"]:
+        if not isinstance(evidence, Evidence) or not isinstance(evidence.scores, Mapping):
+            raise UserError(f"evidence is {shown(evidence)}; it must be an Evidence, with its scores by token")
+        if not isinstance(evidence.corrector, str) or evidence.corrector != trust["corrector"]:
             raise UserError(
-                f"the evidence is of the corrector {str(evidence.corrector)[:40]!r}, the artifact's trust is for "
+                f"the evidence is of the corrector {shown(evidence.corrector)}, the artifact's trust is for "
                 f"{trust['corrector']!r}"
             )
         if type(evidence.clicks) is not int or not 0 <= evidence.clicks <= self.clicks:
             raise UserError(
-                f"the evidence is of {str(evidence.clicks)[:40]} clicks, and the session has read {self.clicks}"
+                f"the evidence is of {shown(evidence.clicks)} clicks, and the session has read {self.clicks}"
             )
-        if not np.isfinite(np.array(list(evidence.scores.values()), dtype=np.float32)).all():
+        try:
+            scores = np.array(list(evidence.scores.values()))
+        except ValueError:  # lists of several lengths
+            scores = np.empty(1, object)
+        if scores.ndim != 1 or (len(scores) and scores.dtype.kind not in "fiu"):
+            raise UserError("a score of the evidence is no number")
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(scores.astype(np.float32)).all()
+        if not finite:
             raise UserError("a score of the evidence is not finite")
 
     def _with_evidence(self, scores: np.ndarray, names: list[str], evidence: Evidence) -> np.ndarray:
@@ -323,7 +344,7 @@ class Session:
 
     def recent_rows(self) -> list[int]:
         """Rows of the last clicks, at most L, oldest first; a copy."""
-        with self._lock:
+        with self.lock:
             return list(self._recent)
 
     # -- the cloud ---------------------------------------------------------------------------------
@@ -336,7 +357,7 @@ class Session:
         UserError
             Before the first click, or if the model takes no correction.
         """
-        with self._lock:
+        with self.lock:
             self._check_correctable()
             self._check_clicked()
             x = self.artifact.items.vectors(np.array(self._recent))
@@ -364,18 +385,17 @@ class Session:
             If the correction is of other clicks or another model, or no pair of finite arrays of the right
             shapes. The session goes on without it, as it was.
         """
-        with self._lock:
+        with self.lock:
             self._check_correctable()
-            if fingerprint is not None and fingerprint != self.fingerprint:
+            if fingerprint is not None and not (isinstance(fingerprint, str) and fingerprint == self.fingerprint):
                 raise UserError(
-                    f"the correction was made by the model {str(fingerprint)[:40]!r}, this session runs "
-                    f"{self.fingerprint!r}"
+                    f"the correction was made by the model {shown(fingerprint)}, this session runs {self.fingerprint!r}"
                 )
             correction = checked(correction, self.artifact.manifest.correction)
             self._check_clicked()
             if isinstance(clicks, bool) or not isinstance(clicks, (int, np.integer)) or clicks != self.clicks:
                 raise UserError(
-                    f"the correction was made after {str(clicks)[:40]} clicks, and the session has read {self.clicks}; "
+                    f"the correction was made after {shown(clicks)} clicks, and the session has read {self.clicks}; "
                     "one that comes too late is not used"
                 )
             user = self._reader.correct(self._recent[-1], self._place(), correction)
@@ -398,10 +418,13 @@ class Session:
 
         Raises
         ------
+        UserError
+            If ``path`` is no path.
         OSError
             What the system reported.
         """
-        with self._lock:
+        path = checked_path(path, "path")
+        with self.lock:
             recent = np.array(self._recent, dtype=np.int32)
             snapshot = Snapshot(self.policy, self.clicks, self.corrected, self._user, recent, self._reader.state())
         save_state(path, snapshot, self._layout)
@@ -420,22 +443,3 @@ class Session:
         self._reader.set_state(snapshot.state)
         self.source = "state"
         self._read(rest)
-
-
-def _tokens(items: Iterable[str], name: str = "items") -> list[str]:
-    if isinstance(items, (str, bytes)):
-        raise UserError(f"{name} is a list of tokens, not one string")
-    try:
-        return [item if type(item) is str else str(item) for item in items]
-    except TypeError:
-        raise UserError(f"{name} is a list of tokens, not {type(items).__name__}") from None
-
-
-def _whole(k: Any) -> int:
-    try:
-        number = operator.index(k)
-    except TypeError:
-        number = 0
-    if isinstance(k, bool) or number < 1:
-        raise UserError(f"k is {k!r}; it must be a whole number of at least 1")
-    return number

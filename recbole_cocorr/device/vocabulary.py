@@ -12,8 +12,8 @@ import numpy as np
 
 from recbole_cocorr.base.errors import UserError
 
-# Looked-up tokens that are remembered.
-_REMEMBERED = 1 << 16
+# Looked-up tokens that are remembered, and the most characters of one: together about 40 MB at most.
+_REMEMBERED, _LONGEST = 1 << 16, 128
 
 
 def encode_tokens(tokens: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -111,9 +111,11 @@ class Vocabulary:
         row = self._known.get(token)
         if row is None:
             row = self._find(token.encode("utf-8", "surrogatepass"))
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
-            self._known[token] = row
+            # Of what the catalogue lacks there is no end, and callers choose its length.
+            if row and len(token) <= _LONGEST:
+                if len(self._known) >= _REMEMBERED:
+                    self._known.clear()
+                self._known[token] = row
         return row
 
     def _find(self, token: bytes) -> int:

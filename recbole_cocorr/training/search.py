@@ -9,6 +9,7 @@ import torch
 from recbole.utils import init_seed
 
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.threads import limit_threads
 from recbole_cocorr.config import Config
 from recbole_cocorr.training.prepare import prepare, read_data
 
@@ -47,6 +48,7 @@ def objective_function(
     UserError
         If the settings cannot be read or do not fit together, the data cannot be read, or hold no validation item.
     """
+    limit_threads()
     config = Config(config_dict=config_dict, config_file_list=config_file_list)
     if config["resume"]:
         raise UserError("a search begins every training anew; leave resume out")

@@ -1,6 +1,7 @@
 """One run: the same result in one go, after a kill, and with the test items read later."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -202,17 +203,43 @@ def test_a_full_disk_has_a_status_of_its_own(small_data, tmp_path, monkeypatch, 
     assert "no space is left on the disk" in capsys.readouterr().err
 
 
+RAY_CLUSTER = """
+import ray
+cluster = ray.init(_node_ip_address="127.0.0.1", include_dashboard=False, num_cpus=2)
+print(cluster.address_info["gcs_address"], flush=True)
+input()
+"""
+
+
+def benchmark_on_ray(out, data, address: str | None) -> subprocess.CompletedProcess:
+    code = "import sys; from recbole_cocorr.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    command = ["benchmark", "--models=Pop", "--datasets=small", "--seeds=1,2", "--distributed=ray", "--threads=1"]
+    command += [f"--out={out}", f"--data_path={data}", "--use_gpu=False", "--jobs=2"]
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    if address is not None:
+        environment["RAY_ADDRESS"] = address
+    command = [sys.executable, "-c", code, *command]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+
+
 def test_ray_runs_it_too(small_data, tmp_path):
     """In a process of its own: Ray starts many, and takes its time."""
     pytest.importorskip("ray")
-    code = "import sys; from recbole_cocorr.__main__ import main; sys.exit(main(sys.argv[1:]))"
-    command = ["benchmark", "--models=Pop", "--datasets=small", "--seeds=1,2", "--distributed=ray", "--threads=1"]
-    command += [f"--out={tmp_path / 'r'}", f"--data_path={small_data}", "--use_gpu=False", "--jobs=2"]
-    done = subprocess.run(
-        [sys.executable, "-c", code, *command], capture_output=True, text=True, timeout=300, check=False
-    )
+    pipe, command = subprocess.PIPE, [sys.executable, "-c", RAY_CLUSTER]
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True) as cluster:
+        try:
+            done = benchmark_on_ray(tmp_path / "r", small_data, cluster.stdout.readline().strip())
+        finally:
+            cluster.stdin.close()
     assert done.returncode == 0, done.stdout + done.stderr
     assert [r.seed for r in read_results(tmp_path / "r")] == [1, 2]
+
+
+@pytest.mark.parametrize("address", [None, "", "local"])
+def test_no_ray_cluster_is_started(small_data, tmp_path, address):
+    done = benchmark_on_ray(tmp_path / "r", small_data, address)
+    assert done.returncode == 2 and "needs RAY_ADDRESS=HOST:PORT" in done.stderr, done.stdout + done.stderr
+    assert not (tmp_path / "r").exists()
 
 
 def test_a_second_worker_waits_for_the_first(small_data, tmp_path):

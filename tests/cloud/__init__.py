@@ -10,11 +10,13 @@ from concurrent import futures
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from queue import SimpleQueue
 
 import grpc
 import numpy as np
 
 from recbole_cocorr.checkpoint import Checkpoint, plain_config, save_checkpoint
+from recbole_cocorr.cloud.pending import Pending
 from recbole_cocorr.cloud.server import Server
 from recbole_cocorr.cloud.settings import ServeSettings
 from recbole_cocorr.cloud.v1 import correction_pb2 as pb
@@ -96,6 +98,19 @@ def answering(name: str, answer) -> Iterator[str]:
         yield f"127.0.0.1:{port}"
     finally:
         server.stop(None).wait()
+
+
+class Watched(Pending):
+    """A request that puts its number into a queue when somebody begins to wait for it."""
+
+    def __init__(self, waiting: SimpleQueue, number: int, *arguments):
+        super().__init__(*arguments)
+        self._waiting, self._number = waiting, number
+
+    def answer(self, wait: float):
+        if wait > 0:
+            self._waiting.put(self._number)
+        return super().answer(wait)
 
 
 @contextmanager

@@ -3,6 +3,8 @@
 import dataclasses
 import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from recbole_cocorr.device import Evidence, Session
 from recbole_cocorr.device.catalogue import update_catalogue
 from recbole_cocorr.device.export import checkpoint_fingerprint, export
 from recbole_cocorr.device.manifest import read_manifest
-from tests.cloud import serving
+from tests.cloud import Watched, serving
 from tests.device import ITEMS, TOKENS, clicks, tokens_of
 
 LONG = 20_000.0
@@ -35,11 +37,12 @@ class _Cloud:
         self.sent: list[Pending] = []
         self.asked: list[tuple[list[int], list[int]]] = []
         self.cancelled: list[int] = []
+        self.waiting: SimpleQueue[int] = SimpleQueue()
 
     def score(self, clicked, candidates, clicks):
-        pending = Pending(clicks, 4 * (len(clicked) + len(candidates)))
         number = len(self.sent)
-        pending._cancel = lambda: self.cancelled.append(number)
+        size = 4 * (len(clicked) + len(candidates))
+        pending = Watched(self.waiting, number, clicks, size, lambda: self.cancelled.append(number))
         self.sent.append(pending)
         self.asked.append((list(clicked), list(candidates)))
         return pending
@@ -101,6 +104,14 @@ def single_process(folder, item_item, rows, names, correction=None, half=True):
         scores = scores.astype(np.float16).astype(np.float32)
     given = dict(zip(names, scores.tolist(), strict=True))
     return plain.rank(names, evidence=Evidence(given, len(rows), plain.artifact.manifest.trust["corrector"]))
+
+
+def with_scores(folder, rows, names, given):
+    """The ranking with scores that are given."""
+    plain = Session.open(folder)
+    plain.history(tokens_of(rows))
+    scores = dict(zip(names, given.scores.tolist(), strict=True))
+    return plain.rank(names, evidence=Evidence(scores, len(rows), plain.artifact.manifest.trust["corrector"]))
 
 
 @pytest.mark.parametrize("name", ["CoCorrRec", "GRU4Rec", "SASRec", "Mamba4Rec"])
@@ -167,7 +178,7 @@ def test_without_an_answer_it_is_the_devices_and_a_late_one_serves_the_next(both
     first = session.rank(NAMES)
     own = alone(both, rows)
     assert (first.status, first.used, first.items, first.scores) == ("late", (), own.items, own.scores)
-    cloud.sent[-1]._settle(answer(len(NAMES)))
+    cloud.sent[-1].settle(answer(len(NAMES)))
     second = session.rank(NAMES)
     assert second.status == "corrected" and second.scores != first.scores
     # The same and fewer candidates are answered by what is there.
@@ -185,29 +196,20 @@ def test_scores_of_earlier_clicks_are_never_used(both, cloud, session):
     session.rank(NAMES)
     session.click(TOKENS[rows[5]])
     assert cloud.cancelled == [0]
-    cloud.sent[0]._settle(answer(len(NAMES)))
+    cloud.sent[0].settle(answer(len(NAMES)))
     found = session.rank(NAMES)
     assert (found.status, found.items) == ("late", alone(both, rows).items)
     # Not even where the click went past this session, or the client hands them over as the newest.
-    cloud.sent[1]._settle(answer(len(NAMES)))
+    cloud.sent[1].settle(answer(len(NAMES)))
     session.session.click(TOKENS[rows[0]])
     assert session.rank(NAMES).used == ()
     cloud.sent[2].clicks = 5
-    cloud.sent[2]._settle(answer(len(NAMES)))
+    cloud.sent[2].settle(answer(len(NAMES)))
     found = session.rank(NAMES)
     assert (found.used, found.items) == ((), alone(both, [*rows, rows[0]]).items)
 
 
-def test_a_click_past_the_session_during_the_wait(cloud, session):
-    session.history(tokens_of(clicks(4)))
-    session._scores.ask(NAMES)
-    session.session.click(TOKENS[3])
-    cloud.sent[-1]._settle(answer(len(NAMES)))
-    evidence, found, _ = session._scores.evidence(0)
-    assert (evidence, found.status) == (None, "refused") and "of 4 clicks, and the session has read 5" in found.reason
-
-
-@pytest.mark.parametrize("bad", ["shape", "nan", "inf", "corrector"])
+@pytest.mark.parametrize("bad", ["shape", "nan", "inf"])
 def test_what_the_session_refuses_changes_nothing(both, cloud, session, bad):
     rows = clicks(4)
     session.history(tokens_of(rows))
@@ -215,9 +217,7 @@ def test_what_the_session_refuses_changes_nothing(both, cloud, session, bad):
     given = answer(len(NAMES) - (bad == "shape"))
     if bad in ("nan", "inf"):
         given.scores[3] = float(bad)
-    if bad == "corrector":
-        session._scores._corrector = "d" * 32
-    cloud.sent[-1]._settle(given)
+    cloud.sent[-1].settle(given)
     found, own = session.rank(NAMES), alone(both, rows)
     assert (found.status, found.items, found.scores) == ("refused", own.items, own.scores)
     assert found.reason
@@ -228,7 +228,7 @@ def test_the_status_is_the_clients_and_what_may_come_back_is_asked_again(both, c
     rows = clicks(4)
     session.history(tokens_of(rows))
     session.rank(NAMES)
-    cloud.sent[-1]._settle(Answer(status, "because"))
+    cloud.sent[-1].settle(Answer(status, "because"))
     before = len(cloud.sent)
     found = session.rank(NAMES)
     assert found.items == alone(both, rows).items
@@ -245,7 +245,7 @@ def test_expected_candidates_are_asked_for_at_once(both, cloud, session):
         session.click(TOKENS[row])
         assert cloud.asked[-1] == (rows[: number + 1], list(range(1, 30)))
     assert len(cloud.sent) == 3 and cloud.cancelled == [0, 1]
-    cloud.sent[-1]._settle(answer(len(NAMES)))
+    cloud.sent[-1].settle(answer(len(NAMES)))
     assert session.rank(NAMES[3:9]).status == "corrected" and len(cloud.sent) == 3
     session.expect(["none"])
     session.click(TOKENS[1])
@@ -260,29 +260,57 @@ def test_expected_candidates_are_asked_for_at_once(both, cloud, session):
 def test_a_ranking_waits_for_what_comes_within_the_deadline(both, cloud):
     session = CorrectedSession(Session.open(both), cloud, LONG)
     session.history(tokens_of(clicks(4)))
-    cloud_answer = threading.Timer(0.05, lambda: cloud.sent[-1]._settle(answer(len(NAMES))))
+    cloud_answer = threading.Timer(0.05, lambda: cloud.sent[-1].settle(answer(len(NAMES))))
     cloud_answer.start()
     assert session.rank(NAMES).status == "corrected"
 
 
-def test_the_deadline_is_one_for_both(both):
+def test_the_deadline_is_one_for_both(both, monkeypatch):
     """A service that answers nothing costs one deadline, not two."""
+    clock, waits = [0.0], []
+    monkeypatch.setattr("recbole_cocorr.cloud.session.monotonic", lambda: clock[0])
+
+    class Never(Pending):
+        def answer(self, wait):
+            waits.append(wait)
+            clock[0] += max(0.0, wait)
+            return super().answer(0)
 
     class Silent(_Cloud):
         asks_corrections = True
 
         def upload(self, hidden_states, clicks):
-            return Pending(clicks, hidden_states.nbytes)
+            return Never(clicks, hidden_states.nbytes)
 
-    ends = []
+        def score(self, clicked, candidates, clicks):
+            return Never(clicks, 4)
+
     session = CorrectedSession(Session.open(both), Silent(), 30.0)
     session.history(tokens_of(clicks(4)))
-    plain = session._correct, session._scores.evidence
-    session._correct = lambda end: ends.append(end) or plain[0](end)
-    session._scores.evidence = lambda end: ends.append(end) or plain[1](end)
     found = session.rank(NAMES)
-    assert found.status == "late" and ends[0] == ends[1]
+    assert found.status == "late" and found.waited_ms == pytest.approx(30)
+    assert sum(max(0.0, wait) for wait in waits) == pytest.approx(0.03)
     assert "correction: " in found.reason and "scores: " in found.reason
+
+
+def test_two_rankings_wait_for_their_own_scores(both, cloud):
+    session, rows = CorrectedSession(Session.open(both), cloud, LONG), clicks(4)
+    session.history(tokens_of(rows))
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(session.rank, NAMES[:9])
+        assert cloud.waiting.get(timeout=20) == 0
+        second = pool.submit(session.rank, NAMES[9:])
+        assert cloud.waiting.get(timeout=20) == 1
+        assert cloud.cancelled == []  # a ranking waits for it
+        cloud.sent[1].settle(answer(20, seed=2))
+        assert second.result(20).status == "corrected" and not first.done()
+        # After a click it is the click's scores that the first one waits for.
+        session.click(TOKENS[7])
+        assert cloud.waiting.get(timeout=20) == 2 and 0 in cloud.cancelled and not first.done()
+        cloud.sent[2].settle(answer(9))
+        found, wanted = first.result(20), with_scores(both, [*rows, 7], NAMES[:9], answer(9))
+        assert (found.status, found.items) == ("corrected", wanted.items)
+        assert found.scores == pytest.approx(wanted.scores, abs=1e-4)
 
 
 @pytest.mark.parametrize("most", [1, 3, 128])
@@ -295,7 +323,7 @@ def test_no_more_clicks_go_up_than_are_allowed(both, cloud, most):
     session.click(TOKENS[rows[150]])
     session.rank(NAMES)
     assert cloud.asked[-1][0] == rows[:151][-most:]
-    cloud.sent[-1]._settle(answer(len(NAMES)))
+    cloud.sent[-1].settle(answer(len(NAMES)))
     found = session.rank(NAMES)
     # The trust counts the clicks that the scores are of.
     given = dict(zip(NAMES, answer(len(NAMES)).scores.tolist(), strict=True))

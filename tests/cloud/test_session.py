@@ -1,6 +1,11 @@
 """Device and cloud together: the ranking is the single-process CoCorrRec's, and never waits for long."""
 
+import os
+import subprocess
+import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 
 import numpy as np
 import pytest
@@ -12,6 +17,8 @@ from recbole_cocorr.cloud.breaker import Breaker
 from recbole_cocorr.cloud.client import Answer, Pending
 from recbole_cocorr.device import Session
 from recbole_cocorr.device.evidence import Evidence
+from tests.cloud import Watched, answering
+from tests.conftest import CHECKOUT
 from tests.device import ITEMS, TOKENS, clicks, tokens_of
 
 LONG = 20_000.0
@@ -25,10 +32,11 @@ class _Cloud:
     def __init__(self):
         self.sent: list[Pending] = []
         self.cancelled: list[int] = []
+        self.waiting: SimpleQueue[int] = SimpleQueue()
 
     def upload(self, hidden_states, clicks):
-        pending = Pending(clicks, hidden_states.nbytes)
-        pending._cancel = lambda: self.cancelled.append(clicks)
+        number, size = len(self.sent), hidden_states.nbytes
+        pending = Watched(self.waiting, number, clicks, size, lambda: self.cancelled.append(clicks))
         self.sent.append(pending)
         return pending
 
@@ -86,7 +94,7 @@ def test_without_an_answer_it_is_the_devices_and_a_late_one_serves_the_next(arti
     session.history(tokens_of(rows))
     first = session.rank_all(ITEMS)
     assert (first.status, first.items) == ("late", alone(artifact, rows))
-    cloud.sent[-1]._settle(answer())
+    cloud.sent[-1].settle(answer())
     second = session.rank_all(ITEMS)
     assert second.status == "corrected" and second.scores != first.scores
     third = session.rank_all(ITEMS)
@@ -99,11 +107,11 @@ def test_a_correction_of_earlier_clicks_is_never_used(artifact, cloud, session):
     session.history(tokens_of(rows[:5]))
     session.click(TOKENS[rows[5]])
     assert cloud.cancelled == [5]
-    cloud.sent[0]._settle(answer())
+    cloud.sent[0].settle(answer())
     assert session.rank_all(ITEMS).items == alone(artifact, rows)
     # Not even where the client would hand it over as the newest.
     cloud.sent[1].clicks = 5
-    cloud.sent[1]._settle(answer())
+    cloud.sent[1].settle(answer())
     found = session.rank_all(ITEMS)
     assert (found.status, found.items) == ("refused", alone(artifact, rows))
     assert "5 clicks" in found.reason
@@ -115,7 +123,7 @@ def test_what_the_session_refuses_changes_nothing(artifact, cloud, session, bad)
     session.history(tokens_of(rows))
     given = answer()
     attention = {"shape": given.attention[:, :2], "nan": given.attention * np.nan, "huge": given.attention * np.inf}
-    cloud.sent[-1]._settle(Answer("corrected", "", attention[bad], given.bias))
+    cloud.sent[-1].settle(Answer("corrected", "", attention[bad], given.bias))
     found = session.rank_all(ITEMS)
     assert (found.status, found.items, session.corrected) == ("refused", alone(artifact, rows), False)
 
@@ -124,7 +132,7 @@ def test_what_the_session_refuses_changes_nothing(artifact, cloud, session, bad)
 def test_the_status_is_the_clients_and_offline_is_asked_again(artifact, cloud, session, status):
     rows = clicks(4)
     session.history(tokens_of(rows))
-    cloud.sent[-1]._settle(Answer(status, "because"))
+    cloud.sent[-1].settle(Answer(status, "because"))
     found = session.rank_all(ITEMS)
     assert (found.status, found.reason, found.items) == (status, "because", alone(artifact, rows))
     session.rank_all()
@@ -145,14 +153,14 @@ def test_an_opened_state_is_corrected_at_once(artifact, cloud, tmp_path):
     plain.save(tmp_path / "state")
     session = CorrectedSession(Session.open(artifact, state=tmp_path / "state"), cloud, 1.0)
     assert [p.clicks for p in cloud.sent] == [4]
-    cloud.sent[0]._settle(answer())
+    cloud.sent[0].settle(answer())
     assert session.rank_all().status == "corrected"
 
 
 def test_a_ranking_waits_for_what_comes_within_the_deadline(artifact, cloud):
     session = CorrectedSession(Session.open(artifact), cloud, LONG)
     session.history(tokens_of(clicks(4)))
-    threading.Timer(0.05, lambda: cloud.sent[-1]._settle(answer())).start()
+    threading.Timer(0.05, lambda: cloud.sent[-1].settle(answer())).start()
     assert session.rank_all().status == "corrected"
 
 
@@ -200,7 +208,7 @@ def test_session_open_with_a_cloud(artifact, server):
 def test_a_click_ends_the_correction_before_it(artifact, cloud, session):
     rows = clicks(5)
     session.history(tokens_of(rows[:4]))
-    cloud.sent[-1]._settle(answer())
+    cloud.sent[-1].settle(answer())
     assert session.rank_all(ITEMS).status == "corrected"
     session.click(TOKENS[rows[4]])
     found = session.rank_all(ITEMS)
@@ -211,3 +219,130 @@ def test_evidence_reaches_the_session(session):
     session.history(tokens_of(clicks(4)))
     with pytest.raises(UserError, match="has no trust in item-item scores"):
         session.rank(["item-3"], evidence=Evidence({}, 0, "x"))
+
+
+def test_others_go_on_while_a_ranking_waits(artifact, cloud, tmp_path):
+    session, rows = CorrectedSession(Session.open(artifact), cloud, LONG), clicks(6)
+    session.history(tokens_of(rows[:4]))
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(session.rank_all, ITEMS)
+        assert cloud.waiting.get(timeout=20) == 0
+        session.save(tmp_path / "state")
+        assert session.clicks == 4 and len(session.recent_rows()) == 4 and not first.done()
+        # A click: both rankings are of what there is at their end, with the correction of that.
+        assert session.click(TOKENS[rows[4]]) and cloud.cancelled == [4]
+        assert cloud.waiting.get(timeout=20) == 1 and not first.done()
+        second = pool.submit(session.rank_all, ITEMS)
+        assert cloud.waiting.get(timeout=20) == 1 and len(cloud.sent) == 2
+        cloud.sent[0].settle(answer(7))  # comes too late
+        cloud.sent[1].settle(answer())
+        plain = Session.open(artifact)
+        plain.history(tokens_of(rows[:5]))
+        plain.apply((answer().attention, answer().bias), 5)
+        for found in (first.result(20), second.result(20)):
+            assert (found.status, found.items) == ("corrected", plain.rank_all(ITEMS).items)
+    assert Session.open(artifact, state=tmp_path / "state").clicks == 4
+
+
+def test_a_ranking_that_fails_after_its_wait(artifact, cloud):
+    session = CorrectedSession(Session.open(artifact), cloud, LONG)
+    session.history(tokens_of(clicks(4)))
+    with ThreadPoolExecutor(1) as pool:
+        ranking = pool.submit(session.rank, ["none"])
+        assert cloud.waiting.get(timeout=20) == 0
+        cloud.sent[0].settle(answer())
+        with pytest.raises(UserError, match="none of the candidates"):
+            ranking.result(20)
+    assert session.rank_all().status == "corrected"
+
+
+def test_no_call_gets_past_the_lock(cloud, session):
+    """Also what the corrected session has from the plain one waits for the lock, which is one for both."""
+    session.history(tokens_of(clicks(4)))
+    calls = [
+        lambda: session.apply((answer().attention, answer().bias), 4),
+        lambda: session.session.click("item-3"),
+        lambda: session.click("item-3"),
+        lambda: session.rank_all(),
+        lambda: session.hidden_states(),
+        lambda: session.user_vector,
+        lambda: session.recent_rows(),
+    ]
+    with ThreadPoolExecutor(len(calls)) as pool:
+        begun = threading.Barrier(len(calls) + 1)
+        with session.lock:
+            running = [pool.submit(lambda call=call: (begun.wait(20) and None) or call()) for call in calls]
+            begun.wait(20)
+            assert not any(call.done() for call in running)
+        for call in running:
+            call.exception(20)
+    assert session.clicks == 6
+
+
+def test_closing_ends_the_wait(artifact):
+    """The service never answers; the ranking's deadline is far away."""
+    asked, over = threading.Event(), threading.Event()
+
+    def never(raw, context):
+        asked.set()
+        over.wait(20)
+        return b""
+
+    with answering("Correct", never) as address, ThreadPoolExecutor(1) as pool:
+        session = CorrectedSession.open(artifact, address, LONG, {"timeout": LONG / 1000})
+        session.history(tokens_of(clicks(4)))
+        ranking = pool.submit(session.rank_all, ITEMS)
+        assert asked.wait(20)
+        session.close()
+        assert ranking.result(10).items == alone(artifact, clicks(4))
+        assert not over.is_set()
+        over.set()
+        assert session.rank_all(ITEMS).status == "offline" and session.click("item-3")
+
+
+FORKS = """
+import os, sys, threading
+from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.device import Session
+
+session = Session.open(sys.argv[1], cloud="127.0.0.1:9", deadline_ms=1)
+session.history(["item-1", "item-2"])
+over = threading.Event()
+
+def work():
+    while not over.is_set():
+        session.rank_all()
+        session.click("item-4")
+
+threads = [threading.Thread(target=work, daemon=True) for _ in range(2)]
+for thread in threads:
+    thread.start()
+for _ in range(3):
+    child = os.fork()
+    if not child:
+        for call in (session.rank_all, lambda: session.click("item-3"), lambda: session.client.upload(None, 1)):
+            try:
+                call()
+            except UserError as error:
+                assert "in another process" in str(error) and "fork" in str(error), error
+            else:
+                os._exit(3)
+        session.close()
+        with Session.open(sys.argv[1], cloud="127.0.0.1:9", deadline_ms=1) as own:
+            own.click("item-3")
+            assert own.rank_all().status in ("late", "offline")
+        sys.stdout.flush()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+over.set()
+for thread in threads:
+    thread.join()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
+def test_a_forked_child_is_told(artifact):
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    command = [sys.executable, "-W", "ignore", "-c", FORKS, str(artifact)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]

@@ -1,5 +1,8 @@
 """A session gives what the full pass in PyTorch gives, whatever comes in whatever order."""
 
+import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -14,6 +17,7 @@ from recbole_cocorr.device.check import reference
 from recbole_cocorr.device.manifest import read_manifest
 from recbole_cocorr.device.reader import Reader
 from recbole_cocorr.device.window import Window
+from tests.conftest import CHECKOUT
 from tests.device import ITEMS, TOKENS, WINDOW, assert_close, clicks, make, sent_to, tokens_of
 
 RECURRENT = ("CoCorrRec", "GRU4Rec", "Mamba4Rec")
@@ -314,7 +318,7 @@ def test_a_correction_that_is_none(written, make_bad, message):
 def test_a_correction_of_other_clicks(written, count):
     model, session = opened(written)
     session.history(tokens_of(clicks(4)))
-    with pytest.raises(UserError, match=f"made after {count} clicks, and the session has read 4"):
+    with pytest.raises(UserError, match=f"made after {count!r} clicks, and the session has read 4"):
         session.apply(sent_to(model)[1], clicks=count)
 
 
@@ -334,7 +338,7 @@ def test_models_without_a_cloud(written):
 
 
 def test_a_policy_that_is_none(written):
-    with pytest.raises(UserError, match="policy is 'both'; it must be carry or window"):
+    with pytest.raises(UserError, match="policy is 'both'; it must be one of carry, window"):
         opened(written, policy="both")
 
 
@@ -493,3 +497,71 @@ def test_a_state_that_is_set_takes_the_place_of_one_that_is_not_made_yet(written
     first.set_state(second.state())
     assert np.array_equal(first.state(), second.state())
     assert np.array_equal(first.click(3, 4), second.click(3, 4))
+
+
+FORKS = """
+import os, sys, threading
+import numpy as np
+from recbole_cocorr.device import Session
+
+folder, count = sys.argv[1], int(sys.argv[2])
+
+def same_as_read_here(session):
+    plain = Session.open(folder, policy="carry", threads=count)
+    for _ in range(session.clicks):
+        plain.click("item-4")
+    assert np.allclose(plain.user_vector, session.user_vector, rtol=1e-5)
+
+for _ in range(5):
+    session, begun, over = Session.open(folder, policy="carry", threads=count), threading.Event(), threading.Event()
+
+    def work():
+        while not over.is_set():
+            session.click("item-4")
+            begun.set()
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    begun.wait()
+    child = os.fork()
+    if not child:
+        try:
+            session.click("item-4")
+            same_as_read_here(session)
+        except BaseException as error:
+            os.write(2, repr(error).encode())
+            os._exit(1)
+        os._exit(0)
+    over.set()
+    assert os.waitpid(child, 0)[1] == 0
+    for thread in threads:
+        thread.join()
+    same_as_read_here(session)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_child_forked_during_a_call_has_a_whole_session(written, threads):
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    command = [sys.executable, "-W", "ignore", "-c", FORKS, str(written()[1]), str(threads)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_what_the_catalogue_lacks_is_not_remembered(written):
+    import tracemalloc
+
+    session = Session.open(written()[1])
+    session.click("item-1")
+    tracemalloc.start()
+    try:
+        for number in range(300):
+            unknown = f"{number}" + "x" * 100_000
+            assert not session.click(unknown) and session.history([unknown]) == [unknown]
+            assert session.rank(["item-2", unknown], exclude=[unknown]).unknown == [unknown]
+        del unknown
+        assert tracemalloc.get_traced_memory()[0] < 1_000_000
+    finally:
+        tracemalloc.stop()
