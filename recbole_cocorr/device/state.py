@@ -161,7 +161,7 @@ def load_state(path: str | os.PathLike, layout: Layout) -> Snapshot:
     UserError
         If there is none, or it is refused.
     """
+    raw = read_bytes(path, "state file", _MOST_BYTES)
     target = Path(os.path.realpath(path))
     remove_leftovers(target.parent, target.name)
-    raw = read_bytes(path, "state file", _MOST_BYTES)
     return unpack(raw, layout, str(path))
