@@ -3,8 +3,13 @@
 Names are looked up when they are asked for: the client needs numpy, grpcio and protobuf, the service torch as well.
 """
 
+import os
 from importlib import import_module
 from typing import Any
+
+# gRPC's own handlers of a fork crash the child, in about one of seven, if a thread is inside gRPC. Without them a child
+# must not use its parent's connections, and no client here does.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 _NAMES = {
     "Answer": "client",

@@ -317,7 +317,7 @@ def work():
 threads = [threading.Thread(target=work, daemon=True) for _ in range(2)]
 for thread in threads:
     thread.start()
-for _ in range(3):
+for _ in range(6):
     child = os.fork()
     if not child:
         for call in (session.rank_all, lambda: session.click("item-3"), lambda: session.client.upload(None, 1)):
