@@ -8,6 +8,7 @@ import onnxruntime
 
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.device.arrays import check_size, digest_of, digest_of_file, open_array
+from recbole_cocorr.device.external_data import external_files
 from recbole_cocorr.device.manifest import read_manifest
 from recbole_cocorr.device.table import ItemTable
 from recbole_cocorr.device.vocabulary import Vocabulary
@@ -101,8 +102,10 @@ class Artifact:
     def _load(self, name: str) -> onnxruntime.InferenceSession:
         entry = self.manifest.graphs[name]
         path = self.folder / entry.file
-        if digest_of(path.read_bytes()) != entry.blake2b:
+        raw = path.read_bytes()
+        if digest_of(raw) != entry.blake2b:
             raise UserError(f"{path} is damaged: it does not match its checksum")
+        self._refuse_foreign_files(path, raw)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = self.threads
         options.log_severity_level = 3
@@ -125,6 +128,16 @@ class Artifact:
             if not fits or any(isinstance(n, int) and n != w for n, w in zip(shape, wanted[key], strict=True)):
                 raise UserError(f"the graph {name!r} of {self.folder} reads {key} {shape}, not {wanted[key]}")
         return session
+
+    def _refuse_foreign_files(self, path: Path, raw: bytes) -> None:
+        """Raise unless the only file that a graph reads is the artifact's own file of weights."""
+        weights = self.manifest.arrays["weights"].file
+        try:
+            foreign = external_files(raw) - {weights}
+        except UserError as error:
+            raise UserError(f"{path} is no graph that ONNX Runtime reads: {error}") from None
+        if foreign:
+            raise UserError(f"{path} reads the file {min(foreign)[:100]!r}; a graph reads nothing but {weights}")
 
     def _shapes(self, name: str) -> dict[str, list[int | None]]:
         m = self.manifest
