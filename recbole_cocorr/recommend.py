@@ -99,6 +99,7 @@ class Recommender:
     def __init__(self, model: nn.Module, config: SavedConfig, vocabulary: Vocabulary, metrics: dict[str, float]):
         self.model, self.config, self.vocabulary, self.metrics = model.eval(), config, vocabulary, metrics
         self._scorer: Any = None
+        self._prepared_for: list[tuple[int, int]] | None = None
 
     def interaction(self, histories: Sequence[Sequence[int]]) -> Interaction:
         """Item ids as the model reads them: the last L of each history, padding at the end."""
@@ -122,7 +123,11 @@ class Recommender:
         try:
             if self._scorer is None:
                 self._scorer = find_scorer(self.model, interaction)
-            self._scorer.prepare()
+            # The vectors of the whole catalogue are made anew only where a weight has changed.
+            weights = [(id(w), w._version) for w in (*self.model.parameters(), *self.model.buffers())]
+            if weights != self._prepared_for:
+                self._scorer.prepare()
+                self._prepared_for = weights
             if items is None:
                 scores = self._scorer.all_items(interaction)[0, 1:].cpu()
             else:

@@ -183,6 +183,18 @@ def test_new_weights_are_read_by_the_next_call(saved):
     assert recommender.recommend(history_of(test, 1), k=1000).scores != before.scores
 
 
+def test_the_catalogues_vectors_are_made_once(saved, monkeypatch):
+    path, _, test = saved()
+    recommender = load_model(path)
+    made, own = [], recommender.model.item_vectors
+    monkeypatch.setattr(
+        recommender.model, "item_vectors", lambda items=None: (made.append(items is None), own(items))[1]
+    )
+    for row in range(3):
+        recommender.recommend(history_of(test, row))
+    assert sum(made) == 1
+
+
 def test_a_training_state_holds_a_model_too(make_config):
     trainer, (train, valid, test) = prepare(make_config(epochs=1))
     trainer.fit(train, valid)

@@ -10,6 +10,7 @@ from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.readers import read_bytes
 from recbole_cocorr.base.together import read_by_index
 from recbole_cocorr.device.arrays import check_numbers, check_size, digest_of, digest_of_file, open_array
+from recbole_cocorr.device.external_data import external_files
 from recbole_cocorr.device.manifest import NAME, read_manifest
 from recbole_cocorr.device.table import ItemTable
 from recbole_cocorr.device.vocabulary import Vocabulary
@@ -109,8 +110,10 @@ class Artifact:
     def _load(self, name: str) -> onnxruntime.InferenceSession:
         entry = self.manifest.graphs[name]
         path = check_size(self.folder, entry)
-        if digest_of(read_bytes(path, "graph", entry.bytes)) != entry.blake2b:
+        raw = read_bytes(path, "graph", entry.bytes)
+        if digest_of(raw) != entry.blake2b:
             raise UserError(f"{path} is damaged: it does not match its checksum")
+        self._refuse_foreign_files(path, raw)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = self.threads
         # Threads that spin while they wait take the processor from those that compute, where processors are few.
@@ -135,6 +138,16 @@ class Artifact:
             if not fits or any(isinstance(n, int) and n != w for n, w in zip(shape, wanted[key], strict=True)):
                 raise UserError(f"the graph {name!r} of {self.folder} reads {key} {shape}, not {wanted[key]}")
         return session
+
+    def _refuse_foreign_files(self, path: Path, raw: bytes) -> None:
+        """Raise unless the only file that a graph reads is the artifact's own file of weights."""
+        weights = self.manifest.arrays["weights"].file
+        try:
+            foreign = external_files(raw) - {weights}
+        except UserError as error:
+            raise UserError(f"{path} is no graph that ONNX Runtime reads: {error}") from None
+        if foreign:
+            raise UserError(f"{path} reads the file {min(foreign)[:100]!r}; a graph reads nothing but {weights}")
 
     def _shapes(self, name: str) -> dict[str, list[int | None]]:
         m = self.manifest

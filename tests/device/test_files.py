@@ -14,6 +14,7 @@ from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.device import Session, update_catalogue, verify
 from recbole_cocorr.device.arrays import digest_of
 from recbole_cocorr.device.artifact import Artifact
+from recbole_cocorr.device.external_data import external_files
 from recbole_cocorr.device.manifest import _checksum, parse_manifest, read_manifest
 from recbole_cocorr.device.table import ItemTable, quantise
 from recbole_cocorr.device.vocabulary import Vocabulary, build_vocabulary
@@ -311,6 +312,64 @@ def test_a_graph_that_is_none(own_copy):
     (folder / "manifest.json").write_bytes(signed(content))
     with pytest.raises(UserError, match=r"the graph 'click' of .* reads \['state'\], not \['item', 'inner'"):
         Session.open(folder)
+
+
+@pytest.mark.parametrize(
+    "place", ["../secret", "sub/../../secret", "secret", "/etc/hostname", "weights.bin/../../secret"]
+)
+def test_a_graph_that_reads_another_file(own_copy, place):
+    """Its checksums are right, so it is made to do harm, and ONNX Runtime before 1.24 would read the file."""
+    onnx = pytest.importorskip("onnx")
+    _, folder = own_copy()
+    content = content_of(folder)
+    (folder.parent / "secret").write_bytes(bytes(1 << 16))
+    model = onnx.load(folder / "click.onnx", load_external_data=False)
+    tensor = next(t for t in model.graph.initializer if t.external_data)
+    next(e for e in tensor.external_data if e.key == "location").value = place
+    raw = model.SerializeToString()
+    (folder / "click.onnx").write_bytes(raw)
+    content["graphs"]["click"].update(bytes=len(raw), blake2b=digest_of(raw))
+    (folder / "manifest.json").write_bytes(signed(content))
+    with pytest.raises(UserError, match=r"click\.onnx reads the file .*; a graph reads nothing but "):
+        Session.open(folder)
+
+
+def test_files_are_found_wherever_a_tensor_may_lie():
+    onnx = pytest.importorskip("onnx")
+
+    def tensor(place: str, swapped: bool = False):
+        result = onnx.TensorProto(name=place, data_type=1, dims=[1], data_location=1)
+        if swapped:  # the value before its key, as no writer does and every reader takes
+            inside = bytes([0x12, len(place)]) + place.encode() + b"\x0a\x08location"
+            result.MergeFromString(bytes([13 << 3 | 2, len(inside)]) + inside)
+            return result
+        result.external_data.add(key="location", value=place)
+        result.external_data.add(key="offset", value="0")
+        return result
+
+    inner = onnx.GraphProto(initializer=[tensor("inner")])
+    node = onnx.NodeProto(op_type="If")
+    node.attribute.add(name="a", type=5, g=inner)
+    node.attribute.add(name="b", type=10).graphs.append(onnx.GraphProto(initializer=[tensor("listed")]))
+    node.attribute.add(name="c", type=4, t=tensor("attribute"))
+    node.attribute.add(name="d", type=9).tensors.append(tensor("attributes"))
+    sparse = onnx.SparseTensorProto(values=tensor("values"), indices=tensor("indices"))
+    model = onnx.ModelProto(ir_version=9)
+    model.graph.CopyFrom(onnx.GraphProto(initializer=[tensor("plain"), tensor("swapped", True)], node=[node]))
+    model.graph.sparse_initializer.append(sparse)
+    function = model.functions.add(name="f")
+    function.node.add(op_type="Constant").attribute.add(name="e", type=4, t=tensor("function"))
+    model.training_info.add().algorithm.initializer.append(tensor("training"))
+    names = "inner listed attribute attributes values indices plain swapped function training"
+    assert external_files(model.SerializeToString()) == set(names.split())
+
+
+@given(st.binary(max_size=60))
+def test_bytes_that_are_no_graph(raw):
+    try:
+        external_files(b"\x3a" + raw)
+    except UserError as error:
+        assert "\n" not in str(error)
 
 
 @pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")

@@ -1,5 +1,7 @@
 """Item embeddings that start from the training clicks: the vectors, what they may read, and who starts from them."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import scipy.sparse as sparse
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.benchmark import worker
 from recbole_cocorr.checkpoint import load_checkpoint
+from recbole_cocorr.correctors.item_item import ItemItem
 from recbole_cocorr.data.dataset import create_dataset
 from recbole_cocorr.data.loaders import data_preparation
 from recbole_cocorr.model.factory import build_model
@@ -71,6 +74,37 @@ def test_a_seed_turns_the_vectors_and_nothing_else():
     assert np.allclose(one @ one.T, other @ other.T, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("size", [60, 700])
+def test_unclicked_items_only_scale_the_others_and_stay_zero(size):
+    compact = some_weights(size, seed=2).tocoo()
+    places = np.r_[0, 1 + np.sort(np.random.default_rng(0).choice(9_000, size - 1, replace=False))]
+    entries = (compact.data, (places[compact.row], places[compact.col]))
+    large = spectral_vectors(sparse.csr_matrix(entries, shape=(9_001, 9_001)), 8, 0)
+    rest = np.setdiff1d(np.arange(9_001), places)
+    assert not large[rest].any()
+    assert np.square(large[1:].astype(np.float64)).mean() == pytest.approx(1.0, rel=1e-5)
+    alone = spectral_vectors(compact.tocsr(), 8, 0) * np.sqrt(9_000 / (size - 1))
+    assert np.allclose(large[places], alone, rtol=1e-3, atol=1e-3)
+
+
+def peak_memory(work) -> int:
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_large_catalogue_costs_little_beside_its_result():
+    users, items = np.repeat(np.arange(100), 8), np.random.default_rng(0).integers(1, 1_000_000, 800)
+    weights = ItemItem.fit(users, items, 1_000_001, neighbours=50).weights
+    # The numbers of a million rows' ends, some times over; a table of their neighbours is 200 MB.
+    assert peak_memory(lambda: ItemItem.fit(users, items, 1_000_001, neighbours=50)) < 50e6
+    # The result is 64 MB of float32; a solver's basis over all items would be 400 MB.
+    assert peak_memory(lambda: spectral_vectors(weights, 16, 0)) < 150e6
+
+
 # -- in a model --------------------------------------------------------------------------------------
 
 
@@ -90,6 +124,14 @@ def test_the_vectors_are_added_to_the_models_own(make_config, model):
     assert float(added[1:].square().mean().sqrt()) == pytest.approx(0.7, rel=1e-4)
     assert not added[0].any() and torch.equal(network.item_embedding.weight[0], before[0])
     assert torch.equal(network.item_embedding.weight[dataset.item_num :], before[dataset.item_num :])  # BERT4Rec's mask
+
+
+def test_the_log_says_what_goes_on(make_config, caplog):
+    network, config, dataset = prepared(make_config)
+    caplog.set_level("INFO")
+    start_items(network, config, dataset)
+    said = [r.message for r in caplog.records if r.message.startswith("item_init: ")]
+    assert [" training clicks on " in said[0], "eigenvectors" in said[1], " started in " in said[2]] == [True] * 3
 
 
 def test_a_table_of_columns_has_the_vectors_where_its_items_are(make_config, tmp_path):
