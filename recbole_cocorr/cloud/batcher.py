@@ -48,13 +48,22 @@ class Batcher:
         Requests that may wait; the next is refused.
     method : str
         The RPC whose requests these are.
+    prepare : callable, optional
+        Called first in the thread that computes: what a library's threads are set to holds in the thread that sets it.
     """
 
-    def __init__(self, metrics: Metrics, most: int = 64, waiting: int = 1024, method: str = "Correct"):
+    def __init__(
+        self,
+        metrics: Metrics,
+        most: int = 64,
+        waiting: int = 1024,
+        method: str = "Correct",
+        prepare: Callable[[], object] | None = None,
+    ):
         self._metrics, self._most, self._limit = metrics.of(method), most, waiting
         self._queue: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="model", initializer=prepare)
         self._task: asyncio.Task[None] | None = None
         self._closing = False
 

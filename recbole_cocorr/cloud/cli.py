@@ -27,7 +27,8 @@ def need_cloud() -> None:
     UserError
         If the extra ``cloud`` is not installed.
     """
-    for name in ("grpc", "google.protobuf", "grpc_health.v1", "grpc_reflection.v1alpha", "prometheus_client", "h11"):
+    names = ("grpc", "google.protobuf", "grpc_health.v1", "grpc_reflection.v1alpha", "prometheus_client")
+    for name in (*names, "uvicorn", "httptools"):
         try:
             import_module(name)
         except ImportError:
@@ -67,6 +68,8 @@ def _say_ports(server: Any) -> None:
     print(f"serving on port {server.port}", flush=True)
     if server.http_port:
         print(f"http on port {server.http_port}", flush=True)
+    if server.metrics_port:
+        print(f"metrics on port {server.metrics_port}", flush=True)
 
 
 def _add_delay(commands: Any) -> None:

@@ -47,6 +47,8 @@ class Metrics:
         self.reloads = Counter(
             name + "reloads", "Times the files were read again, or were not usable.", ["result"], **where
         )
+        self.held = Gauge(name + "held", "Requests that wait for their client's turn.", **where)
+        self.watch_failures = Counter(name + "watch_failures", "Looks at the files that failed.", **where)
         served = "1 for the {} that is served."
         self.model = Gauge(name + "model_info", served.format("model"), ["fingerprint"], **where)
         self.corrector = Gauge(name + "corrector_info", served.format("corrector"), ["fingerprint"], **where)

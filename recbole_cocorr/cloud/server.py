@@ -6,30 +6,35 @@ import os
 import signal
 import ssl
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import grpc
 import torch
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from prometheus_client import start_http_server
 
+from recbole_cocorr.base.cpus import allowed_cpus
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.cloud.batcher import Batcher
 from recbole_cocorr.cloud.correction_model import CorrectionModel, load_correction_model
-from recbole_cocorr.cloud.http import HttpRoute
+from recbole_cocorr.cloud.gate import Gate
+from recbole_cocorr.cloud.http import MetricsRoute, Route, ServiceRoute
 from recbole_cocorr.cloud.logs import log
 from recbole_cocorr.cloud.metrics import Metrics
 from recbole_cocorr.cloud.score_model import ScoreModel, load_score_model
 from recbole_cocorr.cloud.security import host_of, is_loopback, read_file
-from recbole_cocorr.cloud.service import Corrections, TokenCheck
+from recbole_cocorr.cloud.service import Corrections
 from recbole_cocorr.cloud.settings import ServeSettings
+from recbole_cocorr.cloud.turns import Turns
 from recbole_cocorr.cloud.v1 import correction_pb2
 from recbole_cocorr.cloud.wire import MOST_CANDIDATES, MOST_CLICKS, SERVICE
 from recbole_cocorr.correctors.folder import TRUST_FILE
 
 # What surrounds the hidden states of a request: fingerprint, counter, tags and lengths.
 _AROUND_PAYLOAD = 1024
+# Seconds in which what was on its way when the server stopped still gets an answer.
+_LAST_CALL = 0.3
 
 
 class Server:
@@ -43,23 +48,30 @@ class Server:
 
     Attributes
     ----------
-    port, http_port : int
-        Where it listens, once started.
+    port, http_port, metrics_port : int
+        Where it listens, once started; 0 where it does not.
     metrics : Metrics
     """
 
     def __init__(self, settings: ServeSettings, service: type[Corrections] = Corrections):
         self._made_by = service
         self.settings, self.metrics, self.port = settings, Metrics(), 0
-        self._tokens = TokenCheck(settings.tokens(), self.metrics)
-        limits = (settings.max_batch, settings.max_queue)
-        self._batchers = tuple(Batcher(self.metrics, *limits, method) for method in ("Correct", "Score"))
+        s = settings
+        # Two batches: one is computed while the other is read. A connection's share leaves room for others' requests.
+        share = max(1, s.max_batch // 4) if s.max_per_connection else 2 * s.max_batch
+        self._gate = Gate(s.tokens(), Turns(2 * s.max_batch, share, s.max_queue), self.metrics)
+        # What torch's threads are set to holds in the thread that sets it, so each thread that computes does.
+        limits = (self.metrics, s.max_batch, s.max_queue)
+        self._batchers = tuple(Batcher(*limits, method, self._set_threads) for method in ("Correct", "Score"))
+        self._loader = ThreadPoolExecutor(1, "loader", self._set_threads)
         self._health = health.aio.HealthServicer()
         self._loading = asyncio.Lock()
         self._seen: tuple[tuple[int, ...], ...] = ()
-        self._http: tuple | None = None
-        self._route: HttpRoute | None = None
-        self.http_port = 0
+        self._routes: list[Route] = []
+        self.http_port = self.metrics_port = 0
+
+    def _set_threads(self) -> None:
+        torch.set_num_threads(min(self.settings.threads, allowed_cpus()))
 
     async def start(self) -> None:
         """Load the checkpoint and the corrector, and listen.
@@ -70,20 +82,24 @@ class Server:
             If the checkpoint, the corrector, a certificate or the address is not usable.
         """
         s = self.settings
-        torch.set_num_threads(s.threads)
         self._seen = _stamps(s)
-        model, scorer = _load(s)
-        self._service = self._made_by(model, scorer, self._batchers, self.metrics, s.max_per_connection)
+        model, scorer = await asyncio.get_running_loop().run_in_executor(self._loader, _load, s)
+        self._service = self._made_by(model, scorer, self._batchers)
         self._tell_metrics()
         up, down = sizes(model, scorer)
         self._server = grpc.aio.server(
-            interceptors=[self._tokens] if self._tokens.tokens else [],
+            interceptors=[self._gate],
             options=[
                 ("grpc.max_receive_message_length", up + _AROUND_PAYLOAD),
                 ("grpc.max_send_message_length", down + _AROUND_PAYLOAD),
                 ("grpc.so_reuseport", 0),  # a second server on the port is an error, not a lottery
                 ("grpc.http2.min_recv_ping_interval_without_data_ms", 5000),
                 ("grpc.keepalive_permit_without_calls", 1),
+                # More requests of a connection wait at the client, and none is reset because its predecessor just ended.
+                ("grpc.http.overload_protection", 0),
+                *([("grpc.max_concurrent_streams", s.max_per_connection)] if s.max_per_connection else []),
+                # Who has not even shaken hands is not waited for.
+                ("grpc.server_handshake_timeout_ms", 10_000),
             ],
         )
         self._server.add_generic_rpc_handlers((self._service.handler(),))
@@ -92,35 +108,42 @@ class Server:
         corrections = correction_pb2.DESCRIPTOR.services_by_name["Corrections"].full_name
         reflection.enable_server_reflection((corrections, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
         self._listen()
-        if s.metrics:
-            try:
-                port = int(s.metrics.rpartition(":")[2])
-                self._http = start_http_server(port, host_of(s.metrics), registry=self.metrics.registry)
-            except OSError as error:
-                raise UserError(f"metrics cannot listen on {s.metrics}: {error.strerror}") from None
         for batcher in self._batchers:
             batcher.start()
-        if s.http:
-            await self._start_route()
+        await self._start_routes()
         await self._server.start()
         await self._tell_health(health_pb2.HealthCheckResponse.SERVING)
         log(logging.INFO, "serving", listen=s.listen, port=self.port, **_told(model, scorer))
-        if self._tokens.tokens and not s.tls_cert and not is_loopback(s.listen):
+        if self._gate.tokens and not s.tls_cert and not is_loopback(s.listen):
             log(logging.WARNING, "tokens travel without TLS; something before this server must add it")
 
-    async def _start_route(self) -> None:
-        s = self.settings
-        self._route = HttpRoute(self._service, self._tokens, self.metrics, s.http_origin)
-        tls = None
-        try:
-            if s.tls_cert:
+    async def _start_routes(self) -> None:
+        s, tls = self.settings, None
+        if s.tls_cert and (s.http or s.metrics):
+            try:
                 tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=s.tls_client_ca or None)
                 tls.load_cert_chain(s.tls_cert, s.tls_key)
-                if s.tls_client_ca:
-                    tls.verify_mode = ssl.CERT_REQUIRED
-            self.http_port = await self._route.start(host_of(s.http), int(s.http.rpartition(":")[2]), tls)
-        except OSError as error:  # ssl's errors are of this kind too
-            raise UserError(f"http cannot listen on {s.http}: {error.strerror or error}") from None
+            except OSError as error:  # ssl's errors are of this kind too
+                raise UserError(f"tls_cert, tls_key or tls_client_ca cannot be used: {error}") from None
+            if s.tls_client_ca:
+                tls.verify_mode = ssl.CERT_REQUIRED
+        # A stranger's page has no token and no certificate for its own name, so there every name may lead here.
+        names = None if s.tls_cert or self._gate.tokens else tuple(s.http_names.lower().replace(",", " ").split())
+        if s.http:
+            self.http_port = await self._route(
+                ServiceRoute(self._service, self._gate, names, s.http_origin), "http", tls
+            )
+        if s.metrics:
+            self.metrics_port = await self._route(MetricsRoute(self._gate, self.metrics, names), "metrics", tls)
+
+    async def _route(self, route: Route, name: str, tls: ssl.SSLContext | None) -> int:
+        address = getattr(self.settings, name)
+        try:
+            port = await route.start(host_of(address), int(address.rpartition(":")[2]), tls)
+        except OSError as error:
+            raise UserError(f"{name} cannot listen on {address}: {error.strerror or error}") from None
+        self._routes.append(route)
+        return port
 
     def _listen(self) -> None:
         s = self.settings
@@ -172,18 +195,21 @@ class Server:
             s = self.settings
             self._seen = _stamps(s)
             try:
-                model, scorer = await asyncio.to_thread(_load, s)
+                model, scorer = await asyncio.get_running_loop().run_in_executor(self._loader, _load, s)
                 if model is not None and (model.width, model.most_rows, model.shape) != (
                     self.model.width,
                     self.model.most_rows,
                     self.model.shape,
                 ):
                     raise UserError("the new checkpoint is of other sizes (d, L, H or K); start the server anew for it")
-                if self._tokens.tokens:
-                    self._tokens.tokens = s.tokens() or self._tokens.tokens
-            except UserError as error:
+                if self._gate.tokens:
+                    self._gate.tokens = s.tokens() or self._gate.tokens
+            except Exception as error:
+                # Whatever is wrong with a file, even what no reader has thought of, what was served stays.
                 self.metrics.reloads.labels("failed").inc()
-                log(logging.ERROR, "what was served stays", reason=str(error))
+                reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__} while reading"
+                log(logging.ERROR, "what was served stays", reason=reason)
+                logging.getLogger(__name__).debug("", exc_info=True)
                 return False
             self._service.model, self._service.scorer = model, scorer
             self._tell_metrics()
@@ -192,26 +218,35 @@ class Server:
             return True
 
     async def watch(self) -> None:
-        """Reload whenever the checkpoint's or the corrector's file is another one; until cancelled."""
+        """Reload whenever the checkpoint's or the corrector's file is another one; until cancelled.
+
+        Whatever goes wrong with one look or one file, the next look comes.
+        """
         while True:
             await asyncio.sleep(self.settings.watch)
-            found = _stamps(self.settings)
-            if all(found) and found != self._seen:
-                await self.reload()
+            try:
+                stamps = _stamps(self.settings)
+                if all(stamps) and stamps != self._seen:
+                    await self.reload()
+            except Exception:
+                self.metrics.watch_failures.inc()
+                log(logging.ERROR, "a look at the files failed")
+                logging.getLogger(__name__).debug("", exc_info=True)
 
     async def stop(self) -> None:
         """Take nothing more in, answer what was, and end."""
         log(logging.INFO, "stopping")
-        await self._health.enter_graceful_shutdown()
-        waiting = [self._server.stop(self.settings.grace)]
-        if self._route is not None:
-            waiting.append(self._route.stop(self.settings.grace))
+        # A watcher of the health that does not read would hold this up for ever.
+        await asyncio.wait([asyncio.ensure_future(self._health.enter_graceful_shutdown())], timeout=1.0)
+        await self._gate.stop(self.settings.grace)
+        # What arrives now is told that the service stops, where gRPC's own word would be CANCELLED.
+        await asyncio.sleep(_LAST_CALL)
+        waiting = [self._server.stop(_LAST_CALL)]
+        waiting += [route.stop(_LAST_CALL) for route in self._routes]
         await asyncio.gather(*waiting)
         for batcher in self._batchers:
             await batcher.close()
-        if self._http:
-            self._http[0].shutdown()
-            self._http[0].server_close()
+        self._loader.shutdown()
         log(logging.INFO, "stopped")
 
 

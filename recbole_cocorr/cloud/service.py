@@ -1,9 +1,6 @@
 """The gRPC service: what a request must be, and how it is answered."""
 
-import logging
 import time
-from collections import Counter
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -11,10 +8,8 @@ from google.protobuf.message import DecodeError
 
 from recbole_cocorr.cloud.batcher import Batcher, Model, QueueFullError
 from recbole_cocorr.cloud.correction_model import CorrectionModel
-from recbole_cocorr.cloud.logs import log
-from recbole_cocorr.cloud.metrics import Metrics
+from recbole_cocorr.cloud.refusal import Refusal
 from recbole_cocorr.cloud.score_model import Asked, ScoreModel
-from recbole_cocorr.cloud.security import authorised
 from recbole_cocorr.cloud.v1 import correction_pb2 as pb
 from recbole_cocorr.cloud.wire import (
     MOST_CANDIDATES,
@@ -29,14 +24,6 @@ from recbole_cocorr.cloud.wire import (
 _Code = grpc.StatusCode
 
 
-class Refusal(Exception):
-    """A request that is not answered, and why."""
-
-    def __init__(self, code: grpc.StatusCode, reason: str):
-        super().__init__(reason)
-        self.code, self.reason = code, reason
-
-
 class Corrections:
     """The service ``recbole_cocorr.cloud.v1.Corrections``.
 
@@ -48,9 +35,6 @@ class Corrections:
     scorer : ScoreModel or None
     batchers : tuple of Batcher
         Of the model and of the scorer: neither waits for the other's requests.
-    metrics : Metrics
-    per_connection : int
-        Requests of one connection that are worked on at a time; 0 for any number.
 
     Attributes
     ----------
@@ -65,13 +49,9 @@ class Corrections:
         model: CorrectionModel | None,
         scorer: ScoreModel | None,
         batchers: tuple[Batcher, Batcher],
-        metrics: Metrics,
-        per_connection: int = 0,
     ):
         self.model, self.scorer = model, scorer
         self._batcher, self._score_batcher = batchers
-        self._metrics, self._per_connection = metrics, per_connection
-        self._connections: Counter[str] = Counter()
 
     def handler(self) -> grpc.GenericRpcHandler:
         """What a server is given.
@@ -80,33 +60,11 @@ class Corrections:
         own answer would be INTERNAL.
         """
         methods = {
-            "Correct": grpc.unary_unary_rpc_method_handler(self._method("Correct", self.correct)),
-            "Score": grpc.unary_unary_rpc_method_handler(self._method("Score", self.score)),
-            "Describe": grpc.unary_unary_rpc_method_handler(self._method("Describe", self.describe)),
+            "Correct": grpc.unary_unary_rpc_method_handler(self.correct),
+            "Score": grpc.unary_unary_rpc_method_handler(self.score),
+            "Describe": grpc.unary_unary_rpc_method_handler(self.describe),
         }
         return grpc.method_handlers_generic_handler(SERVICE, methods)
-
-    def _method(self, name: str, answer: Callable[[bytes, grpc.aio.ServicerContext], Awaitable[bytes]]):
-        async def method(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
-            code, reason = _Code.OK, ""
-            try:
-                return await answer(request, context)
-            except Refusal as refusal:
-                code, reason = refusal.code, refusal.reason
-            except TimeoutError:
-                code, reason = _Code.DEADLINE_EXCEEDED, "the deadline passed while the request waited"
-            except Exception:
-                code, reason = _Code.INTERNAL, "the service failed"
-                log(logging.ERROR, "a request failed", method=name)
-                logging.getLogger(__name__).debug("", exc_info=True)
-            except BaseException:  # cancelled: the caller has given up
-                code = _Code.CANCELLED
-                raise
-            finally:
-                self._metrics.requests.labels(name, code.name).inc()
-            await context.abort(code, reason)
-
-        return method
 
     async def correct(self, request: bytes, context: grpc.aio.ServicerContext) -> bytes:
         """Answer Correct.
@@ -118,30 +76,6 @@ class Corrections:
         TimeoutError
             If the caller's deadline passed while it waited.
         """
-        return await self._limited(self._correct, request, context)
-
-    async def score(self, request: bytes, context: grpc.aio.ServicerContext) -> bytes:
-        """Answer Score; raises as :meth:`correct` does."""
-        return await self._limited(self._score, request, context)
-
-    async def _limited(
-        self,
-        answer: Callable[[bytes, grpc.aio.ServicerContext], Awaitable[bytes]],
-        request: bytes,
-        context: grpc.aio.ServicerContext,
-    ) -> bytes:
-        peer = context.peer() if self._per_connection else ""
-        if self._per_connection and self._connections[peer] >= self._per_connection:
-            raise Refusal(_Code.RESOURCE_EXHAUSTED, f"more than {self._per_connection} requests of one connection")
-        self._connections[peer] += 1
-        try:
-            return await answer(request, context)
-        finally:
-            self._connections[peer] -= 1
-            if not self._connections[peer]:
-                del self._connections[peer]
-
-    async def _correct(self, request: bytes, context: grpc.aio.ServicerContext) -> bytes:
         asked, model = _parsed(pb.CorrectRequest, request), self.model
         parts = (asked.fingerprint, asked.clicks, asked.encoding, asked.hidden_states)
         sent = await self.corrected(*parts, _deadline(context))
@@ -150,7 +84,8 @@ class Corrections:
             fingerprint=asked.fingerprint, clicks=asked.clicks, correction=sent, **shape
         ).SerializeToString()
 
-    async def _score(self, request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+    async def score(self, request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+        """Answer Score; raises as :meth:`correct` does."""
         asked = _parsed(pb.ScoreRequest, request)
         parts = (asked.corrector, asked.clicks, asked.encoding, asked.clicked, asked.candidates)
         sent = await self.scored(*parts, _deadline(context))
@@ -270,34 +205,3 @@ def _parsed(kind, request: bytes):
         return kind.FromString(request)
     except DecodeError:
         raise Refusal(_Code.INVALID_ARGUMENT, f"the message is no {kind.DESCRIPTOR.name}") from None
-
-
-class TokenCheck(grpc.aio.ServerInterceptor):
-    """Refuses calls without a bearer token, but those of the health check, which an orchestrator makes.
-
-    Parameters
-    ----------
-    tokens : tuple of bytes
-    metrics : Metrics
-
-    Attributes
-    ----------
-    tokens : tuple of bytes
-        May be replaced at any time.
-    """
-
-    def __init__(self, tokens: tuple[bytes, ...], metrics: Metrics):
-        self.tokens, self._metrics = tokens, metrics
-        self._refused = grpc.unary_unary_rpc_method_handler(self._refuse)
-
-    async def intercept_service(self, continuation, handler_call_details):
-        """Let a call through, or not."""
-        if handler_call_details.method.startswith("/grpc.health.v1.Health/"):
-            return await continuation(handler_call_details)
-        if authorised(handler_call_details.invocation_metadata, self.tokens):
-            return await continuation(handler_call_details)
-        return self._refused
-
-    async def _refuse(self, request: bytes, context: grpc.aio.ServicerContext) -> bytes:
-        self._metrics.requests.labels("any", _Code.UNAUTHENTICATED.name).inc()
-        await context.abort(_Code.UNAUTHENTICATED, "a bearer token that the service knows is needed")

@@ -32,6 +32,7 @@ class ServeSettings:
     metrics: str = _setting("", "HOST:PORT of Prometheus' metrics over HTTP; empty: none")
     http: str = _setting("", "HOST:PORT of the same over plain HTTP, for a web page; empty: none")
     http_origin: str = _setting("", "origin of a page that may ask from a browser, such as http://localhost:8000")
+    http_names: str = _setting("", "names that a request's Host may have beside addresses and localhost")
     tls_cert: str = _setting("", "the server's certificate chain, PEM")
     tls_key: str = _setting("", "its private key, PEM")
     tls_client_ca: str = _setting("", "certificates that a client's must be signed by, PEM: mutual TLS")
@@ -39,9 +40,9 @@ class ServeSettings:
     max_batch: int = _setting(64, "requests computed together, at most", 1, 65536)
     max_queue: int = _setting(1024, "requests that may wait; past it RESOURCE_EXHAUSTED", 1, 1_000_000)
     max_per_connection: int = _setting(
-        256, "requests of one connection that are worked on at a time; 0: any number", 0, 1_000_000
+        64, "requests that one connection may have under way; 0: any number, behind a proxy", 0, 1_000_000
     )
-    threads: int = _setting(1, "threads of torch", 1, 256)
+    threads: int = _setting(1, "threads of torch; never more than the processors that this process may use", 1, 256)
     grace: float = _setting(10.0, "seconds in which a shutdown answers what was taken in", 0, 3600)
     watch: float = _setting(0.0, "seconds between looks whether a file has changed; 0: on SIGHUP alone", 0, 86400)
     log_level: str = _setting("info", f"one of {', '.join(LEVELS)}")
@@ -144,11 +145,9 @@ def _check(settings: ServeSettings, environment: Mapping[str, str]) -> None:
         raise UserError("tls_cert and tls_key belong together; one of them is missing")
     if settings.tls_client_ca and not settings.tls_cert:
         raise UserError("tls_client_ca needs tls_cert and tls_key")
-    if settings.metrics:
-        is_loopback(settings.metrics)  # an address, or an error
     if any(c.isspace() or ord(c) > 126 for c in settings.http_origin):
         raise UserError(f"http_origin is {settings.http_origin!r}; it must be like http://localhost:8000")
-    for name, address in (("listen", settings.listen), ("http", settings.http)):
+    for name, address in (("listen", settings.listen), ("http", settings.http), ("metrics", settings.metrics)):
         if not address or is_loopback(address) or settings.tls_cert or settings.tokens(environment):
             continue
         raise UserError(

@@ -1,0 +1,207 @@
+"""Whose request is next: everybody in turn, so that one client's flood does not keep the others waiting."""
+
+import asyncio
+import ipaddress
+from collections import Counter, deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import lru_cache
+from typing import NamedTuple
+from urllib.parse import unquote
+
+
+class Peer(NamedTuple):
+    """Who asks.
+
+    Attributes
+    ----------
+    client : str
+        Where it comes from: an IPv4 address, or the 64 bits of an IPv6 address that one customer is given.
+    connection : str
+        One of its connections.
+    """
+
+    client: str
+    connection: str
+
+
+class CrowdedError(Exception):
+    """As many requests wait for their turn as may, and none has more of them than this client."""
+
+
+class StoppingError(Exception):
+    """Nothing more is taken in."""
+
+
+class Turns:
+    """Lets ``most`` requests be worked on at a time. When more ask, clients take turns, as a client's connections do.
+
+    A request over the limit waits unanswered. That slows a flood down: HTTP/2 allows a connection so many unanswered
+    requests and no more, whereas one that is refused at once is sent again at once.
+
+    Parameters
+    ----------
+    most : int
+        Requests that are worked on at a time.
+    share : int
+        The same, of one connection.
+    waiting : int
+        Requests that may wait for their turn. When one more comes, the client that has the most of them loses one.
+    """
+
+    def __init__(self, most: int, share: int, waiting: int):
+        self._most, self._share, self._room = most, share, waiting
+        self._active: Counter[Peer] = Counter()
+        self._busy = 0
+        self._lines: dict[Peer, deque[asyncio.Future[None]]] = {}
+        # Clients, and their connections, in the order of their next turns. A connection that has its share is not here.
+        self._ring: dict[str, dict[Peer, None]] = {}
+        self._per_client: Counter[str] = Counter()
+        self._waiting = 0
+        self._stopping = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for their turn."""
+        return self._waiting
+
+    @asynccontextmanager
+    async def turn(self, peer: Peer) -> AsyncIterator[None]:
+        """Wait for a turn, and have it for the length of the block.
+
+        Raises
+        ------
+        CrowdedError
+            If too many wait.
+        StoppingError
+            If nothing more is taken in.
+        """
+        await self._take(peer)
+        try:
+            yield
+        finally:
+            self._give(peer)
+
+    def stop(self) -> None:
+        """Take nothing more in; who waits already keeps its turn."""
+        self._stopping = True
+
+    async def idle(self) -> None:
+        """Wait until every request that was taken in is done."""
+        await self._idle.wait()
+
+    async def _take(self, peer: Peer) -> None:
+        if self._stopping:
+            raise StoppingError
+        if not self._waiting and self._busy < self._most and self._active[peer] < self._share:
+            self._enter(peer)
+            return
+        if self._waiting >= self._room:
+            self._displace(peer)
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._lines.setdefault(peer, deque()).append(turn)
+        self._count(peer, 1)
+        self._queue(peer)
+        self._next()  # there may be room, where all that wait are of connections that have their share
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self._give(peer)  # its turn came in the moment in which its caller gave up
+            elif turn in self._lines.get(peer, ()):
+                self._remove(peer, turn)
+            raise
+
+    def _enter(self, peer: Peer) -> None:
+        self._active[peer] += 1
+        self._busy += 1
+        self._idle.clear()
+
+    def _give(self, peer: Peer) -> None:
+        self._busy -= 1
+        self._active[peer] -= 1
+        if not self._active[peer]:
+            del self._active[peer]
+        self._queue(peer)
+        self._next()
+        if not self._busy and not self._waiting:
+            self._idle.set()
+
+    def _queue(self, peer: Peer) -> None:
+        """Give a connection its place among those that wait, unless it has its share."""
+        if peer in self._lines and self._active[peer] < self._share:
+            self._ring.setdefault(peer.client, {}).setdefault(peer)
+
+    def _next(self) -> None:
+        while self._ring and self._busy < self._most:
+            client = next(iter(self._ring))
+            connections = self._ring.pop(client)
+            peer = next(iter(connections))
+            del connections[peer]
+            if connections:
+                self._ring[client] = connections  # at the end
+            turn = self._lines[peer][0]
+            self._remove(peer, turn)
+            self._enter(peer)
+            turn.set_result(None)
+            self._queue(peer)
+
+    def _remove(self, peer: Peer, turn: asyncio.Future[None]) -> None:
+        line = self._lines[peer]
+        line.remove(turn)
+        self._count(peer, -1)
+        if not line:
+            del self._lines[peer]
+            connections = self._ring.get(peer.client, {})
+            connections.pop(peer, None)
+            if not connections:
+                self._ring.pop(peer.client, None)
+        if not self._busy and not self._waiting:
+            self._idle.set()
+
+    def _displace(self, peer: Peer) -> None:
+        """Make room: the client that has the most in the line, this one counted, loses the last of its longest."""
+        most = self._per_client[peer.client] + 1
+        client = max(self._per_client, key=self._per_client.__getitem__)
+        if self._per_client[client] < most:
+            client = peer.client
+        lines = {p: len(line) for p, line in self._lines.items() if p.client == client}
+        longest = max(lines, key=lines.__getitem__, default=peer)
+        if client == peer.client and lines.get(longest, 0) <= lines.get(peer, 0) + 1:
+            raise CrowdedError
+        turn = self._lines[longest][-1]
+        self._remove(longest, turn)
+        turn.set_exception(CrowdedError())
+
+    def _count(self, peer: Peer, by: int) -> None:
+        self._waiting += by
+        self._per_client[peer.client] += by
+        if not self._per_client[peer.client]:
+            del self._per_client[peer.client]
+        if by > 0:
+            self._idle.clear()
+
+
+@lru_cache(4096)
+def peer_of(text: str, token: str = "") -> Peer:
+    """Who asks, from gRPC's ``ipv4:ADDRESS:PORT``, ``ipv6:[ADDRESS]:PORT`` or ``unix:``.
+
+    Parameters
+    ----------
+    text : str
+    token : str
+        A token tells clients behind one address apart.
+    """
+    kind, _, rest = text.partition(":")
+    host = unquote(rest).rpartition(":")[0].strip("[]")
+    if kind == "ipv6":
+        try:
+            address = ipaddress.ip_address(host.partition("%")[0])
+        except ValueError:
+            pass
+        else:
+            mapped = getattr(address, "ipv4_mapped", None)
+            host = str(mapped) if mapped else str(ipaddress.ip_network((int(address), 64), strict=False))
+    return Peer(f"{token} {host or text}", text)
