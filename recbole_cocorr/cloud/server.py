@@ -95,7 +95,7 @@ class Server:
                 ("grpc.so_reuseport", 0),  # a second server on the port is an error, not a lottery
                 ("grpc.http2.min_recv_ping_interval_without_data_ms", 5000),
                 ("grpc.keepalive_permit_without_calls", 1),
-                # More requests of a connection wait at the client, and none is reset because its predecessor just ended.
+                # More requests of a connection wait at the client; none is reset because its predecessor just ended.
                 ("grpc.http.overload_protection", 0),
                 *([("grpc.max_concurrent_streams", s.max_per_connection)] if s.max_per_connection else []),
                 # Who has not even shaken hands is not waited for.
