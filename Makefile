@@ -39,7 +39,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/large_catalogue.py
 
 proto: $(STAMP)
-	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. recbole_cocorr/cloud/v1/correction.proto
+	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. recbole_cocorr/service/v1/correction.proto
 
 setup: $(STAMP)
 

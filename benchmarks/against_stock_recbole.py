@@ -64,11 +64,11 @@ def settings(arguments: argparse.Namespace, model: str, protocol: str) -> dict:
 
 def ours(arguments: argparse.Namespace, model: str, protocol: str, more: dict | None = None):
     """Trainer, training loader and validation loader of this package."""
-    from recbole_cocorr.config import Config
     from recbole_cocorr.data.dataset import create_dataset
     from recbole_cocorr.data.loaders import data_preparation
-    from recbole_cocorr.model.factory import build_model
-    from recbole_cocorr.trainer import Trainer
+    from recbole_cocorr.models.factory import build_model
+    from recbole_cocorr.training.config import Config
+    from recbole_cocorr.training.trainer import Trainer
 
     told = {
         k: v for k, v in settings(arguments, model, protocol).items() if k != "embedding_size" or model == "GRU4Rec"

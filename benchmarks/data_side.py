@@ -84,8 +84,8 @@ def build(folder: Path, name: str, length: int, stock: bool) -> tuple[float, int
 
         dataset = SequentialDataset(Config("GRU4Rec", name, config_dict=settings(folder, length)))
     else:
-        from recbole_cocorr.config import Config
         from recbole_cocorr.data.dataset import create_dataset
+        from recbole_cocorr.training.config import Config
 
         told = {k: v for k, v in settings(folder, length).items() if k != "train_neg_sample_args"}
         dataset = create_dataset(Config("GRU4Rec", name, None, told, overrides={}))

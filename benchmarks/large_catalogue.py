@@ -54,12 +54,12 @@ def main() -> int:
 
     from recbole.utils import init_logger, init_seed
 
-    from recbole_cocorr.config import Config
     from recbole_cocorr.data.dataset import create_dataset
     from recbole_cocorr.data.loaders import data_preparation
-    from recbole_cocorr.model.factory import build_model
-    from recbole_cocorr.model.item_init import start_items
-    from recbole_cocorr.trainer import Trainer
+    from recbole_cocorr.models.factory import build_model
+    from recbole_cocorr.training.config import Config
+    from recbole_cocorr.training.item_init import start_items
+    from recbole_cocorr.training.trainer import Trainer
 
     with tempfile.TemporaryDirectory() as name:
         os.chdir(name)

@@ -6,24 +6,24 @@ from collections.abc import Sequence
 
 from recbole_cocorr import __version__
 from recbole_cocorr.base.threads import limit_threads
-from recbole_cocorr.cli import main as run_main
-from recbole_cocorr.cli import report_errors
+from recbole_cocorr.cli.run import main as run_main
+from recbole_cocorr.cli.run import report_errors
 
 
 def command_parser() -> argparse.ArgumentParser:
-    """The parser of every command; ``run``'s own flags are those of :mod:`recbole_cocorr.cli`."""
-    from recbole_cocorr.benchmark import cli as benchmark
-    from recbole_cocorr.benchmark import correct_cli as correct
-    from recbole_cocorr.benchmark import freshness_cli as freshness
-    from recbole_cocorr.benchmark import report_cli
-    from recbole_cocorr.benchmark import sweep_cli as sweep
-    from recbole_cocorr.benchmark.cost import cli as cost
-    from recbole_cocorr.cloud import cli as cloud
-    from recbole_cocorr.correctors import cli as correctors
-    from recbole_cocorr.data.convert import cli as convert
-    from recbole_cocorr.demo import cli as demo
-    from recbole_cocorr.device import cli as device
-    from recbole_cocorr.model import released_cli
+    """The parser of every command; ``run``'s own flags are those of :mod:`recbole_cocorr.cli.run`."""
+    from recbole_cocorr.cli import benchmark as benchmark
+    from recbole_cocorr.cli import cloud as cloud
+    from recbole_cocorr.cli import convert as convert
+    from recbole_cocorr.cli import correct as correct
+    from recbole_cocorr.cli import cost as cost
+    from recbole_cocorr.cli import demo as demo
+    from recbole_cocorr.cli import device as device
+    from recbole_cocorr.cli import fit_corrector as correctors
+    from recbole_cocorr.cli import freshness as freshness
+    from recbole_cocorr.cli import import_released as released_cli
+    from recbole_cocorr.cli import report as report_cli
+    from recbole_cocorr.cli import sweep as sweep
 
     parser = argparse.ArgumentParser(prog="python -m recbole_cocorr", description=__doc__)
     parser.add_argument("--version", action="version", version=f"recbole_cocorr {__version__}")

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+pytest_plugins = ["tests.device.fixtures", "tests.service.fixtures"]
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 
@@ -72,7 +73,7 @@ def small_data(tmp_path: Path) -> Path:
 @pytest.fixture
 def make_config(small_data: Path):
     """Make a Config for the data set ``small`` with given settings."""
-    from recbole_cocorr.config import Config
+    from recbole_cocorr.training.config import Config
 
     def make(model: str = "CoCorrRec", dataset: str = "small", **settings):
         defaults = {

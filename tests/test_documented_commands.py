@@ -7,8 +7,8 @@ import pytest
 
 from recbole_cocorr.__main__ import command_parser
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.cli import parser as run_parser
-from recbole_cocorr.config import parse_overrides
+from recbole_cocorr.cli.run import parser as run_parser
+from recbole_cocorr.training.config import parse_overrides
 from tests.conftest import CHECKOUT
 
 PROGRAM = re.compile(r"(?:python[0-9.]* -m recbole_cocorr|recbole-cocorr|python run_recbole_cocorr\.py) (.*)")

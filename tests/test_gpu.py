@@ -8,7 +8,7 @@ import torch
 from recbole_cocorr.layers import mamba
 from tests.layers import random_clicks, random_correction, random_layer
 from tests.layers.test_fast_paths import shaken
-from tests.test_trainer import prepare
+from tests.training.test_trainer import prepare
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 

@@ -3,7 +3,7 @@
 import pytest
 
 from recbole_cocorr.__main__ import main
-from tests.benchmark.made_results import made_run, write_results
+from tests.made_results import made_run, write_results
 
 DEEP = "[" * 100_000
 

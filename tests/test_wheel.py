@@ -58,9 +58,9 @@ def test_setup_cfg_names_every_package_of_the_checkout():
 def test_every_module_and_every_property_file_is_in_the_wheel(contents):
     kinds = (".py", ".jinja", ".proto")
     modules = {str(f.relative_to(CHECKOUT)) for f in PACKAGE.rglob("*") if f.suffix in kinds}
-    assert "recbole_cocorr/cloud/v1/correction.proto" in modules
-    assert "recbole_cocorr/benchmark/report.html.jinja" in modules
-    assert "recbole_cocorr/data/convert/cli.py" in modules
+    assert "recbole_cocorr/service/v1/correction.proto" in modules
+    assert "recbole_cocorr/report/report.html.jinja" in modules
+    assert "recbole_cocorr/cli/convert.py" in modules
     properties = {
         f"recbole_cocorr/{f.relative_to(CHECKOUT)}"
         for folder in ("properties", "dataset_configs")
@@ -85,7 +85,7 @@ def test_the_wheel_has_the_command_and_torchs_entry_point(wheel, contents):
     with zipfile.ZipFile(wheel) as archive:
         points.read_string(archive.read(name).decode())
     assert points["console_scripts"]["recbole-cocorr"] == "recbole_cocorr.__main__:main"
-    assert points["torch.backends"]["recbole_cocorr"] == "recbole_cocorr.compat:on_torch_import"
+    assert points["torch.backends"]["recbole_cocorr"] == "recbole_cocorr.data.compat:on_torch_import"
 
 
 ELSEWHERE = """

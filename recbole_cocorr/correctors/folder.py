@@ -12,6 +12,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from recbole_cocorr.artifact.arrays import digest_of, little_endian
+from recbole_cocorr.artifact.fingerprint import catalogue_fingerprint
+from recbole_cocorr.artifact.manifest import MOST_TRUST
+from recbole_cocorr.artifact.vocabulary import encode_tokens
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.files import atomic_write, make_folder
 from recbole_cocorr.base.leftovers import locked
@@ -19,10 +23,6 @@ from recbole_cocorr.base.readers import Record, read_json, versioned
 from recbole_cocorr.base.together import read_by_index, remove_old
 from recbole_cocorr.correctors.item_item import ItemItem
 from recbole_cocorr.correctors.trust import Trust
-from recbole_cocorr.device.arrays import digest_of, little_endian
-from recbole_cocorr.device.fingerprint import catalogue_fingerprint
-from recbole_cocorr.device.manifest import MOST_TRUST
-from recbole_cocorr.device.vocabulary import encode_tokens
 
 WEIGHTS_FILE, TRUST_FILE = "item_item.safetensors", "trust.json"
 FORMAT, FORMAT_VERSION = "recbole_cocorr.trust", 2

@@ -3,8 +3,8 @@
 from typing import Any
 
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.property_files import nearest, property_file
 from recbole_cocorr.base.yaml_reader import read_yaml
-from recbole_cocorr.property_files import nearest, property_file
 
 _KINDS = {"l2": (int, float), "neighbours": (int,), "decay": (int, float)}
 

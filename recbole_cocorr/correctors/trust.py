@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
 
+from recbole_cocorr.artifact.evidence import fuse
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.device.evidence import fuse
 
 SCALE = 0.01
 

@@ -19,11 +19,11 @@ from recbole.data.interaction import Interaction
 from recbole.utils import FeatureType
 
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.property_files import closest, known_names, recbole_properties
 from recbole_cocorr.base.together import finish
 from recbole_cocorr.base.yaml_reader import read_yaml
 from recbole_cocorr.data.split_files import SplitFiles, check_columns
 from recbole_cocorr.data.time_order import TimeOrder, take_rows
-from recbole_cocorr.property_files import closest, known_names, recbole_properties
 
 # Column of `inter_feat` that holds where a row's history ends in the sorted interactions.
 HISTORY_END = "history_end"

@@ -10,8 +10,8 @@ from recbole.data.interaction import Interaction
 from recbole.data.transform import construct_transform
 from recbole.utils import InputType
 
-from recbole_cocorr import distributed
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.data import distributed
 from recbole_cocorr.data.dataset import NEG_ITEMS, touched_pairs
 from recbole_cocorr.data.negatives import NegativeSampler, protocol_generator
 

@@ -4,11 +4,11 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from recbole_cocorr.artifact.manifest import NAME
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.files import make_folder
 from recbole_cocorr.base.leftovers import temporary_folder
 from recbole_cocorr.base.together import finish, write_together
-from recbole_cocorr.device.manifest import NAME
 
 DATASET = "ml-100k"
 
@@ -80,7 +80,7 @@ def _train(checkpoint: Path, epochs: int) -> None:
     """Train into a folder of its own: what a training that was interrupted leaves is never taken for a model."""
     if epochs < 1:
         raise UserError(f"epochs is {epochs}; it must be at least 1")
-    from recbole_cocorr.quick_start import run
+    from recbole_cocorr.training.run import run
 
     print(f"training CoCorrRec on {DATASET}, {epochs} epochs: a minute or two, this once", flush=True)
     with temporary_folder(checkpoint) as folder:
@@ -108,7 +108,7 @@ def _make(checkpoint: Path, out: Path, data_path: str | None) -> bool:
         Whether there is a corrector.
     """
     try:
-        from recbole_cocorr.device.export import check_target
+        from recbole_cocorr.export.export import check_target
     except ModuleNotFoundError as error:
         if error.name not in ("onnx", "onnxscript", "onnxruntime"):
             raise
@@ -129,8 +129,8 @@ def _fit(checkpoint: Path, folder: Path, data_path: str | None) -> bool:
     bool
         Whether that was possible.
     """
-    from recbole_cocorr.correctors.fit import fit_corrector
     from recbole_cocorr.correctors.settings import corrector_settings
+    from recbole_cocorr.training.fit_corrector import fit_corrector
 
     print("fitting the item-item corrector", flush=True)
     try:
@@ -142,8 +142,8 @@ def _fit(checkpoint: Path, folder: Path, data_path: str | None) -> bool:
 
 
 def _export(checkpoint: Path, target: Path, corrector: Path | None) -> None:
-    from recbole_cocorr.device.check import check_artifact
-    from recbole_cocorr.device.export import export
+    from recbole_cocorr.export.check import check_artifact
+    from recbole_cocorr.export.export import export
 
     print(f"exporting {checkpoint}", flush=True)
     export(

@@ -12,11 +12,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from recbole_cocorr.artifact.manifest import Manifest
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.readers import Record, parse_json
-from recbole_cocorr.cloud.settings import PREFIX, TOKENS
 from recbole_cocorr.demo.upstream import AwayError, Upstream
-from recbole_cocorr.device.manifest import Manifest
+from recbole_cocorr.service.server.settings import PREFIX, TOKENS
 
 # Seconds in which it must listen (it loads torch), and in which it must end.
 _START, _STOP = 120, 10
@@ -115,7 +115,7 @@ def _read_by(manifest: Manifest) -> dict[str, str]:
 
 
 def _missing() -> str:
-    from recbole_cocorr.cloud.cli import need_cloud
+    from recbole_cocorr.cli.cloud import need_cloud
 
     try:
         need_cloud()

@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from recbole_cocorr.artifact.manifest import NAME
 from recbole_cocorr.demo.folder import web_folder
 from recbole_cocorr.demo.runtime import FILES
 from recbole_cocorr.demo.titles import find_items, titles_of
 from recbole_cocorr.device.artifact import Artifact, verify
-from recbole_cocorr.device.manifest import NAME
 
 _TYPES = {
     ".html": "text/html; charset=utf-8",

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from recbole_cocorr.artifact.arrays import check_numbers, check_size, digest_of, digest_of_file, open_array
+from recbole_cocorr.artifact.manifest import NAME, read_manifest
+from recbole_cocorr.artifact.table import ItemTable
+from recbole_cocorr.artifact.vocabulary import Vocabulary
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.readers import read_bytes
 from recbole_cocorr.base.together import read_by_index
-from recbole_cocorr.device.arrays import check_numbers, check_size, digest_of, digest_of_file, open_array
 from recbole_cocorr.device.external_data import external_files
-from recbole_cocorr.device.manifest import NAME, read_manifest
-from recbole_cocorr.device.table import ItemTable
-from recbole_cocorr.device.vocabulary import Vocabulary
 
 # Inputs of each graph, in order; "sequence" is the prefill of a model without mini-batches.
 _INPUTS = {

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from recbole_cocorr.artifact.evidence import Evidence, fuse
+from recbole_cocorr.artifact.manifest import POLICIES
 from recbole_cocorr.base.checks import (
     MOST_THREADS,
     checked_choice,
@@ -21,14 +23,12 @@ from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.forks import lock_free_at_forks
 from recbole_cocorr.device.artifact import Artifact
 from recbole_cocorr.device.correction import Upload, checked
-from recbole_cocorr.device.evidence import Evidence, fuse
-from recbole_cocorr.device.manifest import POLICIES
 from recbole_cocorr.device.ranking import Ranking, best
 from recbole_cocorr.device.reader import Reader
 from recbole_cocorr.device.state import Layout, Snapshot, load_state, save_state
 
 if TYPE_CHECKING:
-    from recbole_cocorr.cloud.session import CorrectedSession
+    from recbole_cocorr.service.client.session import CorrectedSession
 
 
 class Session:
@@ -107,7 +107,7 @@ class Session:
             Threads of ONNX Runtime, from 1 to 256. One click is too little work for more than one.
         cloud : str, optional
             ``host:port`` of a correction service: what is returned is then a
-            :class:`~recbole_cocorr.cloud.CorrectedSession`, which needs grpcio and protobuf as well.
+            :class:`~recbole_cocorr.service.CorrectedSession`, which needs grpcio and protobuf as well.
         **of_cloud
             With ``cloud``: ``deadline_ms``, ``client``, ``scores``, ``score_clicks``, ``epsilon`` and ``delta`` of
             ``CorrectedSession.open``.
@@ -119,7 +119,7 @@ class Session:
         """
         if cloud is not None:
             try:
-                from recbole_cocorr.cloud.session import CorrectedSession
+                from recbole_cocorr.service.client.session import CorrectedSession
             except ImportError as error:
                 raise UserError(f"cloud needs {error.name}, which is not installed") from None
             settings = {"state": state, "history": history, "policy": policy, "threads": threads}

@@ -26,11 +26,11 @@ from pathlib import Path
 
 import numpy as np
 
+from recbole_cocorr.artifact.manifest import POLICIES
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.files import atomic_write
 from recbole_cocorr.base.leftovers import remove_leftovers
 from recbole_cocorr.base.readers import read_bytes
-from recbole_cocorr.device.manifest import POLICIES
 
 MAGIC = b"RCCSTATE"
 VERSION = 1

@@ -1,15 +1,15 @@
 """Layers in pure torch; nothing here knows RecBole."""
 
-from recbole_cocorr.layers.global_correction import (
+from recbole_cocorr.layers.gcn import (
     Correction,
     CorrectionFusion,
     CorrectionNetwork,
     GlobalCorrectionNetwork,
     match_moments,
 )
-from recbole_cocorr.layers.rope import apply_rope
-from recbole_cocorr.layers.ttt_linear import TTTLinear
-from recbole_cocorr.layers.ttt_state import TTTState
+from recbole_cocorr.layers.ttt.linear import TTTLinear
+from recbole_cocorr.layers.ttt.rope import apply_rope
+from recbole_cocorr.layers.ttt.state import TTTState
 
 __all__ = [
     "Correction",

@@ -9,8 +9,8 @@ import numpy as np
 from recbole.data.dataset import Dataset
 
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.checkpoint import plain_config
 from recbole_cocorr.data.dataset import SequenceDataset
+from recbole_cocorr.training.checkpoint import plain_config
 
 # Any setting that is not listed here must agree: it may decide the rows, the loss, the model's function, the optimizer
 # or the choice of the best epoch.

@@ -9,12 +9,12 @@ from recbole.data.dataset import Dataset
 from recbole.utils import init_seed
 from torch import nn
 
-from recbole_cocorr.config import Config
 from recbole_cocorr.data.dataset import create_dataset
 from recbole_cocorr.data.loaders import EvalLoader, TrainLoader, data_preparation
-from recbole_cocorr.model.factory import build_model
-from recbole_cocorr.model.item_init import start_items
-from recbole_cocorr.trainer import Trainer
+from recbole_cocorr.models.factory import build_model
+from recbole_cocorr.training.config import Config
+from recbole_cocorr.training.item_init import start_items
+from recbole_cocorr.training.trainer import Trainer
 
 
 @dataclass(frozen=True)

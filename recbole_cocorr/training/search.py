@@ -10,7 +10,7 @@ from recbole.utils import init_seed
 
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.threads import limit_threads
-from recbole_cocorr.config import Config
+from recbole_cocorr.training.config import Config
 from recbole_cocorr.training.prepare import prepare, read_data
 
 # Beyond every metric. Not infinite: hyperopt's early stop multiplies it by 0.

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from recbole_cocorr.base import threads
-from recbole_cocorr.benchmark.engine import default_threads
+from recbole_cocorr.experiments.runs.engine import default_threads
 from tests.conftest import CHECKOUT
 
 affine = pytest.mark.skipif(
@@ -87,8 +87,8 @@ def look(**_):
     other.join()
     print(*seen)
 
-import recbole_cocorr.quick_start
-recbole_cocorr.quick_start.run = look
+import recbole_cocorr.training.run
+recbole_cocorr.training.run.run = look
 cli.main(["--model=GRU4Rec"])
 """
     environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"} | {"PYTHONPATH": str(CHECKOUT)}

@@ -12,7 +12,8 @@ import pytest
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.files import atomic_write
 from recbole_cocorr.base.together import finish
-from recbole_cocorr.data.convert import cli, convert, formats
+from recbole_cocorr.cli import convert as cli
+from recbole_cocorr.data.convert import convert, formats
 from recbole_cocorr.data.convert.formats import FORMATS
 from recbole_cocorr.data.convert.rows import MISSING_VALUES
 from recbole_cocorr.data.convert.times import iso_seconds

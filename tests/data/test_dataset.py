@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from recbole.data.dataset import SequentialDataset
 
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.config import Config
 from recbole_cocorr.data.dataset import SequenceDataset, create_dataset
 from recbole_cocorr.data.loaders import data_preparation
+from recbole_cocorr.training.config import Config
 from tests.conftest import random_rows, write_inter
 
 SPLITS = [

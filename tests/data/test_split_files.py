@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.config import Config
 from recbole_cocorr.data.dataset import create_dataset
 from recbole_cocorr.data.loaders import data_preparation
+from recbole_cocorr.training.config import Config
 from tests.conftest import write_inter
 
 HEADER = "user_id:token\titem_id_list:token_seq\titem_id:token"

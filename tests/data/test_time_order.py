@@ -8,9 +8,9 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from recbole_cocorr.config import Config
-from recbole_cocorr.correctors.protocol import training_interactions
+from recbole_cocorr.data.clicks import training_interactions
 from recbole_cocorr.data.dataset import create_dataset
+from recbole_cocorr.training.config import Config
 from tests.conftest import write_inter
 from tests.reference import splits_naive
 

@@ -10,7 +10,7 @@ import pytest
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.demo.runtime import FILES, PACKAGE, find_runtime, pinned_version
 from tests.conftest import CHECKOUT
-from tests.device.conftest import written
+from tests.device.fixtures import written
 
 __all__ = ["written"]
 

@@ -13,18 +13,18 @@ pytest.importorskip("grpc_reflection")
 pytest.importorskip("prometheus_client")
 pytest.importorskip("h11")
 
-from recbole_cocorr.checkpoint import load_checkpoint
-from recbole_cocorr.cloud.settings import ServeSettings
+from recbole_cocorr.artifact.evidence import Evidence
+from recbole_cocorr.artifact.manifest import read_manifest
 from recbole_cocorr.correctors.folder import trust_of
 from recbole_cocorr.demo.upstream import Upstream
 from recbole_cocorr.device import Session
-from recbole_cocorr.device.evidence import Evidence
-from recbole_cocorr.device.export import checkpoint_fingerprint
-from recbole_cocorr.device.manifest import read_manifest
-from tests.cloud import process, save, serving
-from tests.cloud.conftest import checkpoint, corrector, item_item, trained
+from recbole_cocorr.export.export import checkpoint_fingerprint
+from recbole_cocorr.service.server.settings import ServeSettings
+from recbole_cocorr.training.checkpoint import load_checkpoint
 from tests.demo import artifact_served, pick, ranking_of
 from tests.device import ITEMS, TOKENS, make
+from tests.service import process, save, serving
+from tests.service.fixtures import checkpoint, corrector, item_item, trained
 
 __all__ = ["checkpoint", "corrector", "item_item", "trained"]
 

@@ -11,17 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from recbole_cocorr import quick_start
 from recbole_cocorr.__main__ import main
+from recbole_cocorr.artifact.manifest import read_manifest
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.checkpoint import Checkpoint, plain_config, save_checkpoint
-from recbole_cocorr.correctors import fit
 from recbole_cocorr.correctors.settings import corrector_settings
 from recbole_cocorr.demo.prepare import find_artifact
 from recbole_cocorr.demo.runtime import FILES
-from recbole_cocorr.device import export as device_export
-from recbole_cocorr.device.manifest import read_manifest
-from recbole_cocorr.training.trained_data import DataNotHere
+from recbole_cocorr.export import export as device_export
+from recbole_cocorr.training import fit_corrector as fit
+from recbole_cocorr.training import run as quick_start
+from recbole_cocorr.training.checkpoint import Checkpoint, plain_config, save_checkpoint
+from recbole_cocorr.training.data_of import DataNotHere
 from tests.conftest import CHECKOUT
 from tests.device import TOKENS, make
 
@@ -145,7 +145,7 @@ def test_a_training_that_is_interrupted_leaves_nothing(monkeypatch, tmp_path):
 
 
 def test_the_settings_of_the_training_are_those_that_training_knows(trained, tmp_path):
-    from recbole_cocorr.config import Config
+    from recbole_cocorr.training.config import Config
 
     find_artifact(tmp_path / "out")
     ((model, dataset, settings),) = trained

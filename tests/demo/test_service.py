@@ -17,16 +17,16 @@ pytest.importorskip("grpc_reflection")
 pytest.importorskip("prometheus_client")
 pytest.importorskip("h11")
 
+from recbole_cocorr.artifact.manifest import Manifest, read_manifest
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.cloud import cli as cloud_cli
+from recbole_cocorr.cli import cloud as cloud_cli
 from recbole_cocorr.demo import service
 from recbole_cocorr.demo.runtime import FILES
 from recbole_cocorr.demo.service import cloud_of, ended_by_signals, started
 from recbole_cocorr.demo.upstream import AwayError, Upstream
-from recbole_cocorr.device.manifest import Manifest, read_manifest
-from tests.cloud.conftest import checkpoint, corrector, item_item, trained
 from tests.conftest import CHECKOUT
 from tests.demo.test_cloud_page import folder
+from tests.service.fixtures import checkpoint, corrector, item_item, trained
 
 __all__ = ["checkpoint", "corrector", "folder", "item_item", "trained"]
 

@@ -3,11 +3,11 @@
 import numpy as np
 import torch
 
-from recbole_cocorr.config import Config
 from recbole_cocorr.layers import Correction
-from recbole_cocorr.model.cocorrrec import CoCorrRec
-from recbole_cocorr.model.factory import build_model
-from recbole_cocorr.recommend import Recommender, SavedConfig, Vocabulary
+from recbole_cocorr.models.cocorrrec.network import CoCorrRec
+from recbole_cocorr.models.factory import build_model
+from recbole_cocorr.training.config import Config
+from recbole_cocorr.training.recommend import Recommender, SavedConfig, Vocabulary
 
 ITEMS = 40
 WINDOW = 7

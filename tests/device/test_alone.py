@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recbole_cocorr.device import Session, bench
+from recbole_cocorr.device import Session
+from recbole_cocorr.experiments.device_bench import bench
 from tests.conftest import CHECKOUT
 from tests.device import clicks, sent_to, tokens_of
 

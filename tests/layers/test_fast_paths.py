@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from recbole_cocorr.layers import CorrectionFusion, GlobalCorrectionNetwork, TTTLinear, ttt_linear
+from recbole_cocorr.layers import CorrectionFusion, GlobalCorrectionNetwork, TTTLinear
 from recbole_cocorr.layers.gru import is_fast
-from recbole_cocorr.layers.inner_gradient import NORM_EPS, inner_gradient
+from recbole_cocorr.layers.ttt import linear as ttt_linear
+from recbole_cocorr.layers.ttt.inner_gradient import NORM_EPS, inner_gradient
 
 
 def shaken(module: nn.Module) -> nn.Module:

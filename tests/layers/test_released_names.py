@@ -1,9 +1,9 @@
-"""Names of the released code; that they carry the right numbers is tests/model/test_conformance.py's."""
+"""Names of the released code; that they carry the right numbers is tests/models/test_conformance.py's."""
 
 import numpy as np
 import pytest
 
-from recbole_cocorr.layers.released_names import our_name, released_to_ours
+from recbole_cocorr.models.cocorrrec.released_names import our_name, released_to_ours
 
 BLOCK = "ttt.layers.0.seq_modeling_block."
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recbole_cocorr.layers import Correction, TTTLinear
-from recbole_cocorr.layers.inner_gradient import inner_gradient
-from recbole_cocorr.layers.rope import apply_rope, rope_table
+from recbole_cocorr.layers.ttt.inner_gradient import inner_gradient
+from recbole_cocorr.layers.ttt.rope import apply_rope, rope_table
 from tests.layers import assert_same, gradients, random_clicks, random_correction, random_layer, sources
 from tests.reference.ttt_naive import layer_norm, naive_ttt, rope
 

@@ -7,8 +7,8 @@ import pytest
 
 from recbole_cocorr.__main__ import main
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.checkpoint import load_checkpoint
 from recbole_cocorr.training.agreement import LENGTH, PLACE, SPEED, check_agreement, differences
+from recbole_cocorr.training.checkpoint import load_checkpoint
 from recbole_cocorr.training.prepare import prepare
 from tests.conftest import write_inter
 
@@ -19,7 +19,7 @@ LEAVE_ONE = {"split": {"LS": "valid_only"}, "order": "TO", "group_by": "user", "
 @pytest.fixture(scope="module")
 def state(tmp_path_factory):
     """A training state after one epoch, and a function that makes the same configuration with changes."""
-    from recbole_cocorr.config import Config
+    from recbole_cocorr.training.config import Config
     from tests.conftest import random_rows
 
     root = tmp_path_factory.mktemp("resume")
@@ -169,8 +169,8 @@ def test_a_benchmark_does_not_go_on_where_a_file_of_settings_has_changed(small_d
 
 
 def test_a_run_that_lacks_the_test_items_is_not_tested_under_other_settings(small_data, tmp_path):
-    from recbole_cocorr.benchmark import worker
-    from tests.benchmark.test_worker import spec_of
+    from recbole_cocorr.experiments.runs import worker
+    from tests.experiments.runs.test_worker import spec_of
 
     spec = spec_of(small_data, test=False, settings={"epochs": 1, "data_path": str(small_data), "use_gpu": False})
     worker.execute(spec, tmp_path)

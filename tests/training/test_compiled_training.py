@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from recbole_cocorr.model.compiling import compile_encoder
-from recbole_cocorr.model.scoring import DotProductScorer, find_scorer
+from recbole_cocorr.models.compiling import compile_encoder
+from recbole_cocorr.models.scoring import DotProductScorer, find_scorer
 from recbole_cocorr.training.prepare import prepare
 
 ALL = ("BCE", "BPR", "CE")

@@ -7,9 +7,9 @@ import re
 import pytest
 
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.benchmark.engine import Engine
-from recbole_cocorr.benchmark.plan import Entry, Plan
-from recbole_cocorr.checkpoint import load_checkpoint
+from recbole_cocorr.experiments.runs.engine import Engine
+from recbole_cocorr.experiments.runs.plan import Entry, Plan
+from recbole_cocorr.training.checkpoint import load_checkpoint
 from recbole_cocorr.training.prepare import prepare
 
 
@@ -69,7 +69,7 @@ def test_a_running_benchmark_counts_from_one(tmp_path, capsys, monkeypatch):
         def stop(self, handle):
             pass
 
-    from recbole_cocorr.benchmark.executors import Outcome
+    from recbole_cocorr.experiments.runs.executors import Outcome
 
     plan = Plan([Entry("GRU4Rec", "GRU4Rec")], ["small"], "paper", [1], [0.01])
     Engine(plan, tmp_path, OneRun(), 1).run()

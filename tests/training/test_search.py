@@ -9,8 +9,8 @@ import pytest
 from recbole.trainer import HyperTuning
 
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.config import Config
-from recbole_cocorr.quick_start import objective_function, run
+from recbole_cocorr.training.config import Config
+from recbole_cocorr.training.run import objective_function, run
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 /** Asks the correction service through the page's own server. Nothing that happens on the network is thrown. */
 
-// What became of a request, in the words of recbole_cocorr.cloud.
+// What became of a request, in the words of recbole_cocorr.service.
 export const [CORRECTED, LATE, OFFLINE, REFUSED] = ["corrected", "late", "offline", "refused"];
 
 // Milliseconds after which a request is given up, whoever waits for it.

@@ -1,0 +1,1 @@
+"""The files on a device: manifest, arrays, vocabulary, item table. numpy alone."""

@@ -1,0 +1,326 @@
+"""manifest.json: what a device artifact holds, and whether it is whole.
+
+Nothing in a manifest is trusted before its checksum, its version and every value that a size follows from are right.
+"""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from recbole_cocorr.artifact.fingerprint import catalogue_fingerprint
+from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.readers import Record, parse_json, read_bytes, versioned
+
+FORMAT = "recbole_cocorr.device"
+FORMAT_VERSION = 1
+NAME = "manifest.json"
+# A manifest is a few kilobytes; what is larger is none.
+MOST_BYTES = 1 << 20
+DTYPES = {"float32": 4, "float16": 2, "int8": 1, "uint8": 1, "uint32": 4}
+POLICIES = ("carry", "window")
+# The longest window, the largest number of dimensions and of bytes that a manifest may speak of.
+_MOST_WINDOW, _MOST_DIMS, _MOST_SIZE = 1 << 16, 4, 1 << 40
+
+# The largest trust in the cloud's scores, in units of the device's.
+MOST_TRUST = 1e6
+
+_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_HEX = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """A file of the artifact.
+
+    Attributes
+    ----------
+    file : str
+        Its name in the artifact's folder.
+    bytes : int
+    blake2b : str
+        BLAKE2b of its contents, 16 bytes, in hexadecimal.
+    """
+
+    file: str
+    bytes: int
+    blake2b: str
+
+
+@dataclass(frozen=True)
+class ArrayEntry(FileEntry):
+    """A file of numbers, little-endian, row after row, without a header.
+
+    Attributes
+    ----------
+    dtype : str
+    shape : tuple of int
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass
+class Manifest:
+    """The contents of manifest.json.
+
+    Attributes
+    ----------
+    model : dict
+        ``name`` and the settings that the model was trained with.
+    items : int
+        Rows of the item table, padding (row 0) included.
+    width : int
+        d, numbers of an item's vector.
+    window : int
+        L, clicks that the model was trained to read.
+    mini_batch : int or None
+        K of CoCorrRec; None for a model whose state needs no place.
+    table : str
+        fp32, fp16 or int8.
+    policy : str
+        What a session does with a history longer than L, unless told otherwise: carry or window.
+    correction : dict or None
+        Shapes ``attention`` and ``bias`` of a correction; None for a model that takes none.
+    graphs : dict of str to FileEntry
+    arrays : dict of str to ArrayEntry
+    fingerprint : str
+        Of the model's weights but the item embedding: what a correction must be made for.
+    probes : int
+        Most slots of the token index that a look-up has to read.
+    norm_eps : float or None
+        Of the RMSNorm that makes the hidden states; None where nothing is uploaded.
+    metrics : dict
+        The checkpoint's validation result.
+    check : dict
+        What the check after writing found.
+    package_version : str
+    trust : dict or None
+        ``base``, ``per_log_click`` and ``scale`` of the trust in the cloud's item-item scores, and the fingerprints
+        ``corrector`` of what makes them and ``items`` of the catalogue whose rows it knows; None where none was
+        learned. Without ``items`` the service cannot be asked, since it is asked by rows.
+    """
+
+    model: dict[str, Any]
+    items: int
+    width: int
+    window: int
+    mini_batch: int | None
+    table: str
+    policy: str
+    correction: dict[str, list[int]] | None
+    graphs: dict[str, FileEntry]
+    arrays: dict[str, ArrayEntry]
+    fingerprint: str
+    probes: int
+    norm_eps: float | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    check: dict[str, Any] = field(default_factory=dict)
+    package_version: str = ""
+    trust: dict[str, Any] | None = None
+
+    def files(self) -> dict[str, FileEntry]:
+        """Every file but the manifest, by its name."""
+        return {entry.file: entry for entry in (*self.graphs.values(), *self.arrays.values())}
+
+    def graph_bytes(self) -> int:
+        """Bytes of all graphs and the weights that they share."""
+        return sum(e.bytes for e in self.graphs.values()) + self.arrays["weights"].bytes
+
+    def identity(self) -> bytes:
+        """16 bytes that two artifacts share only if their sessions' states can be exchanged."""
+        parts = [self.fingerprint, self.table, str(self.window), str(self.mini_batch)]
+        parts += [f"{n}:{e.blake2b}" for n, e in sorted({**self.graphs, **self.arrays}.items())]
+        return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).digest()
+
+    def catalogue(self) -> str:
+        """Fingerprint of which item has which row."""
+        return catalogue_fingerprint(*(self.arrays[n].blake2b for n in ("token_bytes", "token_offsets")))
+
+    def to_json(self) -> str:
+        """The text of the file, its own checksum included."""
+        content = {"format": FORMAT, "format_version": FORMAT_VERSION, **self._plain()}
+        return json.dumps({**content, "checksum": _checksum(content)}, indent=1, ensure_ascii=True) + "\n"
+
+    def _plain(self) -> dict[str, Any]:
+        content = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        content["graphs"] = {n: vars(e) for n, e in self.graphs.items()}
+        content["arrays"] = {n: {**vars(e), "shape": list(e.shape)} for n, e in self.arrays.items()}
+        return content
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and check the manifest of an artifact.
+
+    Raises
+    ------
+    UserError
+        If it is missing, damaged, of another kind or version, or names what cannot be; the sentence says which.
+    """
+    path = folder / NAME
+    if not path.is_file():
+        raise UserError(f"{folder} is no device artifact: it holds no {NAME}")
+    return parse_manifest(read_bytes(path, "manifest of an artifact", MOST_BYTES), str(path))
+
+
+def parse_manifest(raw: bytes, source: str) -> Manifest:
+    """Make a Manifest of the bytes of a file; ``source`` names it in errors."""
+    content = versioned(parse_json(raw, source), source, FORMAT, "manifest of a device artifact", FORMAT_VERSION)
+    checksum = content.content.pop("checksum", None)
+    if checksum != _checksum(content.content):
+        raise UserError(f"{source} is damaged: its contents do not match its checksum")
+    manifest = _manifest_of(content)
+    _check_parts(manifest, source)
+    return manifest
+
+
+def _file_entry(entry: Record) -> FileEntry:
+    if not _FILE.fullmatch(entry.text("file")):
+        raise entry.refuse("file", "a plain file name")
+    return FileEntry(entry.text("file"), entry.whole("bytes", 0, _MOST_SIZE), _digest_in(entry, "blake2b"))
+
+
+def _digest_in(content: Record, key: str) -> str:
+    if not _HEX.fullmatch(content.text(key)):
+        raise content.refuse(key, "32 digits in hexadecimal")
+    return content.text(key)
+
+
+def _array_entry(content: Record) -> ArrayEntry:
+    entry = _file_entry(content)
+    dtype, shape = content.text("dtype", tuple(DTYPES)), content.wholes("shape", 0, _MOST_SIZE)
+    if len(shape) > _MOST_DIMS:
+        raise content.refuse("shape", f"a list of at most {_MOST_DIMS} numbers")
+    size = math.prod(shape) * DTYPES[dtype]
+    if size != entry.bytes:
+        raise content.refuse("bytes", f"{size}, as its shape and type make it")
+    return ArrayEntry(entry.file, entry.bytes, entry.blake2b, dtype, tuple(shape))
+
+
+def _entries(content: Record, make: Callable[[Record], Any]) -> dict[str, Any]:
+    return {name: make(content.record(name)) for name in content}
+
+
+def _manifest_of(content: Record) -> Manifest:
+    model = content.record("model")
+    model.text("name")
+    return Manifest(
+        model=model.content,
+        items=content.whole("items", 1, 1 << 31),
+        width=content.whole("width", 1, 1 << 16),
+        window=content.whole("window", 1, _MOST_WINDOW),
+        mini_batch=None if content.absent("mini_batch") else content.whole("mini_batch", 1, _MOST_WINDOW),
+        table=content.text("table", ("fp32", "fp16", "int8")),
+        policy=content.text("policy", POLICIES),
+        correction=None if content.absent("correction") else _correction(content),
+        graphs=_entries(content.record("graphs"), _file_entry),
+        arrays=_entries(content.record("arrays"), _array_entry),
+        fingerprint=_digest_in(content, "fingerprint"),
+        probes=content.whole("probes", 1, 1 << 20),
+        norm_eps=None if content.absent("norm_eps") else content.number("norm_eps", 0, 1),
+        metrics=content.numbers("metrics"),
+        check=content.record("check").content,
+        package_version=content.text("package_version")[:40],
+        trust=None if content.absent("trust") else _trust(content),
+    )
+
+
+def _correction(content: Record) -> dict[str, list[int]]:
+    shapes = content.record("correction")
+    for name in shapes:
+        shape = shapes.wholes(name, 1, _MOST_WINDOW)
+        if len(shape) != 3 or math.prod(shape) > 1 << 26:
+            raise shapes.refuse(name, "three numbers of a moderate size")
+    if set(shapes) != {"attention", "bias"}:
+        raise content.refuse("correction", "the shapes of attention and bias")
+    return shapes.content
+
+
+def _trust(content: Record) -> dict[str, Any]:
+    trust = content.record("trust")
+    for name in ("base", "per_log_click", "scale"):
+        trust.number(name, -MOST_TRUST, MOST_TRUST)
+    if not trust.number("scale") > 0:
+        raise trust.refuse("scale", "above 0")
+    trust.text("corrector"), trust.text("items", default=None)
+    if {*trust, "items"} != {"base", "per_log_click", "scale", "corrector", "items"}:
+        raise content.refuse("trust", "base, per_log_click, scale, corrector and items")
+    return trust.content
+
+
+def _check_parts(manifest: Manifest, source: str) -> None:
+    """Every part that a session reads is there and fits the others."""
+    try:
+        _check_fit(manifest)
+    except ValueError as error:
+        raise UserError(f"{source}: {error}") from None
+
+
+def _check_fit(manifest: Manifest) -> None:
+    m = manifest
+    item_type = {"fp32": "float32", "fp16": "float16", "int8": "int8"}[m.table]
+    wanted: dict[str, tuple[str, tuple[int | None, ...]]] = {
+        "item_vectors": (item_type, (m.items, m.width)),
+        "token_bytes": ("uint8", (None,)),
+        "token_offsets": ("uint32", (m.items + 1,)),
+        "token_index": ("uint32", (None,)),
+        "weights": ("uint8", (None,)),
+    }
+    if "target_vectors" in m.arrays:
+        wanted["target_vectors"] = (item_type, (m.items, m.width))
+    if m.table == "int8":
+        wanted |= {n.replace("vectors", "scales"): ("float32", (m.items,)) for n in wanted if n.endswith("_vectors")}
+    if m.correction is not None:
+        wanted["upload_norm"] = ("float32", (m.width,))
+        if m.norm_eps is None:
+            raise ValueError("norm_eps is missing")
+    for name, (dtype, shape) in wanted.items():
+        entry = m.arrays.get(name)
+        if entry is None:
+            raise ValueError(f"the array {name!r} is missing")
+        fits = len(entry.shape) == len(shape) and all(
+            w is None or n == w for n, w in zip(entry.shape, shape, strict=True)
+        )
+        if entry.dtype != dtype or not fits:
+            raise ValueError(f"the array {name!r} is {entry.dtype} {list(entry.shape)}, which does not fit")
+    if m.arrays["weights"].bytes > 1 << 30:
+        raise ValueError("the array 'weights' must be of a moderate size")
+    slots = m.arrays["token_index"].shape[0]
+    if slots < 2 or slots & (slots - 1) or slots < m.items:
+        raise ValueError(f"token_index has {slots} slots; it must be a power of two and hold every item")
+    graphs = {"prefill"}
+    if "state" in m.arrays:
+        graphs.add("step")
+        if m.arrays["state"].dtype != "float32" or m.arrays["state"].bytes > 1 << 26:
+            raise ValueError("the array 'state' must be float32 and of a moderate size")
+    elif m.policy != "window":
+        raise ValueError("a model without a state reads windows; policy must be 'window'")
+    if m.mini_batch is not None:
+        graphs.add("fold")
+        if "state" not in m.arrays:
+            raise ValueError("the array 'state' is missing")
+        shape = m.arrays["state"].shape  # [layers H, f + 1 + 2 K, f]
+        if len(shape) != 3 or not shape[2] or m.width % shape[2] or shape[1] != shape[2] + 1 + 2 * m.mini_batch:
+            raise ValueError(f"the array 'state' is {list(shape)}, which does not fit")
+        if "click" in m.graphs:
+            graphs.add("slot")
+    if m.correction is not None:
+        graphs.add("correct")
+        if m.mini_batch is None:
+            raise ValueError("mini_batch is missing")
+    missing = sorted(graphs - set(m.graphs))
+    if missing:
+        raise ValueError(f"the graph {missing[0]!r} is missing")
+    names = [e.file for e in (*m.graphs.values(), *m.arrays.values())]
+    if len(set(names)) < len(names) or NAME in names:
+        raise ValueError("two parts have one file")

@@ -1,0 +1,119 @@
+"""``python -m recbole_cocorr cost``: the paper's Table 4 and Figure 4, and what a new click costs."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+LENGTHS = (10, 15, 20, 25, 50, 100, 200, 500, 1000)
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    """Add the command ``cost`` to the subparsers of ``python -m recbole_cocorr``.
+
+    Parameters
+    ----------
+    subparsers
+        What ``ArgumentParser.add_subparsers`` returned.
+
+    Returns
+    -------
+    argparse.ArgumentParser
+        The command's parser; it sets ``func``, to be called with the parsed arguments.
+    """
+    parser = subparsers.add_parser(
+        "cost",
+        help="parameters, FLOPs, memory and latency of every model, at every history length",
+        description="Count what one inference and one new click cost each model. No data are read and nothing is "
+        "trained: the counts depend on the sizes alone. docs/cost.md says what is counted.",
+    )
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        metavar="MODEL",
+        help='default: DIN GRU4Rec SASRec BERT4Rec Mamba4Rec "CoCorrRec (w/o GCN)" CoCorrRec',
+    )
+    parser.add_argument(
+        "--lengths", nargs="+", type=_whole(1), default=LENGTHS, metavar="L", help="clicks of the history"
+    )
+    parser.add_argument(
+        "--items", type=_whole(2), default=12101, metavar="N", help="catalogue (default: 12101, Beauty's)"
+    )
+    parser.add_argument("--candidates", type=_whole(1), default=100, metavar="N", help="items to score (default: 100)")
+    parser.add_argument(
+        "--mini_batch_size", type=_whole(1), default=10, metavar="K", help="CoCorrRec's K; L where less (default: 10)"
+    )
+    parser.add_argument("--threads", type=_whole(1), default=1, metavar="N", help="for the latency (default: 1)")
+    parser.add_argument("--repeats", type=_whole(1), default=50, metavar="N", help="timed runs (default: 50)")
+    parser.add_argument("--out", metavar="FILE.json", help="write the figures there too")
+    parser.add_argument("--markdown", action="store_true", help="print Markdown tables")
+    parser.set_defaults(func=run)
+    return parser
+
+
+def _whole(least: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least {least}")
+        return value
+
+    return read
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure as the arguments say, print the tables and write the file.
+
+    Returns
+    -------
+    int
+        0, whether the targets hold or not.
+
+    Raises
+    ------
+    UserError
+        If anything is wrong that the user can mend.
+    """
+    from recbole_cocorr.base.errors import UserError
+
+    if args.candidates > args.items:
+        raise UserError(f"--candidates is {args.candidates}, more than the {args.items} items of the catalogue")
+    if len(set(args.lengths)) < len(args.lengths):
+        raise UserError(f"--lengths names a length twice: {' '.join(map(str, args.lengths))}")
+    if args.out:
+        folder = Path(args.out).absolute().parent
+        if not folder.is_dir():
+            raise UserError(f"--out: there is no folder {folder}")
+        if Path(args.out).is_dir():
+            raise UserError(f"--out: {args.out} is a folder; name a file in it")
+
+    # Imported late: --help answers at once.
+    from tqdm import tqdm
+
+    from recbole_cocorr.experiments.cost.cost_file import Cost, write_cost
+    from recbole_cocorr.experiments.cost.field import FIELD, find_entries
+    from recbole_cocorr.experiments.cost.latency import threads
+    from recbole_cocorr.experiments.cost.measure import Settings, measure_field
+    from recbole_cocorr.experiments.cost.tables import cost_tables
+    from recbole_cocorr.experiments.runs import environment
+
+    entries = find_entries(args.models) if args.models else list(FIELD)
+    settings = Settings(args.items, args.candidates, args.mini_batch_size, args.threads, args.repeats)
+    rows: list[dict[str, Any]] = []
+    # disable=None: no bar where the output is no terminal.
+    with threads(args.threads), tqdm(total=len(args.lengths), unit="length", disable=None, leave=False) as bar:
+        machine = environment.machine()
+        for length, measured in measure_field(entries, args.lengths, settings):
+            rows += measured
+            bar.update()
+            bar.set_postfix(L=length)
+    cost = Cost(rows, vars(settings), environment.versions(), machine)
+    try:
+        if args.out:
+            write_cost(args.out, cost)
+    finally:  # a full disk does not take the tables too
+        print(cost_tables(cost, args.markdown))
+    return 0

@@ -1,0 +1,106 @@
+"""``python -m recbole_cocorr freshness``."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+FRESHNESS_FILE, FRESHNESS_FORMAT = "freshness.json", "recbole_cocorr.freshness"
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    """Add the command ``freshness`` to the subparsers of ``python -m recbole_cocorr``."""
+    parser = subparsers.add_parser(
+        "freshness",
+        help="freeze the device's model at a time and measure what the cloud's item-item scores recover later",
+        description="The device's model is trained on the interactions before a time; each later one is ranked in the "
+        "order of time, with its user's clicks before it: without a correction, with item-item scores learned before "
+        "that time too, and with scores that go on learning up to the start of each slice of time.",
+        epilog="Further settings of the training: --key=value, as for run.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--dataset", required=True, help="a name in dataset_configs/, or of a folder in --data_path")
+    parser.add_argument(
+        "--model", default="CoCorrRec (w/o GCN)", help="the device's: a label of properties/benchmark.yaml or a model"
+    )
+    parser.add_argument("--freeze", type=float, default=0.8, help="quantile of the interactions' times (default: 0.8)")
+    parser.add_argument("--slices", type=int, default=5, help="parts of the time after it (default: 5)")
+    parser.add_argument("--seeds", default="2020", help="separated by commas (default: 2020)")
+    parser.add_argument(
+        "--retrain", action="store_true", help="also train the device's model anew at the start of each slice"
+    )
+    parser.add_argument("--l2", type=float, help="ridge penalty (default: properties/corrector.yaml)")
+    parser.add_argument("--neighbours", type=int, help="items that an item is regressed on")
+    parser.add_argument("--decay", type=float, help="weight of a click beside that of the click after it")
+    parser.add_argument("--out", default="results/freshness", metavar="DIR", help="(default: results/freshness)")
+    parser.set_defaults(func=_freshness, takes_settings=True)
+    return parser
+
+
+def _freshness(arguments: argparse.Namespace) -> int:
+    # Imported late: --help answers at once.
+    from recbole_cocorr.base.errors import UserError
+    from recbole_cocorr.base.files import exclusive, make_folder
+    from recbole_cocorr.base.together import write_files
+    from recbole_cocorr.correctors.settings import corrector_settings
+    from recbole_cocorr.experiments.freshness import Request, measure
+    from recbole_cocorr.experiments.runs.environment import machine, versions
+    from recbole_cocorr.experiments.runs.plan import find_entries, numbers
+    from recbole_cocorr.experiments.runs.run_files import FORMAT_VERSION
+    from recbole_cocorr.report.freshness import content, picture_of, sentences, tables_of
+    from recbole_cocorr.report.plot_style import require_matplotlib, save
+    from recbole_cocorr.report.table_formats import markdown
+    from recbole_cocorr.training.config import parse_overrides
+
+    if not 0 < arguments.freeze < 1:
+        raise UserError(f"--freeze is {arguments.freeze:g}; it must be between 0 and 1")
+    if arguments.slices < 1:
+        raise UserError(f"--slices is {arguments.slices}; it must be at least 1")
+    require_matplotlib()
+    (entry,) = find_entries([arguments.model])
+    given = {k: v for k in ("l2", "neighbours", "decay") if (v := getattr(arguments, k)) is not None}
+    corrector, settings = corrector_settings(given), parse_overrides(arguments.settings)
+    for key in ("protocol", "seed"):
+        if key in settings:
+            raise UserError(f"freshness has the paper's protocol and --seeds; leave --{key} out")
+    if "resume" in settings:
+        raise UserError("freshness begins every training anew; leave --resume out")
+    seeds = numbers(arguments.seeds, "--seeds", int, [])
+    out = Path(arguments.out)
+    requests = [
+        Request(
+            entry, arguments.dataset, arguments.freeze, arguments.slices, seed, corrector, arguments.retrain, settings
+        )
+        for seed in seeds
+    ]
+    with exclusive(make_folder(out, "result")) as alone:
+        if not alone:
+            raise UserError(f"another freshness is running in {out}; wait for it, or name another --out")
+        measured = [measure(request, out / "models") for request in requests]
+        made = {
+            "format": FRESHNESS_FORMAT,
+            "format_version": FORMAT_VERSION,
+            "dataset": arguments.dataset,
+            "model": entry.label,
+            "freeze": arguments.freeze,
+            "seeds": seeds,
+            "corrector": corrector,
+            "settings": settings,
+            "versions": versions(),
+            "machine": machine(),
+            **content(measured),
+        }
+        tables = tables_of(made, entry.label, arguments.dataset)
+        picture = picture_of(made, entry.label, arguments.dataset)
+        texts = [markdown(table) for table in tables]
+        files: dict[str, str | bytes] = {
+            FRESHNESS_FILE: json.dumps(made, indent=1),
+            "freshness.md": "\n".join(texts),
+            "freshness.png": save(picture.figure, "png"),
+            "freshness.svg": save(picture.figure, "svg"),
+        }
+        write_files(out, "result of freshness", files)
+    print("\n".join(texts[:2]))
+    print("\n".join(sentences(made)))
+    print(f"written: {', '.join(str(out / name) for name in files)}")
+    return 0

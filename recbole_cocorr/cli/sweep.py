@@ -1,0 +1,56 @@
+"""``python -m recbole_cocorr sweep``."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from recbole_cocorr.cli.benchmark import add_running_flags, carry_out
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    """Add the command ``sweep`` to the subparsers of ``python -m recbole_cocorr``."""
+    parser = subparsers.add_parser(
+        "sweep",
+        help="quality and inference time of CoCorrRec over the mini-batch size K",
+        description="Train CoCorrRec with each K and measure its inference. Goes on after a kill, as benchmark does.",
+        epilog="Further settings of all runs: --key=value.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--datasets", required=True, help="one dataset")
+    parser.add_argument("--K", default="1,2,5,10,20", help="separated by commas (default: 1,2,5,10,20)")
+    parser.add_argument("--length", type=int, default=20, help="L, clicks of history (default: 20)")
+    parser.add_argument("--without_gcn", action="store_true", help="sweep the device's model alone")
+    parser.add_argument("--protocol", default="paper", help="paper or full (default: paper)")
+    parser.add_argument("--seeds", help="separated by commas (default: the first of properties/benchmark.yaml)")
+    parser.add_argument(
+        "--learning_rates", help="separated by commas (default: that of properties/model/CoCorrRec.yaml)"
+    )
+    parser.add_argument("--out", default="results/sweep", metavar="DIR", help="(default: results/sweep)")
+    add_running_flags(parser)
+    parser.add_argument("--dry_run", action="store_true", help="show the plan and run nothing")
+    parser.set_defaults(func=_sweep, takes_settings=True)
+    return parser
+
+
+def _sweep(arguments: argparse.Namespace) -> int:
+    # Imported late: --help answers at once.
+    from recbole_cocorr.base.property_files import property_file
+    from recbole_cocorr.base.yaml_reader import read_yaml
+    from recbole_cocorr.experiments.runs.plan import Plan, benchmark_defaults, numbers
+    from recbole_cocorr.experiments.sweep import entries, write_times
+    from recbole_cocorr.training.config import parse_overrides
+
+    own = read_yaml(property_file("model", "CoCorrRec"), "configuration file")
+    sizes = numbers(arguments.K, "--K", int, [])
+    plan = Plan(
+        entries=entries(sizes, arguments.length, not arguments.without_gcn),
+        datasets=[name.strip() for name in arguments.datasets.split(",")],
+        protocol=arguments.protocol,
+        seeds=numbers(arguments.seeds, "--seeds", int, benchmark_defaults()["seeds"][:1]),
+        learning_rates=numbers(arguments.learning_rates, "--learning_rates", float, [own["learning_rate"]]),
+        settings=parse_overrides(arguments.settings),
+    )
+    status = carry_out(plan, arguments)
+    if status == 0 and not arguments.dry_run:
+        write_times(Path(arguments.out))
+    return status

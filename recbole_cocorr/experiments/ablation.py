@@ -1,0 +1,206 @@
+"""Is the correction personal? One checkpoint with its own correction, none, a stale one and another user's."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.files import atomic_write
+from recbole_cocorr.data.loaders import EvalLoader
+from recbole_cocorr.evaluation.ranking import per_row, rank_positive, summarise
+from recbole_cocorr.experiments.corrections import another
+from recbole_cocorr.experiments.extra_files import ABLATION_FILE, ABLATION_FORMAT
+from recbole_cocorr.experiments.runs.run_files import FORMAT_VERSION, RUN_FILE, RunRecord, read_run
+from recbole_cocorr.experiments.runs.worker import MODEL_FILE
+from recbole_cocorr.layers import Correction
+from recbole_cocorr.models.cocorrrec.network import CoCorrRec
+from recbole_cocorr.models.factory import build_model
+from recbole_cocorr.training.checkpoint import load_checkpoint, load_weights
+from recbole_cocorr.training.data_of import data_of
+
+STALE = (1, 2, 5)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Which correction the device gets.
+
+    Attributes
+    ----------
+    name : str
+        "own", "none", "stale N" or "another user's".
+    stale : int
+        Newest clicks that the cloud has not seen.
+    """
+
+    name: str
+    stale: int = 0
+
+
+VARIANTS = (
+    Variant("own"),
+    Variant("none"),
+    *(Variant(f"stale {n}", n) for n in STALE),
+    Variant("another user's"),
+)
+
+
+def user_vectors(model: CoCorrRec, item_seq: torch.Tensor, item_seq_len: torch.Tensor, variant: Variant):
+    """User vectors under a variant, and the correction that was used.
+
+    A stale correction is made of all clicks but the newest ``variant.stale``; a user of whom the cloud then knows no
+    click goes without. Another user's is that of another row, drawn by chance, each used once.
+
+    Parameters
+    ----------
+    model : CoCorrRec
+    item_seq : torch.Tensor of int64, shape [B, L]
+    item_seq_len : torch.Tensor of int64, shape [B]
+    variant : Variant
+
+    Returns
+    -------
+    tuple of torch.Tensor [B, d] and Correction or None
+    """
+    hidden = model.hidden_states(item_seq)
+    if variant.name == "none":
+        return model.user_vectors(hidden, item_seq_len, None), None
+    seen = item_seq_len - variant.stale
+    correction = model.correction(hidden, seen.clamp_min(1))
+    if variant.name == "another user's":
+        other = torch.from_numpy(another(len(item_seq))).to(item_seq.device)
+        correction = Correction(*(part[other] for part in correction))
+    vectors = model.user_vectors(hidden, item_seq_len, correction)
+    if variant.stale:
+        alone = model.user_vectors(hidden, item_seq_len, None)
+        vectors = torch.where((seen > 0)[:, None], vectors, alone)
+    return vectors, correction
+
+
+def common_share(corrections: torch.Tensor) -> float:
+    """Share of the corrections' sum of squares that their mean over users explains; 1 for a constant.
+
+    Parameters
+    ----------
+    corrections : torch.Tensor, shape [users, ...]
+    """
+    every = corrections.double().flatten(1)
+    total = every.square().sum(dim=1).mean()
+    return float(every.mean(dim=0).square().sum() / total) if total > 0 else 1.0
+
+
+@torch.no_grad()
+def ranks_under(model: CoCorrRec, loader: EvalLoader, variant: Variant) -> tuple[np.ndarray, list[Correction]]:
+    """Ranks [rows, 3] of the loader's items under a variant, and the corrections that were used."""
+    table, sent = [], []
+    items_of = model.item_vectors()
+    for batch in loader.batches():
+        batch_of = batch.interaction.to(items_of.device)
+        users, correction = user_vectors(model, batch_of[model.ITEM_SEQ], batch_of[model.ITEM_SEQ_LEN], variant)
+        if correction is not None:
+            sent.append(correction)
+        candidates = batch.candidates.to(items_of.device)
+        for rows in torch.arange(len(users)).split(256):
+            scores = torch.einsum("bcd,bd->bc", items_of[candidates[rows]], users[rows])
+            table.append(rank_positive(scores, candidates[rows, 1:] > 0).cpu())
+    return torch.cat(table).numpy(), sent
+
+
+def ablate_run(record: RunRecord, weights_file: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Rows of every variant of one run, and how much of its correction is common to all users.
+
+    Raises
+    ------
+    UserError
+        If the run has no GCN, or ranks among all items.
+    """
+    checkpoint = load_checkpoint(weights_file)
+    data = data_of(checkpoint.config, checkpoint.items, str(weights_file), use_gpu=True)
+    config, test = data.config, data.test
+    model = build_model(config, data.train.dataset)
+    if not isinstance(model, CoCorrRec) or not model.use_gcn:
+        raise UserError(f"{record.label} has no correction to take away")
+    if test.candidates is None:
+        raise UserError("the ablation needs sampled candidates; use --protocol=paper")
+    load_weights(model, checkpoint.weights, str(weights_file))
+    model.eval()
+    metrics, topk = [m.lower() for m in config["metrics"]], config["topk"]
+    where = {"dataset": record.dataset, "label": record.label, "seed": record.seed}
+    rows, share, own = [], {}, None
+    for variant in VARIANTS:
+        table, sent = ranks_under(model, test, variant)
+        ndcg = per_row(table, ["ndcg"], [10])["ndcg@10"]
+        if variant.name == "own":
+            own = ndcg
+            share = {
+                **where,
+                "attention": common_share(torch.cat([c.attention.tril() for c in sent])),
+                "bias": common_share(torch.cat([c.bias for c in sent])),
+                "alpha": model.fusion.alpha.item(),
+                "beta": model.fusion.beta.item(),
+            }
+        found = summarise(table, metrics, topk, 6)
+        rows.append(
+            {
+                **where,
+                "variant": variant.name,
+                "metrics": {k: float(v) for k, v in found.items()},
+                "own_minus_this": _difference(own, ndcg),
+            }
+        )
+    return rows, share
+
+
+def _difference(own: np.ndarray, other: np.ndarray) -> dict[str, float]:
+    """Mean per-user difference of NDCG@10 and its standard error."""
+    difference = own - other
+    error = difference.std(ddof=1) / np.sqrt(len(difference)) if len(difference) > 1 else 0.0
+    return {"ndcg@10": float(difference.mean()), "standard_error": float(error)}
+
+
+def corrected_runs(folder: Path) -> Iterator[tuple[RunRecord, Path]]:
+    """The tested CoCorrRec runs of a results folder, each with its weights."""
+    for file in sorted((folder / "runs").glob(f"*/{RUN_FILE}")):
+        record = read_run(file)
+        if record.model == "CoCorrRec" and record.config.get("use_gcn") and record.test is not None:
+            yield record, file.parent / MODEL_FILE
+
+
+def ablate(folder: Path, say=print) -> dict[str, Any]:
+    """Ablate every CoCorrRec run of a results folder, print the table and write ``ablation.json``.
+
+    Raises
+    ------
+    UserError
+        If there is no such run.
+    """
+    rows, shares = [], []
+    for record, weights in corrected_runs(folder):
+        found, share = ablate_run(record, weights)
+        rows += found
+        shares.append(share)
+        say(f"{record.label} on {record.dataset}, seed {record.seed}")
+        say(f"  {'correction':16}{'UAUC':>8}{'NDCG@10':>9}{'HR@10':>8}   own minus this, NDCG@10")
+        for row in found:
+            m, d = row["metrics"], row["own_minus_this"]
+            say(
+                f"  {row['variant']:16}{m.get('gauc', float('nan')):8.4f}{m.get('ndcg@10', float('nan')):9.4f}"
+                f"{m.get('hit@10', float('nan')):8.4f}   {d['ndcg@10']:+.5f} (standard error {d['standard_error']:.5f})"
+            )
+        say(
+            f"  common to all users: {share['attention']:.1%} of A^, {share['bias']:.1%} of B^; "
+            f"alpha {share['alpha']:.3f}, beta {share['beta']:.3f}"
+        )
+    if not rows:
+        raise UserError(
+            f"{folder} holds no finished run of CoCorrRec with its GCN; train one with benchmark --models=CoCorrRec"
+        )
+    content = {"format": ABLATION_FORMAT, "format_version": FORMAT_VERSION, "rows": rows, "common_share": shares}
+    with atomic_write(folder / ABLATION_FILE, what="result of the ablation") as file:
+        json.dump(content, file, indent=1)
+    return content

@@ -1,0 +1,121 @@
+"""What a new click asks of a model that keeps a state: the state it keeps, and the step it takes.
+
+A model without a step of its own (a Transformer, DIN) keeps its user's item ids and reads them all again.
+"""
+
+from dataclasses import fields
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from recbole_cocorr.layers import Correction
+from recbole_cocorr.models.cocorrrec.network import CoCorrRec
+from recbole_cocorr.models.mamba4rec.network import Mamba4Rec
+
+
+class Stepper(Protocol):
+    """A model that reads one click at a time, for one user."""
+
+    def initial_state(self) -> Any:
+        """The state before the first click."""
+
+    def step(self, item: torch.Tensor, state: Any) -> tuple[torch.Tensor, Any]:
+        """The user vector [1, d] after one more click, an item id [1], and the state after it."""
+
+
+class MambaSteps:
+    """Mamba4Rec by its own ``step``."""
+
+    def __init__(self, model: Mamba4Rec):
+        self.model = model
+
+    def initial_state(self) -> Any:
+        return self.model.initial_state(1)
+
+    def step(self, item: torch.Tensor, state: Any) -> tuple[torch.Tensor, Any]:
+        return self.model.step(item, state)
+
+
+class GRUSteps:
+    """RecBole's GRU4Rec: torch's GRU goes on from its hidden state, and one position passes the dense layer."""
+
+    def __init__(self, model: nn.Module):
+        self.model = model
+
+    def initial_state(self) -> torch.Tensor:
+        gru = self.model.gru_layers
+        return torch.zeros(gru.num_layers, 1, gru.hidden_size)
+
+    def step(self, item: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        output, state = self.model.gru_layers(self.model.item_embedding(item)[:, None], state)
+        return self.model.dense(output[:, 0]), state
+
+
+class CoCorrSteps:
+    """CoCorrRec by ``TTTLinear.step``; the cloud's two GRUs go on from their hidden states.
+
+    The state is (device's, cloud's): the TTT layers' states, and the GRUs' hidden states, none without the GCN.
+    The correction of a click is what the whole history up to it gives, and no correction enters the state. With one
+    layer the user vector is therefore that of the model reading the history at once; with more, the deeper layers
+    have read each click as it was corrected when it came.
+    """
+
+    def __init__(self, model: CoCorrRec):
+        self.model = model
+
+    def initial_state(self) -> tuple[list[Any], list[torch.Tensor]]:
+        device = [layer.ttt.initial_state(1) for layer in self.model.layers]
+        width = self.model.hidden_size
+        return device, [torch.zeros(1, 1, width) for _ in range(2)] if self.model.use_gcn else []
+
+    def hidden_state(self, item: torch.Tensor) -> torch.Tensor:
+        """X of the click [1, d], on the device; what it uploads."""
+        return self.model.hidden_states(item[:, None])[:, 0]
+
+    def cloud(self, x: torch.Tensor, state: list[torch.Tensor]) -> tuple[Correction, list[torch.Tensor]]:
+        """What the cloud makes of one more X [1, d]."""
+        gcn, sent, after = self.model.gcn, [], []
+        for network, hidden in zip((gcn.attention_net, gcn.bias_net), state, strict=True):
+            output, hidden = network.gru(x[:, None], hidden)
+            sent.append(network.read(output[:, 0]))
+            after.append(hidden)
+        return Correction(sent[0].view(1, *gcn.attention_shape), sent[1].view(1, *gcn.bias_shape)), after
+
+    def device(
+        self, x: torch.Tensor, state: list[Any], correction: Correction | None
+    ) -> tuple[torch.Tensor, list[Any]]:
+        """What the device makes of X [1, d] and the correction."""
+        fusion, after = self.model.fusion if correction is not None else None, []
+        for number, layer in enumerate(self.model.layers):
+            if number:  # the correction is the first layer's
+                x, correction, fusion = layer.input_norm(x), None, None
+            x, now = layer.ttt.step(x, state[number], correction, fusion)
+            after.append(now)
+        return self.model.final_norm(x), after
+
+    def step(self, item: torch.Tensor, state: Any) -> tuple[torch.Tensor, Any]:
+        on_device, in_cloud = state
+        x, correction = self.hidden_state(item), None
+        if in_cloud:
+            correction, in_cloud = self.cloud(x, in_cloud)
+        user, on_device = self.device(x, on_device, correction)
+        return user, (on_device, in_cloud)
+
+
+def stepper_of(model: nn.Module) -> Stepper | None:
+    """How the model reads one click at a time; None if it has to read its history again."""
+    if isinstance(model, CoCorrRec):
+        return CoCorrSteps(model)
+    if isinstance(model, Mamba4Rec):
+        return MambaSteps(model)
+    return GRUSteps(model) if type(model).__name__ == "GRU4Rec" else None
+
+
+def state_bytes(state: Any) -> int:
+    """Bytes of the tensors that a state holds."""
+    if isinstance(state, torch.Tensor):
+        return state.numel() * state.element_size()
+    if isinstance(state, (list, tuple)):
+        return sum(map(state_bytes, state))
+    return sum(state_bytes(getattr(state, f.name)) for f in fields(state))

@@ -1,0 +1,158 @@
+"""``python -m recbole_cocorr device-bench``: what a click, a ranking, memory and start-up cost on the device."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from recbole_cocorr.base.errors import UserError
+
+FORMAT, FORMAT_VERSION = "recbole_cocorr.device-bench", 1
+HISTORIES = (10, 50, 200, 1000)
+MODELS = ("CoCorrRec", "GRU4Rec", "SASRec", "Mamba4Rec")
+# Of the row of a model that reads its window anew though it could carry a state on.
+WINDOW_SUFFIX = ", window"
+# The paper's L and K, for a model that carries a state on.
+_WINDOW = 10
+
+
+def _untrained(name: str, items: int, window: int) -> Any:
+    """A model as training starts with it, with the settings of its property files."""
+    import torch
+
+    from recbole_cocorr.models.factory import build_model
+    from recbole_cocorr.training.config import Config
+    from recbole_cocorr.training.recommend import Recommender, SavedConfig, Vocabulary
+
+    settings = {"MAX_ITEM_LIST_LENGTH": window, "use_gpu": False, "hidden_size": 64}
+    config = Config(name, "ml-100k", None, settings, overrides={})
+    saved = SavedConfig({**config.final_config_dict, "device": torch.device("cpu")})
+    torch.manual_seed(0)
+    vocabulary = Vocabulary(saved, ["[PAD]", *(f"item-{i}" for i in range(1, items + 1))], 1)
+    return Recommender(build_model(saved, vocabulary), saved, vocabulary, {})
+
+
+def _write(work: Path, name: str, recommender: Any, table: str) -> Path:
+    from recbole_cocorr.artifact.fingerprint import model_fingerprint
+    from recbole_cocorr.export.export import write_artifact
+
+    folder = work / name
+    folder.mkdir()
+    weights = {n: t.numpy() for n, t in recommender.model.state_dict().items()}
+    write_artifact(folder, recommender, model_fingerprint(weights, recommender.config), table)
+    return folder
+
+
+def _models(models: Sequence[str], checkpoints: Sequence[Path], items: int, histories: Sequence[int]) -> Iterator:
+    """Names, and functions of a history's length that give a model, or None for the one before."""
+    from recbole_cocorr.training.recommend import load_model
+
+    first = histories[0]
+    for path in checkpoints:
+        yield path.stem, lambda length, path=path: load_model(path) if length == first else None
+    for name in () if checkpoints else models:
+        if name == "SASRec":
+            yield name, lambda length: _untrained("SASRec", items, length)
+        else:
+            yield name, lambda length, name=name: _untrained(name, items, _WINDOW) if length == first else None
+
+
+def bench(
+    models: Sequence[str] = MODELS,
+    checkpoints: Sequence[Path] = (),
+    histories: Sequence[int] = HISTORIES,
+    items: int = 100_000,
+    candidates: int = 100,
+    clicks: int = 2000,
+    table: str = "int8",
+    work: Path | None = None,
+) -> dict[str, Any]:
+    """Export and time models, one thread, each in a process of its own.
+
+    A model that keeps a state is timed twice: carrying it on, and reading its window of L clicks anew. SASRec reads
+    its window anew for every click, so it is built once for each length of the history, as its L. A trained one reads
+    no more than the L it was trained with.
+
+    Parameters
+    ----------
+    models : sequence of str
+        Built with random weights, unless ``checkpoints`` are given.
+    checkpoints : sequence of pathlib.Path
+    histories : sequence of int
+        Clicks before those that are timed.
+    items, candidates, clicks : int
+    table : {"fp32", "fp16", "int8"}
+    work : pathlib.Path, optional
+        An empty folder for the artifacts.
+
+    Returns
+    -------
+    dict
+        ``format``, ``format_version``, ``setting`` and, under ``models`` by name, the results of
+        :func:`recbole_cocorr.experiments.device_bench.one.run` with ``policy``,
+        ``window`` and the bytes of the artifact.
+    """
+    from recbole_cocorr.artifact.manifest import read_manifest
+
+    with ExitStack() as stack:
+        if work is None:
+            work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        work.mkdir(parents=True, exist_ok=True)
+        if any(work.iterdir()):
+            raise UserError(f"{work} is not empty")
+        rows: dict[str, Any] = {}
+        for name, build in _models(models, checkpoints, items, histories):
+            folders = {}
+            for length in histories:
+                recommender = build(length)
+                if recommender is not None:
+                    latest = _write(work, f"{name}-{length}", recommender, table)
+                folders[str(length)] = str(latest)
+            manifest = read_manifest(latest)
+            for policy in ("carry", "window") if "state" in manifest.arrays else ("window",):
+                label = f"{name}{WINDOW_SUFFIX}" if policy == "window" and name in rows else name
+                spec = {"artifacts": folders, "candidates": candidates, "clicks": clicks, "seed": 0, "policy": policy}
+                rows[label] = {
+                    "policy": policy,
+                    "window": manifest.window,
+                    "graph_bytes": manifest.graph_bytes(),
+                    "artifact_bytes": sum(f.stat().st_size for f in latest.iterdir()),
+                    **_in_process(spec),
+                }
+    setting = {"items": items, "candidates": candidates, "clicks": clicks, "table": table, "histories": list(histories)}
+    return {"format": FORMAT, "format_version": FORMAT_VERSION, "setting": setting, "models": rows}
+
+
+def _in_process(spec: dict[str, Any]) -> dict[str, Any]:
+    environment = {**os.environ, **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")}
+    # The copy of the package that runs here, whatever is installed.
+    root = str(Path(__file__).resolve().parents[3])
+    environment["PYTHONPATH"] = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+    command = [sys.executable, "-m", "recbole_cocorr.experiments.device_bench.one", json.dumps(spec)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(f"timing {next(iter(spec['artifacts'].values()))} failed: {done.stderr.strip()[-500:]}")
+    return json.loads(done.stdout)
+
+
+def table_text(result: dict[str, Any]) -> str:
+    """The result as a table for people."""
+    histories = [str(n) for n in result["setting"]["histories"]]
+    head = ["model", *(f"click after {n}" for n in histories), f"rank {result['setting']['candidates']}"]
+    head += ["start ms", "peak MB", "graphs KB", "all KB", "state B"]
+    lines = []
+    for name, row in result["models"].items():
+        cells = [f"{row['click'][n]['p50']:.0f} / {row['click'][n]['p99']:.0f}" for n in histories]
+        cells.append(f"{row['rank']['p50']:.0f} / {row['rank']['p99']:.0f}")
+        cells += [f"{row['startup_ms']:.1f}", f"{row['peak_rss_mb']:.0f}", f"{row['graph_bytes'] / 1000:.0f}"]
+        cells += [f"{row['artifact_bytes'] / 1000:.0f}", str(row["state_bytes"])]
+        lines.append([name, *cells])
+    widths = [max(len(row[i]) for row in [head, *lines]) for i in range(len(head))]
+    text = ["microseconds: p50 / p99; one thread"]
+    text += ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in [head, *lines]]
+    return "\n".join(text)

@@ -1,0 +1,1 @@
+"""What uploads tell about a user."""

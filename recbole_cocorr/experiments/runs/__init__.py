@@ -1,0 +1,1 @@
+"""Training runs: the plan, the processes that carry it out, and their records."""

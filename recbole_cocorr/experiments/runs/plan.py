@@ -1,0 +1,258 @@
+"""What a benchmark is to run: models x datasets x seeds x learning rates, and what each run is called."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.property_files import known_names, nearest, property_file
+from recbole_cocorr.base.yaml_reader import read_yaml
+from recbole_cocorr.models import registry
+
+# Settings that say where a run happens, not what it computes.
+_PLACE = ("data_path", "use_gpu", "gpu_id", "show_progress", "state")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model of the field.
+
+    Attributes
+    ----------
+    label : str
+        Its name in tables.
+    model : str
+        The class that is run.
+    settings : dict
+        Settings of this entry.
+    learning_rates : tuple of float or None
+        Its own grid; None for the plan's.
+    """
+
+    label: str
+    model: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    learning_rates: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One training run, as the worker gets it.
+
+    Attributes
+    ----------
+    label, model, dataset, protocol : str
+    seed : int
+    learning_rate : float
+    settings : dict
+        Everything else that is set.
+    test : bool
+        Whether the best epoch is read on the test items.
+    """
+
+    label: str
+    model: str
+    dataset: str
+    protocol: str
+    seed: int
+    learning_rate: float
+    settings: dict[str, Any] = field(default_factory=dict)
+    test: bool = False
+
+    @property
+    def id(self) -> str:
+        """Name of the run's folder: readable, and different for different settings."""
+        what = {k: v for k, v in self.settings.items() if k not in _PLACE}
+        digest = hashlib.blake2b(json.dumps([self.model, what], sort_keys=True).encode(), digest_size=4).hexdigest()
+        label = re.sub(r"[^a-z0-9]+", "-", self.label.lower()).strip("-")
+        return f"{self.dataset}.{self.protocol}.{label}.seed{self.seed}.lr{self.learning_rate:g}.{digest}"
+
+    def overrides(self) -> dict[str, Any]:
+        """The run's settings, as a command line would give them."""
+        return {
+            **self.settings,
+            "protocol": self.protocol,
+            "seed": self.seed,
+            "learning_rate": self.learning_rate,
+        }
+
+
+def benchmark_defaults() -> dict[str, Any]:
+    """``properties/benchmark.yaml``: the field, the grid and the seeds."""
+    path = property_file("", "benchmark")
+    if path is None:
+        raise UserError("there is no properties/benchmark.yaml; reinstall recbole_cocorr")
+    content = read_yaml(path, "configuration file")
+    for key in ("models", "learning_rates", "seeds"):
+        if not content.get(key):
+            raise UserError(f"{path} lacks {key!r}")
+    return content
+
+
+def find_entries(names: Sequence[str] | None, own_rates: bool = True) -> list[Entry]:
+    """The models that ``names`` stand for: labels of the field, or sequential models of RecBole.
+
+    None stands for the whole field, without the entries that are marked ``by_name_only``. With ``own_rates=False`` an
+    entry's own grid gives way to the plan's; a single rate stays, because it stands where there is nothing to choose.
+
+    Raises
+    ------
+    UserError
+        For an unknown name, naming the nearest known one, and for a name given twice.
+    """
+    field_ = benchmark_defaults()["models"]
+    if names is None:
+        names = [name for name, made in field_.items() if not (made or {}).get("by_name_only")]
+    names = [name.strip() for name in names]
+    if not names:
+        raise UserError("no model is given")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UserError(f"the model {twice!r} is given twice")
+    entries = []
+    for name in names:
+        if name in field_:
+            made = field_[name] or {}
+            rates = made.get("learning_rates")
+            if rates and len(rates) > 1 and not own_rates:
+                rates = None
+            entries.append(
+                Entry(name, made.get("model", name), dict(made.get("settings") or {}), rates and tuple(rates))
+            )
+        elif name in registry.known_models():
+            entries.append(Entry(name, name))
+        else:
+            raise UserError(f"there is no model {name!r}; {nearest(name, [*field_, *registry.known_models()])}")
+    for entry in entries:
+        if registry.find_model(entry.model) is None:
+            raise UserError(f"properties/benchmark.yaml: {entry.label!r} names the model {entry.model!r}, unknown here")
+    return entries
+
+
+def numbers(text: str | Iterable[Any] | None, key: str, kind: type, default: Sequence[Any]) -> list[Any]:
+    """Read "1,2,3" as numbers of one kind, each once.
+
+    Raises
+    ------
+    UserError
+        For text that is no such number, one given twice, or a negative one.
+    """
+    if text is None:
+        return list(default)
+    parts = text.split(",") if isinstance(text, str) else list(text)
+    found = []
+    for part in parts:
+        try:
+            number = kind(str(part).strip())
+        except ValueError:
+            what = "a whole number" if kind is int else "a number"
+            raise UserError(f"{key} holds {str(part).strip()!r}; it must be {what}") from None
+        if not 0 <= number < 2**32 or (kind is float and number == 0):
+            raise UserError(f"{key} holds {part!r}; it must be positive")
+        if number in found:
+            raise UserError(f"{key} holds {part!r} twice")
+        found.append(number)
+    return found
+
+
+@dataclass
+class Plan:
+    """All runs of a results folder.
+
+    Attributes
+    ----------
+    entries : list of Entry
+    datasets : list of str
+    protocol : str
+    seeds : list of int
+    learning_rates : list of float
+    settings : dict
+        Settings of every run; an entry's own beat them.
+    """
+
+    entries: list[Entry]
+    datasets: list[str]
+    protocol: str
+    seeds: list[int]
+    learning_rates: list[float]
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        known = known_names("protocol")
+        if self.protocol not in known:
+            raise UserError(f"there is no protocol {self.protocol!r}; {nearest(self.protocol, known)}")
+
+    def spec(self, entry: Entry, dataset: str, seed: int, rate: float, test: bool = False) -> RunSpec:
+        """One run."""
+        settings = {**self.settings, **entry.settings}
+        return RunSpec(entry.label, entry.model, dataset, self.protocol, seed, rate, settings, test)
+
+    def groups(self) -> list["Group"]:
+        """A group per dataset and model: runs whose learning rate is chosen together."""
+        return [Group(self, entry, dataset) for dataset in self.datasets for entry in self.entries]
+
+    def content(self) -> dict[str, Any]:
+        """The plan as JSON."""
+        return {
+            "models": [
+                {"label": e.label, "model": e.model, "settings": e.settings, "learning_rates": e.learning_rates}
+                for e in self.entries
+            ],
+            "datasets": self.datasets,
+            "protocol": self.protocol,
+            "seeds": self.seeds,
+            "learning_rates": self.learning_rates,
+            "settings": self.settings,
+        }
+
+
+class Group:
+    """The runs of one model on one dataset.
+
+    With the first seed every learning rate is trained and judged on the validation items alone; the best is read on
+    the test items, and the other seeds are trained with it.
+
+    Parameters
+    ----------
+    plan : Plan
+    entry : Entry
+    dataset : str
+    """
+
+    def __init__(self, plan: Plan, entry: Entry, dataset: str):
+        self.plan, self.entry, self.dataset = plan, entry, dataset
+        self.rates = list(entry.learning_rates or plan.learning_rates)
+
+    def total(self) -> int:
+        """Training runs of the group."""
+        return len(self.rates) + len(self.plan.seeds) - 1
+
+    def _spec(self, seed: int, rate: float, test: bool) -> RunSpec:
+        return self.plan.spec(self.entry, self.dataset, seed, rate, test)
+
+    def trials(self) -> list[RunSpec]:
+        """Runs of the first seed; tested at once where there is nothing to choose."""
+        only = len(self.rates) == 1
+        return [self._spec(self.plan.seeds[0], rate, only) for rate in self.rates]
+
+    def chosen(self, scores: Mapping[str, float], bigger: bool = True) -> float | None:
+        """The learning rate whose trial did best on validation; None if none came through.
+
+        Parameters
+        ----------
+        scores : mapping of str to float
+            Validation score by run id.
+        bigger : bool
+            Whether a greater score is better.
+        """
+        of_rate = {spec.learning_rate: scores[spec.id] for spec in self.trials() if spec.id in scores}
+        if not of_rate:
+            return None
+        return (max if bigger else min)(of_rate, key=of_rate.__getitem__)
+
+    def finals(self, rate: float) -> list[RunSpec]:
+        """Runs of every seed with the chosen learning rate, all tested."""
+        return [self._spec(seed, rate, True) for seed in self.plan.seeds]

@@ -1,0 +1,1 @@
+"""Devices and a service under faults, on one machine."""

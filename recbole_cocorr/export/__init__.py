@@ -1,0 +1,1 @@
+"""From a trained model to a device artifact. Needs torch and onnx."""

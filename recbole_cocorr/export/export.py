@@ -1,0 +1,222 @@
+"""A checkpoint as a device artifact. Needs torch, onnx and onnxscript."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from recbole_cocorr import __version__
+from recbole_cocorr.artifact.arrays import digest_of, write_array
+from recbole_cocorr.artifact.fingerprint import model_fingerprint
+from recbole_cocorr.artifact.manifest import NAME, POLICIES, ArrayEntry, FileEntry, Manifest, read_manifest
+from recbole_cocorr.artifact.table import PRECISIONS
+from recbole_cocorr.artifact.writer import replace_files, write_catalogue
+from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.files import atomic_write, make_folder, naming, sync_folder, sync_tree
+from recbole_cocorr.base.leftovers import locked, temporary_folder
+from recbole_cocorr.correctors.folder import catalogue_of, trust_of
+from recbole_cocorr.export.graphs import Graph, Graphs, graphs_of
+from recbole_cocorr.export.onnx_file import shared_weights, to_onnx, with_shared_weights
+from recbole_cocorr.training.checkpoint import Checkpoint, load_checkpoint
+from recbole_cocorr.training.recommend import Recommender, recommender_from
+
+# Settings that an artifact's manifest tells.
+_TOLD = (
+    "dataset",
+    "hidden_size",
+    "embedding_size",
+    "num_heads",
+    "n_heads",
+    "num_layers",
+    "n_layers",
+    "inner_size",
+    "mini_batch_size",
+    "inner_lr",
+    "use_gcn",
+    "target_transform",
+    "d_state",
+    "d_conv",
+    "expand",
+    "loss_type",
+    "MAX_ITEM_LIST_LENGTH",
+)
+DEFAULT_POLICY = "window"
+
+
+def checkpoint_fingerprint(checkpoint: Checkpoint) -> str:
+    """What a session of this checkpoint's artifact, and a correction for it, are told apart by."""
+    return model_fingerprint({n: t.numpy() for n, t in checkpoint.weights.items()}, checkpoint.config)
+
+
+def export(
+    checkpoint: str | os.PathLike,
+    out: str | os.PathLike,
+    table: str = "fp32",
+    policy: str | None = None,
+    overwrite: bool = False,
+    corrector: str | os.PathLike | None = None,
+    check: Callable[[Recommender, Path], dict[str, Any]] | None = None,
+) -> Manifest:
+    """Write a device artifact: the whole folder, or nothing.
+
+    Parameters
+    ----------
+    checkpoint : str or os.PathLike
+        A ``.safetensors`` file that training wrote.
+    out : str or os.PathLike
+        The folder to make.
+    table : {"fp32", "fp16", "int8"}
+    policy : {"carry", "window"}, optional
+        What sessions do by default with more clicks than L.
+    overwrite : bool
+        Whether an earlier artifact may be replaced.
+    corrector : str or os.PathLike, optional
+        A folder that ``fit-corrector`` wrote for this checkpoint; its trust goes into the manifest.
+    check : callable
+        Given the model and the folder before it has its name; what it returns becomes ``check`` of the manifest, and
+        what it raises leaves nothing behind.
+
+    Raises
+    ------
+    UserError
+        If the checkpoint, the folder or the model does not allow it.
+    """
+    if table not in PRECISIONS:
+        raise UserError(f"table is {table!r}; it must be one of {', '.join(PRECISIONS)}")
+    if policy is not None and policy not in POLICIES:
+        raise UserError(f"policy is {policy!r}; it must be carry or window")
+    target = check_target(Path(out), overwrite)
+    read = load_checkpoint(checkpoint)
+    recommender = recommender_from(read, str(checkpoint), "cpu")
+    fingerprint = checkpoint_fingerprint(read)
+    trust = None
+    if corrector is not None:
+        trust = trust_of(corrector, fingerprint)
+        if trust["items"] != catalogue_of(recommender.vocabulary.items):
+            raise UserError(f"{corrector} was fitted on other items than {checkpoint} has; run fit-corrector again")
+    make_folder(target.parent, "artifact")
+    with naming(target, "artifact"), temporary_folder(target) as work:
+        manifest = write_artifact(work, recommender, fingerprint, table, policy)
+        if trust is not None:
+            manifest.trust = trust
+            _write_manifest(work, manifest)
+        if check is not None:
+            manifest.check = check(recommender, work)
+            _write_manifest(work, manifest)
+        _put(work, target, overwrite)
+    return read_manifest(target)
+
+
+def check_target(out: Path, overwrite: bool) -> Path:
+    """The folder that an artifact is to be written to, links resolved.
+
+    Raises
+    ------
+    UserError
+        If something else is there, or an artifact that may not be replaced.
+    """
+    target = Path(os.path.realpath(out))
+    if not target.exists():
+        return target
+    if not target.is_dir():
+        raise UserError(f"{out} is a file; name a folder")
+    if any(target.iterdir()):
+        if not (target / NAME).is_file():
+            raise UserError(f"{out} is a folder with other files; name one that is empty or not there")
+        if not overwrite:
+            raise UserError(f"{out} holds an artifact already; --overwrite replaces it")
+    return target
+
+
+def _put(work: Path, target: Path, overwrite: bool = True) -> None:
+    """Give the finished folder its name, or put its files into the artifact that is there."""
+    sync_tree(work)
+    try:
+        work.rename(target)  # fails where something is in a folder of this name
+        sync_folder(target.parent)
+        return
+    except OSError:
+        if not target.is_dir() or not any(target.iterdir()):
+            raise
+    with locked(target):
+        check_target(target, overwrite)  # once more: another export may have been faster
+        replace_files(work, target)
+
+
+def write_artifact(
+    folder: Path, recommender: Recommender, fingerprint: str, table: str, policy: str | None = None
+) -> Manifest:
+    """Write the files of an artifact into an empty folder."""
+    model = recommender.model
+    parts = graphs_of(model)
+    weight = model.item_embedding.weight.detach().float().numpy()[: model.n_items].copy()
+    weight[0] = 0
+    if policy is None:
+        policy = DEFAULT_POLICY if parts.state is not None else "window"
+    if parts.state is None and policy != "window":
+        raise UserError(f"{type(model).__name__} keeps no state, so its policy is window")
+    graphs, weights = _write_graphs(folder, parts)
+    arrays, probes = write_catalogue(folder, recommender.vocabulary.items, weight, table, _targets_of(model, parts))
+    arrays["weights"] = weights
+    for name, tensor in (("state", parts.state), ("upload_norm", parts.upload_norm)):
+        if tensor is not None:
+            arrays[name] = write_array(folder, name, tensor.float().numpy())
+    config = recommender.config
+    manifest = Manifest(
+        model={"name": type(model).__name__, **{k: config[k] for k in _TOLD if config[k] is not None}},
+        items=len(weight),
+        width=weight.shape[1],
+        window=model.max_seq_length,
+        mini_batch=parts.mini_batch,
+        table=table,
+        policy=policy,
+        correction=parts.correction,
+        graphs=graphs,
+        arrays=arrays,
+        fingerprint=fingerprint,
+        probes=probes,
+        norm_eps=parts.norm_eps,
+        # JSON has no NaN, which a metric of no row is.
+        metrics={k: float(v) for k, v in (recommender.metrics or {}).items() if np.isfinite(v)},
+        package_version=__version__,
+    )
+    _write_manifest(folder, manifest)
+    return manifest
+
+
+def _write_manifest(folder: Path, manifest: Manifest) -> None:
+    with atomic_write(folder / NAME, what="manifest") as file:
+        file.write(manifest.to_json())
+
+
+def _write_graphs(folder: Path, parts: Graphs) -> tuple[dict[str, FileEntry], ArrayEntry]:
+    """Write the graphs and the weights that they share."""
+    models = {name: _model_of(graph) for name, graph in parts.graphs.items()}
+    blob = shared_weights(models)
+    weights = write_array(folder, "weights", np.frombuffer(blob, np.uint8))
+    graphs = {}
+    for name, model in models.items():
+        raw = with_shared_weights(model, blob, weights.file)
+        (folder / f"{name}.onnx").write_bytes(raw)
+        graphs[name] = FileEntry(f"{name}.onnx", len(raw), digest_of(raw))
+    return graphs, weights
+
+
+def _model_of(graph: Graph) -> Any:
+    dynamic = tuple({0: graph.free[i]} if i in graph.free else None for i in graph.inputs) if graph.free else None
+    return to_onnx(graph.module, tuple(graph.inputs.values()), list(graph.inputs), graph.outputs, dynamic)
+
+
+def _targets_of(model: nn.Module, parts: Graphs) -> Callable[[np.ndarray], np.ndarray] | None:
+    if "targets" not in parts.graphs:
+        return None
+
+    def targets(vectors: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return model.target_transform(torch.from_numpy(vectors)).numpy()
+
+    return targets

@@ -1,0 +1,1 @@
+"""The TTT-Linear layer (arXiv 2407.04620)."""

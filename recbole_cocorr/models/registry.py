@@ -1,0 +1,61 @@
+"""Which class a model's name stands for: this package's models first, then RecBole's."""
+
+import importlib
+import importlib.util
+from functools import cache
+from pathlib import Path
+
+from recbole_cocorr.data import compat
+
+# name -> module of this package
+OWN_MODELS = {
+    "CoCorrRec": "recbole_cocorr.models.cocorrrec.network",
+    "Mamba4Rec": "recbole_cocorr.models.mamba4rec.network",
+    "Pop": "recbole_cocorr.models.pop.network",
+}
+
+# Not exlib_recommender: to look into it imports xgboost and lightgbm, which few have.
+_RECBOLE_FOLDERS = (
+    "sequential_recommender",
+    "general_recommender",
+    "context_aware_recommender",
+    "knowledge_aware_recommender",
+)
+
+
+def find_model(name: str) -> type | None:
+    """Return the class of a model by its name, or None if neither package has it."""
+    if name in OWN_MODELS:
+        return getattr(importlib.import_module(OWN_MODELS[name]), name)
+    for folder in _RECBOLE_FOLDERS:
+        module_name = f"recbole.model.{folder}.{name.lower()}"
+        with compat.anomaly_mode_kept():
+            if name.isidentifier() and importlib.util.find_spec(module_name):
+                found = getattr(importlib.import_module(module_name), name, None)
+                return found if isinstance(found, type) else None
+    return None
+
+
+def is_own(name: str) -> bool:
+    """Whether the model is one of this package's."""
+    return name in OWN_MODELS
+
+
+def is_named(name: str) -> bool:
+    """Whether the name stands for a model of this package or of RecBole (not a user's own class)."""
+    return name in OWN_MODELS or name in known_models()
+
+
+@cache
+def known_models() -> tuple[str, ...]:
+    """Names of all models that can be run: this package's and RecBole's sequential ones."""
+    import recbole.config
+
+    properties = Path(recbole.config.__file__).resolve().parent.parent / "properties" / "model"
+    with compat.anomaly_mode_kept():
+        sequential = [
+            path.stem
+            for path in properties.glob("*.yaml")
+            if importlib.util.find_spec(f"recbole.model.sequential_recommender.{path.stem.lower()}")
+        ]
+    return tuple(sorted({*OWN_MODELS, *sequential}))

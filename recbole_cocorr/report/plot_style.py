@@ -1,0 +1,201 @@
+"""How pictures look: one colour, marker and line per model everywhere, and what a page or a file gets of a figure.
+
+The field's colours are Okabe and Ito's, which people with any common colour blindness tell apart; marker and line
+differ too, so that a grey print still reads.
+"""
+
+import io
+import itertools
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.experiments.runs.groups import FIELD, in_field_order
+
+INK, FAINT, GRID = "#1f2328", "#59636e", "#d1d9e0"
+# In the page these three follow the reader's light or dark scheme.
+PAGE_COLOURS = {INK: "var(--ink)", FAINT: "var(--faint)", GRID: "var(--grid)"}
+
+WIDTH = 4.2  # inches: at a phone's width of 360 px nine points are still 8 px high
+PANEL_HEIGHT = 2.7
+LEGEND_ROW = 0.19
+
+
+@dataclass(frozen=True)
+class Style:
+    """A model's colour, marker and line."""
+
+    colour: str
+    marker: str
+    dash: Any
+    hollow: bool = False
+    width: float = 1.5
+
+    def line(self) -> dict[str, Any]:
+        """Keyword arguments of a line."""
+        return {"color": self.colour, "linestyle": self.dash, "linewidth": self.width, **self.points()}
+
+    def points(self) -> dict[str, Any]:
+        """Keyword arguments of markers alone."""
+        return {
+            "color": self.colour,
+            "marker": self.marker,
+            "markersize": 5.5,
+            "markerfacecolor": "none" if self.hollow else self.colour,
+            "markeredgecolor": self.colour,
+            "markeredgewidth": 1.3,
+        }
+
+
+_FIELD_STYLES = {
+    "Pop": Style("#999999", "X", (0, (1, 1.5))),
+    "DIN": Style("#CC79A7", "v", (0, (5, 2))),
+    "GRU4Rec": Style("#E69F00", "s", (0, (3, 1.5))),
+    "SASRec": Style("#56B4E9", "D", (0, (6, 1.5, 1, 1.5))),
+    "BERT4Rec": Style("#009E73", "^", (0, (3, 1.5, 1, 1.5))),
+    "Mamba4Rec": Style("#0072B2", "P", (0, (8, 2))),
+    "CoCorrRec (w/o GCN)": Style(INK, "o", (0, (2, 1)), hollow=True),
+    "CoCorrRec": Style("#D55E00", "o", "-", width=2.2),
+}
+_OTHER_COLOURS = ("#882255", "#44AA99", "#B8860B", "#6F4FA0", "#7A5230", "#5B8C00")
+_OTHER_MARKERS = ("<", ">", "h", "p", "*", "d", "8")
+
+
+def styles_of(labels: Iterable[str]) -> dict[str, Style]:
+    """A style per label: the field's models always have theirs, others take theirs by name."""
+    others = [label for label in in_field_order(labels) if label not in FIELD]
+    # 6 colours and 7 markers: 42 pairs before one comes again
+    pairs = zip(itertools.cycle(_OTHER_COLOURS), itertools.cycle(_OTHER_MARKERS), strict=False)
+    return _FIELD_STYLES | {
+        label: Style(colour, marker, (0, (4, 1.2)), hollow=True)
+        for label, (colour, marker) in zip(others, pairs, strict=False)
+    }
+
+
+def require_matplotlib() -> None:
+    """Say what to install where matplotlib is missing.
+
+    Raises
+    ------
+    UserError
+    """
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise UserError(
+            "the report's figures need matplotlib, which is not installed: pip install 'recbole_cocorr[report]'"
+        ) from None
+
+
+_SETTINGS = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same pictures on every machine
+    "font.size": 9,
+    "axes.labelsize": 9.5,
+    "axes.titlesize": 9.5,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "legend.fontsize": 9,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": FAINT,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
+    "legend.frameon": False,
+    "legend.handlelength": 2.6,
+    "lines.solid_capstyle": "round",
+    "svg.hashsalt": "recbole_cocorr",  # ids, and with them files, are the same each time
+}
+
+
+def settings():
+    """Context in which figures are made and saved."""
+    import matplotlib
+
+    return matplotlib.rc_context(_SETTINGS)
+
+
+def panel(legend_entries: int = 0, height: float = PANEL_HEIGHT, columns: int = 2):
+    """A figure with one pair of axes and room for a legend below it."""
+    from matplotlib.figure import Figure
+
+    rows = -(-legend_entries // columns)
+    figure = Figure(figsize=(WIDTH, height + LEGEND_ROW * rows), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def legend_below(figure, axes, columns: int = 2) -> None:
+    """A legend under the axes, where it hides nothing."""
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns, columnspacing=1.4)
+
+
+def engineering(unit: str = ""):
+    """Tick labels such as ``100 k`` or ``1 MB``."""
+    from matplotlib.ticker import EngFormatter
+
+    return EngFormatter(unit=unit, sep=" ")
+
+
+def log_scale(axis, formatter) -> None:
+    """Make an axis logarithmic, with at least two ticks whatever its range, and no crowd of them."""
+    from matplotlib.ticker import LogLocator, MaxNLocator
+
+    name = axis.axis_name
+    getattr(axis.axes, f"set_{name}scale")("log")
+    low, high = sorted(axis.get_view_interval())
+    ratio = high / max(low, 1e-300)
+    if ratio < 6:
+        locator = MaxNLocator(4)
+    else:
+        locator = LogLocator(subs=(1.0, 2.0, 5.0) if ratio < 300 else (1.0,), numticks=20)
+    axis.set_major_locator(locator)
+    axis.set_major_formatter(formatter)
+    axis.axes.minorticks_off()
+
+
+def save(figure, form: str) -> bytes:
+    """The figure as a file: ``png`` (200 dpi) or ``svg``, on white."""
+    stream = io.BytesIO()
+    with settings():
+        metadata = {"Date": None, "Creator": None} if form == "svg" else {"Software": None}
+        figure.savefig(stream, format=form, dpi=200, facecolor="white", metadata=metadata)
+    return stream.getvalue()
+
+
+_PROLOGUE = re.compile(r"^.*?(?=<svg)", re.DOTALL)
+_METADATA = re.compile(r"<metadata>.*?</metadata>|<!--.*?-->", re.DOTALL)
+_NAMESPACES = re.compile(r'\sxmlns(:\w+)?="[^"]*"')
+_SIZE = re.compile(
+    r'(<svg[^>]*?)\swidth="([\d.]+)pt"\sheight="[\d.]+pt"|(<svg[^>]*?)\sheight="[\d.]+pt"\swidth="([\d.]+)pt"'
+)
+_IDS = re.compile(r'(\bid="|href="#|url\(#)')
+
+
+def inline_svg(figure, name: str) -> str:
+    """The figure as an ``<svg>`` element for a page.
+
+    It has no background, takes its ink from the page's colours, fills the width it is given up to its own, and its ids
+    start with ``name``, so that several stand in one page.
+    """
+    stream = io.BytesIO()
+    with settings():
+        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = _METADATA.sub("", _PROLOGUE.sub("", stream.getvalue().decode("utf-8")))
+    text = _NAMESPACES.sub("", text)
+    text = _IDS.sub(lambda found: found[1] + name + "-", text)
+    for colour, variable in PAGE_COLOURS.items():
+        text = text.replace(colour, variable)
+    text = _SIZE.sub(lambda m: f"{m[1] or m[3]}", text, count=1)
+    return text.replace("<svg", '<svg aria-hidden="true"', 1).strip()

@@ -1,0 +1,1 @@
+"""The device's half: asks the service and goes on without it. numpy and grpc."""

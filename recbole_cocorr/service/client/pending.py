@@ -1,0 +1,112 @@
+"""A request on its way to a service, and what became of it."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+CORRECTED, LATE, OFFLINE, REFUSED = "corrected", "late", "offline", "refused"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of a request.
+
+    Attributes
+    ----------
+    status : {"corrected", "late", "offline", "refused"}
+        A correction, or scores, are there; they were not there in time; the service could not be reached; or it
+        answered with an error, or with something that does not fit what was asked.
+    reason : str
+        Why, where there is none.
+    attention : numpy.ndarray of float32, shape [H, K, K], or None
+        A^.
+    bias : numpy.ndarray of float32, shape [H, K, f], or None
+        B^.
+    seconds : float
+        From the upload until the answer was there, or until it was given up.
+    scores : numpy.ndarray of float32, shape [C], or None
+        p of each candidate that was asked for.
+    bytes : int
+        Payload that came back.
+    """
+
+    status: str
+    reason: str = ""
+    attention: np.ndarray | None = None
+    bias: np.ndarray | None = None
+    seconds: float = 0.0
+    scores: np.ndarray | None = None
+    bytes: int = 0
+
+
+class Pending:
+    """A request on its way. Made by :class:`~recbole_cocorr.service.Client`.
+
+    Attributes
+    ----------
+    clicks : int
+        Of the upload.
+    upload_bytes : int
+        Payload that was sent; 0 where none was.
+
+    Parameters
+    ----------
+    cancel : callable, optional
+        Takes the request back.
+    given_up : callable, optional
+        Told, when it is taken back, whether somebody had waited for it in vain.
+    """
+
+    def __init__(
+        self,
+        clicks: int,
+        upload_bytes: int = 0,
+        cancel: Callable[[], Any] | None = None,
+        given_up: Callable[[bool], Any] | None = None,
+    ):
+        self.clicks, self.upload_bytes, self._cancel, self._given_up = clicks, upload_bytes, cancel, given_up
+        self._since, self._done, self._lock = time.monotonic(), threading.Event(), threading.Lock()
+        self._answer: Answer | None = None
+        self._in_vain = False
+
+    @property
+    def done(self) -> bool:
+        """Whether it is known what became of it."""
+        return self._done.is_set()
+
+    def answer(self, wait: float) -> Answer:
+        """What has become of it within ``wait`` seconds; ``late`` if that is not known by then.
+
+        May be asked again: an answer that was late can have come meanwhile.
+        """
+        if self._done.wait(max(0.0, wait)) and self._answer is not None:
+            return self._answer
+        self._in_vain = True
+        return Answer(LATE, "no answer in time", seconds=time.monotonic() - self._since)
+
+    def cancel(self) -> None:
+        """Give it up: the service is told, and drops it if it has not begun; who waits for it is told at once."""
+        if self.done:
+            return
+        self.settle(
+            Answer(LATE, "given up", seconds=time.monotonic() - self._since),
+            self._given_up and (lambda: self._given_up(self._in_vain)),
+        )
+        if self._cancel is not None:
+            self._cancel()
+
+    def settle(self, answer: Answer, first: Callable[[], Any] | None = None) -> None:
+        """Say what became of it; the first word counts.
+
+        ``first`` is called before those who wait go on, if this is that word.
+        """
+        with self._lock:
+            if self._answer is None:
+                if first is not None:
+                    first()
+                self._answer = answer
+                self._done.set()

@@ -1,0 +1,396 @@
+"""A device session that the cloud corrects where it answers in time."""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from inspect import signature
+from time import monotonic
+from typing import Any
+
+from recbole_cocorr.artifact.evidence import Evidence
+from recbole_cocorr.base.checks import checked_flag, checked_mapping, checked_number, checked_whole, tokens_of
+from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.device.ranking import Ranking
+from recbole_cocorr.device.session import Session
+from recbole_cocorr.service.client.client import CORRECTED, LATE, OFFLINE, REFUSED, Answer, Client, Pending
+from recbole_cocorr.service.client.score_requests import ScoreRequest, ScoreRequests, done_with
+from recbole_cocorr.service.client.uploads import NoiseOf, gaussian_sigma, sensitivity_of
+from recbole_cocorr.service.wire import MOST_CLICKS
+
+# Settings of Session.open, and those of Client that the artifact does not decide.
+_OF_SESSION = ("state", "history", "policy", "threads")
+_OF_CLIENT = set(signature(Client).parameters) - {"target", "fingerprint", "shape", "corrector"}
+_OF_NO_USE = "{} takes no correction and trusts no scores; open it without cloud"
+
+
+@dataclass
+class CorrectedRanking(Ranking):
+    """A ranking, and whether the cloud had a part in it.
+
+    Attributes
+    ----------
+    status : {"corrected", "late", "offline", "refused"}
+        ``corrected``: what the cloud sent is in it. Otherwise the device ranked alone, because no answer had come
+        by the deadline, the service could not be reached, or it or the session refused.
+    reason : str
+        Why something that the artifact takes is not in it.
+    waited_ms : float
+        How long the ranking waited for the cloud.
+    upload_bytes, download_bytes : int
+        Payloads that were sent and came back.
+    round_trip_ms : float
+        From the upload until the (last) answer was there; 0 where none came.
+    used : tuple of str
+        What of the cloud is in it: ``"correction"``, ``"scores"``, both or none.
+    """
+
+    status: str = ""
+    reason: str = ""
+    waited_ms: float = 0.0
+    upload_bytes: int = 0
+    download_bytes: int = 0
+    round_trip_ms: float = 0.0
+    used: tuple[str, ...] = ()
+
+
+@dataclass
+class _CorrectionRequest:
+    """A correction that was asked for.
+
+    Attributes
+    ----------
+    of : int
+        Clicks that the session had read.
+    pending : Pending
+    answer : Answer or None
+        What became of it, once the session has applied it or it is known that there is none.
+    """
+
+    of: int
+    pending: Pending
+    answer: Answer | None = None
+
+
+class CorrectedSession:
+    """A :class:`~recbole_cocorr.device.Session` with a correction service.
+
+    After a click the hidden states are on their way while the device goes on. A ranking waits for the correction
+    ``deadline_ms`` at most and goes on without it otherwise; one that comes later serves the next ranking, if no click
+    came between. What the session has besides is reached as its own.
+
+    Where the artifact trusts a corrector, a ranking of candidates also asks for their scores. They are known only when
+    it is asked for, so it waits for the whole way there and back; :meth:`expect` names them before. Correction and
+    scores are used if they are there, each without the other too; the deadline is one for both.
+
+    Parameters
+    ----------
+    session : Session
+        Of a model that takes corrections, or of an artifact that trusts a corrector.
+    client : Client
+        Asks for what it was given fingerprints of.
+    deadline_ms : float
+        Most milliseconds that a ranking waits.
+    score_clicks : int
+        The last clicks that a request for scores tells.
+    history : sequence of str
+        The clicks that the session has read already, if they are at hand, for the scores; the session keeps the last L.
+
+    Raises
+    ------
+    UserError
+        If the artifact has no use for a service, or a number does not fit.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        client: Client,
+        deadline_ms: float,
+        score_clicks: int = MOST_CLICKS,
+        history: Sequence[str] = (),
+    ):
+        manifest = session.artifact.manifest
+        if manifest.correction is None and manifest.trust is None:
+            raise UserError(_OF_NO_USE.format(session.artifact.folder))
+        deadline_ms = checked_number(deadline_ms, "deadline_ms", "a number from 0 to 60000", 0, 60_000)
+        score_clicks = checked_whole(score_clicks, "score_clicks", 1, MOST_CLICKS)
+        self.session, self.client, self.deadline = session, client, deadline_ms / 1000
+        self._corrects = manifest.correction is not None and client.asks_corrections
+        self._scores = None
+        if manifest.trust is not None and client.asks_scores:
+            self._scores = ScoreRequests(session, client, score_clicks, history)
+        self._correction: _CorrectionRequest | None = None
+        self._lock, self._process = session.lock, os.getpid()
+        if self._corrects:
+            with self._lock:
+                self._ask_correction()
+
+    @classmethod
+    def open(
+        cls,
+        directory: str | os.PathLike,
+        cloud: str,
+        deadline_ms: float = 5.0,
+        client: dict[str, Any] | None = None,
+        epsilon: float | None = None,
+        delta: float = 1e-5,
+        scores: bool = True,
+        score_clicks: int = MOST_CLICKS,
+        **settings: Any,
+    ) -> "CorrectedSession":
+        """Open a session on an artifact, and a client of a service.
+
+        Parameters
+        ----------
+        directory : str or os.PathLike
+        cloud : str
+            ``host:port`` of the service, which need not be there.
+        deadline_ms : float
+        client : dict, optional
+            Further settings of :class:`~recbole_cocorr.service.Client`, such as ``token`` and ``ca``.
+        epsilon, delta : float, optional
+            Budget of local differential privacy of one uploaded hidden state, kept by Gaussian noise; no noise if left
+            out. A click is uploaded again with each of the L - 1 clicks after it, and spends the budget each time.
+        scores : bool
+            Whether scores are asked for where the artifact trusts a corrector. That tells the service the clicks and
+            the candidates, in the clear.
+        score_clicks : int
+            The last clicks that a request for scores tells.
+        **settings
+            Of :meth:`Session.open`.
+
+        Raises
+        ------
+        UserError
+            As they do.
+        """
+        settings = checked_mapping(settings, "Session.open", _OF_SESSION)
+        extra = {} if client is None else checked_mapping(client, "client", _OF_CLIENT)
+        scores = checked_flag(scores, "scores")
+        history = settings.get("history")
+        if history is not None:
+            settings["history"] = history = tokens_of(history, "history")
+        session = Session.open(directory, **settings)
+        manifest = session.artifact.manifest
+        if manifest.correction is None and (manifest.trust is None or not scores):
+            raise UserError(_OF_NO_USE.format(directory))
+        if manifest.trust is not None and scores:
+            extra["corrector"] = manifest.trust["corrector"]
+        if epsilon is not None:
+            if "corrector" in extra:
+                raise UserError(
+                    "epsilon hides hidden states, but scores tell the clicks in the clear; say scores=False"
+                )
+            if "change" in extra:
+                raise UserError("epsilon and the client's change cannot both be given")
+            extra["change"] = NoiseOf(gaussian_sigma(sensitivity_of(session.artifact.upload_norm), epsilon, delta))
+        of_model = (None, None)
+        if manifest.correction is not None:
+            of_model = (session.fingerprint, manifest.correction["bias"])
+        made = Client(cloud, *of_model, **extra)
+        try:
+            return cls(session, made, deadline_ms, score_clicks, history or ())
+        except UserError:
+            made.close()
+            raise
+
+    def __getattr__(self, name: str) -> Any:
+        # The session's methods take the session's lock, which is also this one's: no call gets past it.
+        if name.startswith("_") or name == "session":
+            raise AttributeError(name)
+        return getattr(self.session, name)
+
+    def click(self, item: str) -> bool:
+        """Read one click and ask for its correction, and for the scores of what is expected."""
+        with self._lock:
+            self._check_process()
+            known = self.session.click(item)
+            if known:
+                self._after_clicks([str(item)])
+            return known
+
+    def history(self, items: Iterable[str]) -> list[str]:
+        """Read many clicks and ask for a correction of them, and for the scores of what is expected."""
+        items = tokens_of(items, "items")
+        with self._lock:
+            self._check_process()
+            before = self.session.clicks
+            unknown = self.session.history(items)
+            if self.session.clicks != before:
+                self._after_clicks(items)
+            return unknown
+
+    def expect(self, candidates: Iterable[str]) -> None:
+        """Name the candidates that will be ranked: their scores are asked for now and after each click, ahead of time.
+
+        A ranking of these, or of some of them, then finds its answer on the way. No candidates end it.
+
+        Raises
+        ------
+        UserError
+            If the artifact trusts no corrector, or scores were switched off.
+        """
+        if self._scores is None:
+            raise UserError(
+                f"{self.session.artifact.folder} trusts no corrector, or scores are off; nothing is asked for"
+            )
+        candidates = tokens_of(candidates, "candidates")
+        with self._lock:
+            self._check_process()
+            self._scores.expect(candidates)
+
+    def rank(
+        self,
+        candidates: Sequence[str],
+        k: int | None = None,
+        exclude: Iterable[str] = (),
+        evidence: Evidence | None = None,
+    ) -> CorrectedRanking:
+        """Put candidates in order, corrected if the answers are there by the deadline; see :meth:`Session.rank`.
+
+        Given ``evidence`` is used as it is, and no scores are asked for.
+        """
+        candidates, exclude = tokens_of(candidates, "candidates"), tokens_of(exclude, "exclude")
+
+        def rank(scores: Evidence | None) -> Ranking:
+            return self.session.rank(candidates, k, exclude, scores if evidence is None else evidence)
+
+        if self._scores is None or evidence is not None:
+            given = {} if evidence is None else {"scores": Answer(CORRECTED)}
+            return self._by_the_deadline(rank, given)
+        return self._by_the_deadline(rank, {}, lambda: self._scores.ask(candidates, exclude))
+
+    def rank_all(self, k: int = 10, exclude: Iterable[str] = ()) -> CorrectedRanking:
+        """The best items of the whole catalogue, with the correction if it is there by the deadline; without scores."""
+        exclude = tokens_of(exclude, "exclude")
+        given = {}
+        if not self._corrects:
+            reason = "the whole catalogue is ranked without scores; rank names candidates"
+            given = {"scores": Answer(REFUSED, reason)}
+        return self._by_the_deadline(lambda _: self.session.rank_all(k, exclude), given)
+
+    def _by_the_deadline(
+        self,
+        rank: Callable[[Evidence | None], Ranking],
+        answers: dict[str, Answer],
+        ask: Callable[[], ScoreRequest | None] | None = None,
+    ) -> CorrectedRanking:
+        """A ranking, once the answers to what it asked are there or the deadline has come.
+
+        The lock is not held while this waits. If a click comes meanwhile, what was asked is of no use any more: the
+        ranking is of the clicks that there are at its end, and waits for the answers to those.
+        """
+        end, waited, clicks, scores = monotonic() + self.deadline, 0.0, -1, None
+        try:
+            while True:
+                with self._lock:
+                    self._check_process()
+                    if clicks != self.session.clicks:
+                        if self._corrects:
+                            self._ask_correction(again=clicks < 0)
+                        if ask is not None:
+                            done_with(scores)
+                            scores = None  # done with it once, whatever happens to the next
+                            scores = ask()
+                        clicks = self.session.clicks
+                    asked = [request.pending for request in (self._correction, scores) if request is not None]
+                    open_ = [pending for pending in asked if not pending.done]
+                    if not open_ or monotonic() >= end:
+                        sizes = [pending.upload_bytes for pending in asked]
+                        if self._corrects:
+                            answers = {"correction": self._apply(), **answers}
+                        evidence = None
+                        if ask is not None:
+                            evidence, answers["scores"] = self._scores.evidence(scores)
+                        return _told(rank(evidence), answers, waited, sum(sizes))
+                began = monotonic()
+                for pending in open_:
+                    pending.answer(end - monotonic())
+                waited += monotonic() - began
+        finally:
+            with self._lock:
+                done_with(scores)
+
+    def _after_clicks(self, tokens: Iterable[str] = ()) -> None:
+        if self._corrects:
+            self._ask_correction()
+        if self._scores is not None:
+            self._scores.after_clicks(tokens)
+
+    def _ask_correction(self, again: bool = False) -> None:
+        """See to it that the correction of the last click is there or on its way.
+
+        ``again``: also if the service could not be reached for it; where that is not known to have changed, this costs
+        nothing.
+        """
+        request = self._correction
+        if not self.session.clicks:
+            return
+        if request is not None and request.of == self.session.clicks:
+            lost = request.answer is not None and request.answer.status in (LATE, OFFLINE)
+            if not (again and lost):
+                return
+        if request is not None:
+            request.pending.cancel()
+        upload = self.session.hidden_states()
+        self._correction = _CorrectionRequest(upload.clicks, self.client.upload(upload.hidden_states, upload.clicks))
+
+    def _apply(self) -> Answer:
+        """Bring the session to what is known of its correction."""
+        request = self._correction
+        if request is None:
+            return Answer(LATE, "nothing was uploaded")
+        if request.answer is not None:
+            return request.answer
+        answer = request.pending.answer(0)
+        if answer.status == LATE and not request.pending.done:
+            return answer  # it may still come
+        if answer.status == CORRECTED:
+            try:
+                self.session.apply((answer.attention, answer.bias), clicks=request.pending.clicks)
+            except UserError as error:
+                answer = Answer(REFUSED, str(error), seconds=answer.seconds)
+        request.answer = answer
+        return answer
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._process:
+            raise UserError(
+                "this session was opened in another process, and its connection to the service does not outlive a "
+                "fork; open the session in the process that uses it"
+            )
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the session's state file."""
+        self.session.save(path)
+
+    def close(self) -> None:
+        """Close the connection; the session can still be used."""
+        self.client.close()
+
+    def __enter__(self) -> "CorrectedSession":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _told(ranking: Ranking, answers: dict[str, Answer], waited: float, upload_bytes: int) -> CorrectedRanking:
+    """A ranking with what became of each thing that was asked, in the order in which it was asked."""
+    used = tuple(name for name, answer in answers.items() if answer.status == CORRECTED)
+    missing = {name: answer for name, answer in answers.items() if name not in used}
+    # The scores change more than the correction does, so they say what became of it where neither came.
+    status = CORRECTED if used else next((a.status for a in reversed(missing.values())), LATE)
+    reasons = [f"{name}: {a.reason}" if len(answers) > 1 else a.reason for name, a in missing.items()]
+    return CorrectedRanking(
+        ranking.items,
+        ranking.scores,
+        ranking.unknown,
+        status,
+        "; ".join(reasons),
+        1000 * waited,
+        upload_bytes,
+        sum(answers[name].bytes for name in used),
+        1000 * max((a.seconds for a in answers.values() if a.status != LATE), default=0.0),
+        used,
+    )

@@ -1,0 +1,1 @@
+"""The cloud's half. torch and grpc."""

@@ -1,0 +1,197 @@
+"""What every request passes before it is answered, whichever RPC it is: its token, and its client's turn."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from recbole_cocorr.service.server.metrics import Metrics
+from recbole_cocorr.service.server.refusal import Refusal, refusal_of
+from recbole_cocorr.service.server.security import token_of
+from recbole_cocorr.service.server.turns import CrowdedError, Peer, StoppingError, Turns, peer_of
+
+_Code = grpc.StatusCode
+_STOPPING = Refusal(_Code.UNAVAILABLE, "the service is stopping")
+# Seconds until a request too many is told so: who asks again at once would otherwise take the time of all others.
+_PAUSE = 0.5
+
+
+class Gate(grpc.aio.ServerInterceptor):
+    """Lets requests in.
+
+    Parameters
+    ----------
+    tokens : tuple of bytes
+        One of them must come with a call, but for the health check, which an orchestrator makes; none for no check.
+    turns : Turns
+    metrics : Metrics
+
+    Attributes
+    ----------
+    tokens : tuple of bytes
+        May be replaced at any time.
+    """
+
+    def __init__(self, tokens: tuple[bytes, ...], turns: Turns, metrics: Metrics):
+        self.tokens, self._turns, self._metrics = tokens, turns, metrics
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._over = False
+
+    def client(self, metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
+        """A name for the token that a request carries, which tells clients of one address apart.
+
+        Raises
+        ------
+        Refusal
+            If it carries none that is known, and must.
+        """
+        if not self.tokens:
+            return ""
+        number = token_of(metadata, self.tokens)
+        if number is None:
+            raise Refusal(_Code.UNAUTHENTICATED, "a bearer token that the service knows is needed")
+        return str(number)
+
+    @asynccontextmanager
+    async def turn(self, peer: Peer) -> AsyncIterator[None]:
+        """Wait for a turn, and have it for the length of the block.
+
+        Raises
+        ------
+        Refusal
+            If too many wait, the service stops, or has stopped meanwhile.
+        """
+        task = asyncio.current_task()
+        self._tasks.add(task)
+        try:
+            async with self._turns.turn(peer):
+                self._metrics.held.set(self._turns.waiting)
+                yield
+        except CrowdedError:
+            await asyncio.sleep(_PAUSE)
+            raise Refusal(_Code.RESOURCE_EXHAUSTED, "too many requests wait; try again later") from None
+        except StoppingError:
+            raise _STOPPING from None
+        except asyncio.CancelledError:
+            if self._over:
+                raise _STOPPING from None
+            raise
+        finally:
+            self._tasks.discard(task)
+
+    async def stop(self, grace: float) -> None:
+        """Take nothing more in; what was is answered within ``grace`` seconds, or told that the service stops."""
+        self._turns.stop()
+        idle = asyncio.ensure_future(self._turns.idle())
+        await asyncio.wait([idle], timeout=grace)
+        idle.cancel()
+        self._over = True
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=1.0)
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Any],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler | None:
+        """Let a call through, or not."""
+        method, client = handler_call_details.method, ""
+        try:
+            if not method.startswith("/grpc.health.v1.Health/"):
+                client = self.client(handler_call_details.invocation_metadata)
+        except Refusal as refusal:
+            return grpc.unary_unary_rpc_method_handler(self._unary(_refusing(refusal), "", "any"))
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return None
+        name = method.rpartition("/")[2]
+        serializers = (handler.request_deserializer, handler.response_serializer)
+        if handler.unary_unary:
+            return grpc.unary_unary_rpc_method_handler(self._unary(handler.unary_unary, client, name), *serializers)
+        if handler.unary_stream:
+            return grpc.unary_stream_rpc_method_handler(self._stream(handler.unary_stream, client, name), *serializers)
+        stream = self._stream(handler.stream_stream, client, name)
+        return grpc.stream_stream_rpc_method_handler(stream, *serializers)
+
+    def _unary(self, answer: Callable[..., Any], client: str, name: str) -> Callable[..., Any]:
+        async def method(request: Any, context: grpc.aio.ServicerContext) -> Any:
+            async with self.told(name) as outcome:
+                try:
+                    async with self.turn(peer_of(context.peer(), client)):
+                        return await answer(request, context)
+                except grpc.aio.AbortError:  # of a service that is not ours
+                    outcome.code = context.code()
+                    raise
+            await context.abort(outcome.code, outcome.reason)
+
+        return method
+
+    def _stream(self, answer: Callable[..., Any], client: str, name: str) -> Callable[..., Any]:
+        """A stream waits for its turn at every message and does not keep it: it may be open for hours."""
+
+        async def method(sent: Any, context: grpc.aio.ServicerContext) -> None:
+            async def one_by_one() -> AsyncIterator[Any]:
+                async for message in sent:
+                    async with self.turn(peer):
+                        pass
+                    yield message
+
+            peer = peer_of(context.peer(), client)
+            async with self.told(name) as outcome:
+                if hasattr(sent, "__aiter__"):
+                    sent_in_turn: Any = one_by_one()
+                else:
+                    sent_in_turn = sent
+                    async with self.turn(peer):
+                        pass
+                answers = answer(sent_in_turn, context)
+                if not hasattr(answers, "__aiter__"):
+                    return await answers
+                async for message in answers:
+                    await context.write(message)
+                return None
+            await context.abort(outcome.code, outcome.reason)
+
+        return method
+
+    @asynccontextmanager
+    async def told(self, method: str) -> AsyncIterator["Outcome"]:
+        """Count what becomes of a request, and turn exceptions into what its caller is told.
+
+        After the block, which no exception leaves, the outcome says with what to refuse the request.
+        """
+        outcome = Outcome()
+        try:
+            yield outcome
+        except asyncio.CancelledError:  # the caller has given up
+            outcome.code = _Code.CANCELLED
+            raise
+        except grpc.aio.AbortError:
+            raise
+        except ConnectionError:
+            outcome.code = _Code.CANCELLED
+        except Exception as error:
+            refusal = refusal_of(error, method)
+            outcome.code, outcome.reason = refusal.code, refusal.reason
+        finally:
+            self._metrics.requests.labels(method, outcome.code.name).inc()
+
+
+@dataclass
+class Outcome:
+    """What became of a request."""
+
+    code: grpc.StatusCode = _Code.OK
+    reason: str = ""
+
+
+def _refusing(refusal: Refusal) -> Callable[..., Any]:
+    async def answer(request: Any, context: grpc.aio.ServicerContext) -> Any:
+        raise refusal
+
+    return answer

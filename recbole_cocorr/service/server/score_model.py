@@ -1,0 +1,79 @@
+"""The cloud's half of a fitted corrector: scores of a user's candidates. numpy and scipy, no torch."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from recbole_cocorr.correctors.folder import load_corrector
+from recbole_cocorr.correctors.item_item import ItemItem
+from recbole_cocorr.service.wire import encode_scores
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What one request asks.
+
+    Attributes
+    ----------
+    clicked : numpy.ndarray of int64, shape [n]
+        Rows of the last clicks, oldest first.
+    candidates : numpy.ndarray of int64, shape [C]
+    encoding : int
+        Of the scores.
+    """
+
+    clicked: np.ndarray
+    candidates: np.ndarray
+    encoding: int
+
+
+@dataclass(frozen=True)
+class ScoreModel:
+    """A corrector, ready to score.
+
+    Attributes
+    ----------
+    fingerprint : str
+        Of the corrector, its catalogue included.
+    corrector : ItemItem
+    """
+
+    fingerprint: str
+    corrector: ItemItem
+
+    @property
+    def items(self) -> int:
+        """Rows of the catalogue, padding included."""
+        return self.corrector.n_items
+
+    def correct(self, asked: list[Asked]) -> list[bytes]:
+        """The scores of several users' candidates, in one pass.
+
+        Parameters
+        ----------
+        asked : list of Asked
+
+        Returns
+        -------
+        list of bytes
+            As :func:`~recbole_cocorr.service.wire.encode_scores` makes them.
+        """
+        # Requests of different sizes share a matrix: the rest of a row is padding, which no click speaks for.
+        candidates = np.zeros((len(asked), max(len(a.candidates) for a in asked)), np.int64)
+        for row, a in zip(candidates, asked, strict=True):
+            row[: len(a.candidates)] = a.candidates
+        scores = self.corrector.scores([a.clicked for a in asked], candidates)
+        return [encode_scores(row[: len(a.candidates)], a.encoding) for row, a in zip(scores, asked, strict=True)]
+
+
+def load_score_model(folder: str | Path) -> ScoreModel:
+    """Load a folder that ``fit-corrector`` wrote.
+
+    Raises
+    ------
+    UserError
+        If a file is missing, damaged or does not fit the other.
+    """
+    corrector, _, fingerprint = load_corrector(folder)
+    return ScoreModel(fingerprint, corrector)

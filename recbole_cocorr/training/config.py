@@ -1,0 +1,341 @@
+"""RecBole's Config with this package's models and property files.
+
+Precedence, highest first: command line > config dict > config files > dataset yaml > model yaml >
+protocol yaml > overall yaml. Each of this package's yaml files lies above RecBole's file of the same
+kind, and a file of the same name in the working directory takes the place of the packaged one.
+"""
+
+import ast
+import os
+from collections.abc import Iterable, Mapping
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from recbole.config import Config as RecBoleConfig
+from recbole.data.transform import construct_transform
+from recbole.utils import InputType, ModelType
+
+from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.property_files import (
+    configuration_file,
+    keys_of,
+    known_names,
+    nearest,
+    property_file,
+    recbole_properties,
+)
+from recbole_cocorr.base.yaml_reader import read_yaml
+from recbole_cocorr.data import compat, distributed
+from recbole_cocorr.models import registry
+from recbole_cocorr.training.config_checks import TEXTS, check_eval_args, check_kinds, check_metrics, check_negatives
+from recbole_cocorr.training.ignored_settings import ignored_settings
+
+compat.apply()
+
+# Flags of the command and keys that RecBole's code reads though none of its property files names them.
+COMMAND_KEYS = frozenset(
+    [
+        "model",
+        "dataset",
+        "config_files",
+        "protocol",
+        "nproc",
+        "world_size",
+        "ip",
+        "port",
+        "group_offset",
+        "offset",
+        "local_rank",
+        "resume",
+    ]
+)
+UNLISTED_KEYS = frozenset(
+    [
+        "encoding",
+        "reg_weight",
+        "neg_sampling",
+        "training_neg_sample_num",
+        "train_rec_step",
+        "train_kg_step",
+        "discretization",
+        "numerical_features",
+        "additional_feat_suffix",
+        "benchmark_filename",
+        "seq_len",
+        "loss_type",
+        "gpu_id",
+    ]
+)
+LOSS_TYPES = ("BCE", "BPR", "CE")
+
+
+def parse_value(text: str) -> Any:
+    """Turn the text of a command-line value into a Python literal, as RecBole does but without ``eval``."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return {"true": True, "false": False}.get(text.lower(), text)
+
+
+def parse_overrides(arguments: Iterable[str]) -> dict[str, Any]:
+    """Read ``--key=value`` arguments.
+
+    Raises
+    ------
+    UserError
+        For an argument of another form, and for a key given twice with two values.
+    """
+    overrides: dict[str, str] = {}
+    for argument in arguments:
+        key, equals, text = argument[2:].partition("=")
+        if not argument.startswith("--") or not equals or not key:
+            raise UserError(f"cannot read the argument {argument!r}; settings are written --key=value")
+        if overrides.setdefault(key, text) != text:
+            raise UserError(f"--{key} is given twice, as {overrides[key]!r} and as {text!r}; keep one")
+    return _parse_values(overrides)
+
+
+def _parse_values(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Parse the values that are text; a folder or column named 2024 stays text."""
+    result = {}
+    for key, value in settings.items():
+        if isinstance(value, np.generic):
+            value = value.item()
+        parsed = parse_value(value) if isinstance(value, str) else value
+        result[key] = value if key in TEXTS and not isinstance(parsed, str) else parsed
+    return result
+
+
+class Config(RecBoleConfig):
+    """RecBole's configuration, with this package's models, protocols and datasets.
+
+    Parameters
+    ----------
+    model : str or type, optional
+        Name of a model of this package or of a RecBole sequential model, or a model class.
+    dataset : str, optional
+        Name of the dataset.
+    config_file_list : list of str, optional
+        Further yaml files; a later file wins.
+    config_dict : dict, optional
+        Settings that beat every file.
+    overrides : dict, optional
+        Settings of the command line, which beat everything. Without it they are read from ``sys.argv``,
+        as RecBole does.
+
+    Raises
+    ------
+    UserError
+        For an unknown model, dataset, protocol or key, naming the nearest known one, and for values that
+        do not fit together.
+    """
+
+    def __init__(
+        self,
+        model: str | type | None = None,
+        dataset: str | None = None,
+        config_file_list: list[str] | None = None,
+        config_dict: dict[str, Any] | None = None,
+        overrides: dict[str, Any] | None = None,
+    ):
+        self._overrides = overrides
+        super().__init__(model, dataset, config_file_list, dict(config_dict or {}))
+        self._check_values()
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    def _convert_config_dict(self, config_dict: dict[str, Any]) -> dict[str, Any]:
+        return _parse_values(config_dict)
+
+    def _load_config_files(self, file_list: list[str] | None) -> dict[str, Any]:
+        settings: dict[str, Any] = {}
+        for file in file_list or ():
+            settings.update(self._read_yaml(configuration_file(file)))
+        return settings
+
+    def _read_yaml(self, path: Path) -> dict[str, Any]:
+        return read_yaml(path, "configuration file", self.yaml_loader)
+
+    def _load_cmd_line(self) -> dict[str, Any]:
+        if self._overrides is not None:
+            return dict(self._overrides)
+        # Used as a library: the arguments belong to the caller's program, so only those that are
+        # settings count, and RecBole's own reader warns of the others.
+        known = self._all_known_keys()
+        return {k: v for k, v in super()._load_cmd_line().items() if k in known}
+
+    def _get_model_and_dataset(self, model: Any, dataset: Any) -> tuple[str, type, str]:
+        model = model if model is not None else self.external_config_dict.get("model")
+        dataset = dataset if dataset is not None else self.external_config_dict.get("dataset")
+        if model is None:
+            raise UserError("no model is given; say, for example, --model=CoCorrRec")
+        if dataset is None:
+            raise UserError("no dataset is given; say, for example, --dataset=ml-100k")
+        dataset = str(dataset)
+        if Path(dataset).name != dataset or dataset in ("", ".."):
+            raise UserError(
+                f"dataset is {dataset!r}; it must be a name, and data_path the folder that holds NAME/NAME.inter"
+            )
+        if isinstance(model, type):
+            return model.__name__, model, dataset
+        model = str(model)
+        model_class = registry.find_model(model)
+        if model_class is None:
+            raise UserError(f"there is no model {model!r}; {nearest(model, registry.known_models())}")
+        if model_class.type != ModelType.SEQUENTIAL:
+            raise UserError(
+                f"{model} is not a sequential model; this command runs sequential models only, "
+                f"RecBole's own run_recbole runs {model}"
+            )
+        return model_class.__name__, model_class, dataset
+
+    def _load_internal_config_dict(self, model: str, model_class: type, dataset: str) -> None:
+        super()._load_internal_config_dict(model, model_class, dataset)
+        layers = [property_file("", "overall")]
+        overall = self._read_yaml(layers[0]) if layers[0] else {}
+        self.protocol = str(self.external_config_dict.get("protocol", overall.get("protocol", "paper")))
+        protocol_file = property_file("protocol", self.protocol)
+        if protocol_file is None:
+            raise UserError(
+                f"there is no protocol {self.protocol!r}; {nearest(self.protocol, known_names('protocol'))}"
+            )
+        layers += [protocol_file, property_file("model", model), property_file("dataset", dataset)]
+        for path in layers:
+            if path is not None:
+                self.internal_config_dict.update(self._read_yaml(path))
+        self.internal_config_dict["protocol"] = self.protocol
+
+    def _get_final_config_dict(self) -> dict[str, Any]:
+        self._check_keys()
+        # A search draws whole numbers as 32.0, and a file of its results says so.
+        for key, value in self.external_config_dict.items():
+            default = self.internal_config_dict.get(key, 0.0)
+            if type(value) is float and value.is_integer() and type(default) is not float:
+                self.external_config_dict[key] = int(value)
+        final = super()._get_final_config_dict()
+        self._settle_loss(final)
+        return final
+
+    # -- checking --------------------------------------------------------------------------------
+
+    def _all_known_keys(self) -> frozenset[str]:
+        """Every key that some property file, of any model, knows."""
+        roots = [recbole_properties(), *(p for p in (property_file("", "overall"),) if p)]
+        files = [f for root in roots for f in (root.rglob("*.yaml") if root.is_dir() else [root])]
+        for kind in ("model", "protocol", "dataset"):
+            files += [f for name in known_names(kind) if (f := property_file(kind, name))]
+        keys = COMMAND_KEYS | UNLISTED_KEYS | {k for names in self.parameters.values() for k in names}
+        skip = {"url.yaml", "kg_url.yaml"}
+        return frozenset(keys.union(*(keys_of(f) for f in files if f.name not in skip)))
+
+    def _check_keys(self) -> None:
+        mine = COMMAND_KEYS | UNLISTED_KEYS | set(self.internal_config_dict) - {"MODEL_TYPE"}
+        mine |= {k for names in self.parameters.values() for k in names}
+        known = self._all_known_keys()
+        for key in self.external_config_dict:
+            if key in mine:
+                continue
+            if key not in known:
+                own_model = registry.is_named(self.model)
+                if not own_model:
+                    continue  # a user's own model class brings keys of its own
+                raise UserError(f"no property file knows the key {key!r}; {nearest(key, known)}")
+            getLogger().warning(f"{key!r} is a setting of other models; {self.model} does not read it")
+
+    def _settle_loss(self, final: dict[str, Any]) -> None:
+        """Let the negatives follow the loss unless the user has set both."""
+        loss_type = final.get("loss_type")
+        if loss_type is None:
+            return
+        if loss_type not in LOSS_TYPES:
+            raise UserError(f"loss_type is {loss_type!r}; it must be one of {', '.join(LOSS_TYPES)}")
+        pairs_only = hasattr(self.model_class, "input_type")  # DIN: whatever the loss, it scores pairs
+        asked = "train_neg_sample_args" in self.external_config_dict
+        negatives = final.get("train_neg_sample_args")
+        # RecBole takes a dict without a distribution for no negatives too.
+        none = (None, "None", "none")
+        without = negatives in none or (isinstance(negatives, dict) and negatives.get("distribution", "") in none)
+        if loss_type == "CE" and not pairs_only:
+            if asked and not without:
+                raise UserError(
+                    "loss_type CE ranks against all items and takes no negatives; "
+                    "leave train_neg_sample_args out, or choose loss_type BCE or BPR"
+                )
+            final["train_neg_sample_args"] = None
+        elif without:
+            if asked:
+                raise UserError(f"loss_type {loss_type} needs negatives; set train_neg_sample_args")
+            final["train_neg_sample_args"] = final.get("default_neg_sample_args")
+            check_negatives("default_neg_sample_args", final["train_neg_sample_args"])
+
+    def _set_default_parameters(self) -> None:
+        final = self.final_config_dict
+        check_kinds(final)
+        check_metrics(final)
+        check_eval_args(final["eval_args"])
+        negatives = final.get("train_neg_sample_args")
+        if negatives is not None:
+            check_negatives("train_neg_sample_args", negatives)
+            final["train_neg_sample_args"] = {"fixed": False, **negatives}
+        try:
+            super()._set_default_parameters()
+        except (ValueError, TypeError, KeyError, NotImplementedError, RuntimeError) as error:
+            raise UserError(f"the configuration does not fit together: {error}") from None
+        self._keep_data_path(final)
+        if "MODEL_INPUT_TYPE" not in final:  # loss_type BCE, which RecBole does not know
+            final["MODEL_INPUT_TYPE"] = InputType.POINTWISE
+
+    def _keep_data_path(self, final: dict[str, Any]) -> None:
+        """Read ml-100k from the folder that is given; RecBole reads its own copy whatever ``data_path`` says."""
+        given = self.external_config_dict.get("data_path")
+        if self.dataset != "ml-100k" or given is None:
+            return
+        folder = Path(given) / self.dataset
+        if folder.is_dir():
+            final["data_path"] = str(folder)
+        else:
+            getLogger().warning(f"data_path: there is no folder {folder}, so RecBole's own copy of ml-100k is read")
+
+    def _check_values(self) -> None:
+        """Check what needs the finished configuration."""
+        final = self.final_config_dict
+        given = {**self.internal_config_dict, **self.external_config_dict}
+        if not final["rank"]:
+            for sentence in ignored_settings(given, final, not registry.is_named(self.model)):
+                getLogger().warning(sentence)
+        if final["train_neg_sample_args"].get("dynamic"):
+            raise UserError("train_neg_sample_args: dynamic negatives are not supported; set dynamic: False")
+        try:
+            construct_transform(self)
+        except (NotImplementedError, TypeError, ValueError) as error:
+            raise UserError(f"transform is {self['transform']!r}, which does not fit: {error}") from None
+
+    # -- device ----------------------------------------------------------------------------------
+
+    def _init_device(self) -> None:
+        final = self.final_config_dict
+        use_gpu = final["use_gpu"]
+        # RecBole's own data-parallel code knows only nccl and counts padded users twice. Ours takes its
+        # place (distributed.py), so the key that switches RecBole's on stays True.
+        final["single_spec"] = True
+        several = final.get("local_rank") is not None or distributed.under_torchrun()
+        if several and use_gpu and "gpu_id" in self.external_config_dict:
+            os.environ["CUDA_VISIBLE_DEVICES"] = str(final["gpu_id"])
+        place = distributed.join(final)
+        final["local_rank"], final["rank"], final["world_size"] = place.local_rank, place.rank, place.world_size
+        if place.rank != 0:
+            final["state"], final["show_progress"], final["log_wandb"] = "error", False, False
+        if place.world_size > 1:
+            final["device"] = place.device
+            return
+        if not use_gpu:
+            import torch
+
+            final["gpu_id"] = ""
+            final["device"] = torch.device("cpu")
+            return
+        del final["local_rank"]  # its presence would start RecBole's nccl set-up
+        super()._init_device()
+        final["single_spec"] = True

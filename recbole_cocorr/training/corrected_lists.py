@@ -1,0 +1,184 @@
+"""A loader's lists with the cloud's scores in them: what the trust is learned on, and the ranks that come of it.
+
+Under sampled candidates a list is the positive and its negatives. Under full ranking it is the catalogue: its scores
+are held for some rows at a time, and the trust is learned on lists that are drawn from it.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from recbole_cocorr.correctors.item_item import ItemItem
+from recbole_cocorr.correctors.trust import Trust
+from recbole_cocorr.data.clicks import histories
+from recbole_cocorr.data.loaders import EvalLoader
+from recbole_cocorr.data.negatives import protocol_generator
+from recbole_cocorr.evaluation.ranking import rank_among_all, rank_positive
+from recbole_cocorr.models.scoring import Scorer, find_scorer
+
+# Full ranking: other items in a list that the trust is learned on, and how many numbers all lists may hold.
+DRAWN, _NUMBERS = 500, 1 << 22
+_TRUST = 7  # what the random generator is for; part of its seed
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What a list is ranked by.
+
+    Attributes
+    ----------
+    known : list of numpy.ndarray of int, or None
+        The clicks that the cloud scores each row with; None: the cloud says nothing.
+    device : bool
+        False: by the cloud's scores alone.
+    """
+
+    known: list[np.ndarray] | None
+    device: bool = True
+
+
+class DeviceScores:
+    """The model's own scores of a loader's lists.
+
+    Parameters
+    ----------
+    model : SequentialRecommender
+        In evaluation mode.
+    """
+
+    def __init__(self, model):
+        self.model = model
+        self._scorer: Scorer | None = None
+
+    def scorer(self, interaction) -> Scorer:
+        """The scorer, made ready with the first rows it is asked for."""
+        if self._scorer is None:
+            self._scorer = find_scorer(self.model, interaction)
+            self._scorer.prepare()
+        return self._scorer
+
+    @torch.no_grad()
+    def of(self, loader: EvalLoader, rows: torch.Tensor, candidates: np.ndarray) -> np.ndarray:
+        """Scores [rows, C] of the candidates [rows, C]."""
+        device = next(self.model.parameters()).device
+        found = [torch.empty(0, candidates.shape[1])]
+        for part in torch.arange(len(rows)).split(loader.step):
+            if len(part):
+                interaction = loader.transform(loader.dataset, loader.dataset[rows[part]]).to(device)
+                items = torch.from_numpy(candidates[part.numpy()]).long().to(device)
+                found.append(self.scorer(interaction).candidates(interaction, items).cpu())
+        return torch.cat(found).double().numpy()
+
+    @torch.no_grad()
+    def blocks(self, loader: EvalLoader) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+        """Row numbers [b], their items [b] and the scores of all items [b, n_items], some rows at a time."""
+        device = next(self.model.parameters()).device
+        for batch in loader.batches():
+            interaction = batch.interaction.to(device)
+            positive = interaction[loader.dataset.iid_field].cpu()
+            for part, scores in self.scorer(interaction).in_blocks(interaction):
+                yield batch.rows[part], positive[part], scores.cpu()
+
+
+def trust_lists(loader: EvalLoader) -> tuple[torch.Tensor, np.ndarray]:
+    """The lists that the trust is learned on.
+
+    Sampled candidates: all rows, with their candidates. Full ranking: up to some thousand rows, each with its item and
+    ``DRAWN`` others drawn evenly from the catalogue. The likelihood of the chosen one among evenly drawn alternatives
+    has its maximum where that among all has it (McFadden, 1978), as long as the choices follow a logit.
+
+    Returns
+    -------
+    tuple of torch.Tensor of int64 [R] and numpy.ndarray of int64 [R, 1 + C]
+        Row numbers; item ids, the row's own first, 0 where there is no candidate.
+    """
+    if loader.candidates is not None:
+        return torch.arange(len(loader.users)), loader.candidates.numpy().astype(np.int64)
+    dataset, config = loader.dataset, loader.config
+    generator = protocol_generator(config["dataset"], config["seed"], _TRUST)
+    count = min(len(loader.users), _NUMBERS // (DRAWN + 1))
+    rows = torch.from_numpy(np.sort(generator.permutation(len(loader.users))[:count]))
+    positive = dataset.inter_feat[dataset.iid_field][rows].numpy()
+    drawn = generator.integers(1, max(2, dataset.item_num), size=(count, DRAWN))
+    drawn[drawn == positive[:, None]] = 0
+    if loader.mask_history:
+        owner, items = dataset.history_pairs(rows)
+        seen = owner.numpy() * dataset.item_num + items.numpy()
+        drawn[np.isin(np.arange(count)[:, None] * dataset.item_num + drawn, seen)] = 0
+    return rows, np.concatenate([positive[:, None], drawn], axis=1)
+
+
+def fit_trust(device: DeviceScores, loader: EvalLoader, corrector: ItemItem) -> Trust:
+    """Learn the trust on the loader's lists.
+
+    Raises
+    ------
+    UserError
+        If there is no row, or a score is not finite.
+    """
+    rows, candidates = trust_lists(loader)
+    every = histories(loader)
+    known = [every[row] for row in rows.tolist()]
+    cloud = corrector.scores(known, candidates)
+    clicks = np.array([len(h) for h in known], dtype=np.int64)
+    return Trust.fit(device.of(loader, rows, candidates), cloud, clicks, candidates > 0)
+
+
+def ranks_under(
+    device: DeviceScores, loader: EvalLoader, corrector: ItemItem, trust: Trust, variants: Mapping[str, Variant]
+) -> dict[str, np.ndarray]:
+    """Ranks [rows, 3] of the loader's items under each variant.
+
+    Raises
+    ------
+    ValueError
+        If a score is not a number.
+    """
+    if loader.candidates is None:
+        return _among_all(device, loader, corrector, trust, variants)
+    candidates = loader.candidates.numpy()
+    real = loader.candidates[:, 1:] > 0
+    own = device.of(loader, torch.arange(len(candidates)), candidates)
+    result = {}
+    for name, variant in variants.items():
+        scores = own if variant.device else np.zeros_like(own)
+        if variant.known is not None:
+            cloud = corrector.scores(variant.known, candidates)
+            clicks = np.array([len(h) for h in variant.known])
+            scores = trust.fuse(own, cloud, clicks) if variant.device else cloud.astype(np.float64)
+        result[name] = rank_positive(torch.from_numpy(scores), real).numpy()
+    return result
+
+
+def _among_all(
+    device: DeviceScores, loader: EvalLoader, corrector: ItemItem, trust: Trust, variants: Mapping[str, Variant]
+) -> dict[str, np.ndarray]:
+    found: dict[str, list[np.ndarray]] = {name: [np.empty((0, 3), dtype=np.int64)] for name in variants}
+    for rows, positive, own in device.blocks(loader):
+        hidden = loader.dataset.history_pairs(rows) if loader.mask_history else None
+        own = own.double()
+        for name, variant in variants.items():
+            scores = own.clone() if variant.device else torch.zeros_like(own)
+            if variant.known is not None:
+                known = [variant.known[row] for row in rows.tolist()]
+                _add(scores.numpy(), corrector, known, trust if variant.device else None)
+            found[name].append(rank_among_all(scores, positive, hidden).numpy())
+    return {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+def _add(scores: np.ndarray, corrector: ItemItem, known: list[np.ndarray], trust: Trust | None) -> None:
+    """Fuse the cloud's scores into those of all items [b, n_items], in place; without a trust they replace them.
+
+    Only the items that a click speaks for change: where p is 0 the formula adds 0.
+    """
+    spoken = corrector.all_scores(known)
+    row = np.repeat(np.arange(len(known)), np.diff(spoken.indptr))
+    if trust is None:
+        scores[row, spoken.indices] = spoken.data
+        return
+    clicks = np.array([len(h) for h in known], dtype=np.int64)
+    device = scores[row, spoken.indices]
+    fused = trust.fuse(device[:, None], spoken.data.astype(np.float64)[:, None], clicks[row])
+    scores[row, spoken.indices] = fused[:, 0]

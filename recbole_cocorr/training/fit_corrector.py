@@ -1,0 +1,65 @@
+"""Fit a corrector and the trust in it for one checkpoint."""
+
+import os
+from typing import Any
+
+from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.correctors.folder import save_corrector
+from recbole_cocorr.correctors.item_item import ItemItem
+from recbole_cocorr.correctors.trust import Trust
+from recbole_cocorr.data.clicks import histories, training_interactions
+from recbole_cocorr.evaluation.ranking import RANK_METRICS, summarise
+from recbole_cocorr.training.checkpoint import load_checkpoint
+from recbole_cocorr.training.corrected_lists import DeviceScores, Variant, fit_trust, ranks_under
+from recbole_cocorr.training.data_of import data_of
+from recbole_cocorr.training.recommend import recommender_from
+
+
+def fit_corrector(
+    checkpoint: str | os.PathLike,
+    out: str | os.PathLike,
+    settings: dict[str, Any],
+    data_path: str | None = None,
+) -> tuple[Trust, dict[str, dict[str, float]], str]:
+    """Learn the weights from the training interactions, the trust on the validation items, and write both.
+
+    Parameters
+    ----------
+    checkpoint : str or os.PathLike
+    out : str or os.PathLike
+        The folder to write.
+    settings : dict
+        ``l2``, ``neighbours``, ``decay``.
+    data_path : str, optional
+        Holds NAME/NAME.inter; where training found it, if left out.
+
+    Returns
+    -------
+    tuple of Trust, dict and str
+        The trust; the validation metrics "none" and "own"; the corrector's fingerprint.
+
+    Raises
+    ------
+    UserError
+        If the data are missing or other than those trained on.
+    """
+    from recbole_cocorr.export.export import checkpoint_fingerprint
+
+    if os.path.exists(out) and not os.path.isdir(out):
+        raise UserError(f"{out} is no folder; name one for the corrector")
+    read = load_checkpoint(checkpoint)
+    model = recommender_from(read, str(checkpoint), "cpu").model
+    loaders = data_of(read.config, read.items, str(checkpoint), data_path)
+    valid, test, config = loaders.valid, loaders.test, loaders.config
+    users, items = training_interactions(valid.dataset, test.dataset)
+    corrector = ItemItem.fit(users, items, loaders.dataset.item_num, **settings)
+    device = DeviceScores(model)
+    trust = fit_trust(device, valid, corrector)
+    variants = {"none": Variant(None), "own": Variant(histories(valid))}
+    metrics = [m.lower() for m in config["metrics"] if m.lower() in RANK_METRICS]
+    found = {
+        name: {k: float(v) for k, v in summarise(table, metrics, config["topk"], 6).items()}
+        for name, table in ranks_under(device, valid, corrector, trust, variants).items()
+    }
+    digest = save_corrector(out, corrector, trust, read.items, checkpoint_fingerprint(read), found)
+    return trust, found, digest

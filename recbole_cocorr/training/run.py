@@ -1,0 +1,153 @@
+"""Train and evaluate in one call, in one process or several."""
+
+import os
+import sys
+from logging import getLogger
+from typing import Any
+
+from recbole.utils import get_environment, set_color
+
+from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.threads import limit_threads
+from recbole_cocorr.data import distributed
+from recbole_cocorr.evaluation.result_table import result_table
+from recbole_cocorr.training.config import Config
+from recbole_cocorr.training.prepare import prepare
+from recbole_cocorr.training.run_log import start_log
+from recbole_cocorr.training.search import objective_function
+
+__all__ = ["objective_function", "run", "run_recbole"]
+
+
+def run(
+    model: str | type | None = None,
+    dataset: str | None = None,
+    config_file_list: list[str] | None = None,
+    config_dict: dict[str, Any] | None = None,
+    saved: bool = True,
+    nproc: int = 1,
+    world_size: int = -1,
+    ip: str = "localhost",
+    port: str = "5678",
+    group_offset: int = 0,
+    overrides: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Train a model and evaluate it; the counterpart of RecBole's ``run``.
+
+    Parameters
+    ----------
+    model, dataset, config_file_list, config_dict
+        As for :class:`~recbole_cocorr.training.config.Config`.
+    saved : bool
+        Whether to write checkpoints and to test the best epoch rather than the last.
+    nproc : int
+        Processes on this machine.
+    world_size : int
+        Processes on all machines; -1 for ``nproc``.
+    ip, port : str
+        Where the first machine listens.
+    group_offset : int
+        Processes on the machines before this one.
+    overrides : dict, optional
+        Command-line settings, which beat everything; read from ``sys.argv`` if left out.
+
+    Returns
+    -------
+    dict
+        ``best_valid_score``, ``best_valid_result``, ``test_result``, ``valid_score_bigger`` and
+        ``saved_model_file``.
+
+    Raises
+    ------
+    UserError
+        For anything the user can mend.
+    """
+    for name, number, least in (("nproc", nproc, 1), ("group_offset", group_offset, 0)):
+        if number < least:
+            raise UserError(f"{name} is {number}; it must be at least {least}")
+    total = nproc if world_size <= 0 else world_size
+    if total < nproc + group_offset:
+        raise UserError(f"world_size is {total}, but this machine's processes go up to number {nproc + group_offset}")
+    if total == 1 or distributed.under_torchrun():
+        return run_recbole(model, dataset, config_file_list, config_dict, saved, overrides)
+
+    import torch.multiprocessing as multiprocessing
+
+    place = {"world_size": total, "ip": ip, "port": port, "nproc": nproc, "offset": group_offset}
+    # Checked here first: one sentence for the user instead of one from every process. RecBole's Config
+    # leaves one GPU visible, and the processes would inherit that.
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    Config(model, dataset, config_file_list, config_dict, overrides)
+    if visible is None:
+        os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+    else:
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible
+    queue = multiprocessing.get_context("spawn").SimpleQueue()
+    arguments = (model, dataset, config_file_list, {**(config_dict or {}), **place}, saved, overrides, queue)
+    try:
+        multiprocessing.spawn(_process, args=arguments, nprocs=nproc, join=True)
+    except (multiprocessing.ProcessRaisedException, multiprocessing.ProcessExitedException) as error:
+        if not queue.empty():
+            raise UserError(queue.get()["error"]) from None
+        raise error
+    return {} if queue.empty() else queue.get()
+
+
+def _process(local_rank, model, dataset, config_file_list, config_dict, saved, overrides, queue) -> None:
+    try:
+        result = run_recbole(
+            model, dataset, config_file_list, {**config_dict, "local_rank": local_rank}, saved, overrides
+        )
+    except UserError as error:
+        queue.put({"error": str(error)})
+        raise
+    if local_rank == 0:
+        queue.put(result)
+
+
+def run_recbole(
+    model: str | type | None = None,
+    dataset: str | None = None,
+    config_file_list: list[str] | None = None,
+    config_dict: dict[str, Any] | None = None,
+    saved: bool = True,
+    overrides: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Train and evaluate in this process; see :func:`run`."""
+    limit_threads()
+    config = Config(model, dataset, config_file_list, config_dict, overrides)
+    try:
+        return _run(config, saved)
+    finally:
+        distributed.leave()
+
+
+def _run(config: Config, saved: bool) -> dict[str, Any]:
+    logger = getLogger()
+    if config["rank"] == 0:
+        start_log(config)
+    logger.info(sys.argv)
+    logger.info(config)
+    prepared = prepare(config)
+    data, trainer = prepared.data, prepared.trainer
+    if config["resume"]:
+        trainer.resume_checkpoint(config["resume"])
+    best_valid_score, best_valid_result = trainer.fit(
+        data.train, data.valid, saved=saved, show_progress=config["show_progress"]
+    )
+    test_result = trainer.evaluate(data.test, load_best_model=saved, show_progress=config["show_progress"])
+    if config["rank"] == 0:
+        logger.info("The running environment of this training is as follows:\n" + get_environment(config).draw())
+        logger.info(set_color("best valid ", "yellow") + f": {best_valid_result}")
+        logger.info(set_color("test result", "yellow") + f": {test_result}")
+        if test_result:
+            print(result_table(config, best_valid_result, test_result))
+        if saved:
+            print(f"model: {trainer.saved_model_file}")
+    return {
+        "best_valid_score": best_valid_score,
+        "valid_score_bigger": config["valid_metric_bigger"],
+        "best_valid_result": best_valid_result,
+        "test_result": test_result,
+        "saved_model_file": trainer.saved_model_file if saved else None,
+    }

@@ -1,0 +1,71 @@
+"""Artifacts that are written once: the exporter takes a second or more for each graph."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from recbole_cocorr.artifact.manifest import read_manifest
+from recbole_cocorr.artifact.writer import write_catalogue
+from recbole_cocorr.export.export import _targets_of, write_artifact
+from recbole_cocorr.export.graphs import graphs_of
+from tests.device import make
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxscript")
+
+FINGERPRINT = "0123456789abcdef" * 2
+# What was written: one for all folders of tests that use the fixture.
+_MADE = {}
+
+
+def in_precision(plain: Path, folder: Path, recommender, table: str) -> None:
+    """An artifact with the graphs of another one, as an export with ``table`` writes it."""
+    manifest = read_manifest(plain)
+    for name in ("state", "upload_norm", "weights"):
+        if name in manifest.arrays:
+            shutil.copy(plain / manifest.arrays[name].file, folder)
+    for graph in manifest.graphs.values():
+        shutil.copy(plain / graph.file, folder)
+    model = recommender.model
+    vectors = model.item_embedding.weight.detach().numpy()
+    phi = _targets_of(model, graphs_of(model))
+    arrays, probes = write_catalogue(folder, recommender.vocabulary.items, vectors, table, phi)
+    kept = {n: e for n, e in manifest.arrays.items() if n in ("state", "upload_norm", "weights")}
+    changed = replace(manifest, table=table, arrays={**kept, **arrays}, probes=probes)
+    (folder / "manifest.json").write_text(changed.to_json())
+
+
+@pytest.fixture(scope="session")
+def written(tmp_path_factory):
+    """Write the artifact of a model by name, once; returns the recommender and the folder, to be left as it is."""
+
+    def write(name: str = "CoCorrRec", table: str = "fp32", **settings):
+        key = (name, table, *sorted(settings.items()))
+        if key not in _MADE:
+            folder = tmp_path_factory.mktemp(f"{name}-{table}")
+            if table == "fp32":
+                recommender = make(name, **settings)
+                write_artifact(folder, recommender, FINGERPRINT, table)
+            else:
+                recommender, plain = write(name, **settings)
+                in_precision(plain, folder, recommender, table)
+            _MADE[key] = recommender, folder
+        return _MADE[key]
+
+    return write
+
+
+@pytest.fixture
+def own_copy(written, tmp_path: Path):
+    """A copy of an artifact that a test may damage; returns the recommender and the folder."""
+
+    def copy(*args, **settings):
+        recommender, folder = written(*args, **settings)
+        target = tmp_path / "artifact"
+        if not target.exists():
+            shutil.copytree(folder, target)
+        return recommender, target
+
+    return copy

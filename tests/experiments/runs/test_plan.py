@@ -1,0 +1,149 @@
+"""Plans: what is run, what it is called, how a learning rate is chosen."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.property_files import property_file
+from recbole_cocorr.base.yaml_reader import read_yaml
+from recbole_cocorr.experiments.runs.plan import Entry, Plan, RunSpec, benchmark_defaults, find_entries, numbers
+
+
+def plan(**changed) -> Plan:
+    settings = {
+        "entries": [Entry("A", "GRU4Rec"), Entry("B", "SASRec", {"hidden_size": 64}, (0.1,))],
+        "datasets": ["d"],
+        "protocol": "paper",
+        "seeds": [1, 2, 3],
+        "learning_rates": [0.001, 0.01],
+    }
+    return Plan(**{**settings, **changed})
+
+
+def test_the_field_is_the_papers():
+    labels = [e.label for e in find_entries(None)]
+    assert labels == [
+        "Pop",
+        "DIN",
+        "GRU4Rec",
+        "SASRec",
+        "BERT4Rec",
+        "Mamba4Rec",
+        "CoCorrRec (w/o GCN)",
+        "CoCorrRec",
+    ]
+    assert benchmark_defaults()["models"]["CoCorrRec (w/o GCN)"]["settings"]["use_gcn"] is False
+
+
+def test_another_loss_is_run_if_it_is_named():
+    labels = ["GRU4Rec (CE)", "SASRec (CE)", "CoCorrRec (CE)"]
+    entries = find_entries(labels)
+    assert [e.label for e in entries] == labels
+    assert {(e.settings["loss_type"], e.learning_rates) for e in entries} == {("CE", (0.001, 0.003))}
+
+
+@pytest.mark.parametrize("label, name", [("CoCorrRec (CE)", "CoCorrRec-ce"), ("CoCorrRec (full)", "CoCorrRec-full")])
+def test_an_entry_is_what_its_configuration_says(label, name):
+    (entry,) = find_entries([label])
+    best = read_yaml(property_file("model", name), "configuration file")
+    assert best.pop("learning_rate") in entry.learning_rates
+    assert best.items() <= entry.settings.items()
+
+
+def test_rates_that_are_asked_for_beat_an_entrys_own_grid_but_not_a_single_rate():
+    names = ["SASRec (CE)", "Pop"]
+    assert [e.learning_rates for e in find_entries(names)] == [(0.001, 0.003), (0.001,)]
+    assert [e.learning_rates for e in find_entries(names, own_rates=False)] == [None, (0.001,)]
+
+
+@pytest.mark.parametrize(
+    "names, said",
+    [
+        (["CoCorRec"], "did you mean 'CoCorrRec'"),
+        (["GRU4Rec", "GRU4Rec"], "twice"),
+        (["BPR"], "there is no model 'BPR'"),
+        ([], "no model"),
+    ],
+)
+def test_unknown_models_are_named(names, said):
+    with pytest.raises(UserError, match=said):
+        find_entries(names)
+
+
+def test_any_sequential_model_may_be_named():
+    (entry,) = find_entries(["NARM"])
+    assert entry == Entry("NARM", "NARM")
+
+
+@given(st.lists(st.integers(0, 2**32 - 1), min_size=1, unique=True))
+def test_whole_numbers_come_back(values):
+    assert numbers(",".join(f" {v} " for v in values), "--seeds", int, []) == values
+
+
+@given(st.text(max_size=12))
+def test_any_text_is_numbers_or_one_sentence(text):
+    for kind in (int, float):
+        try:
+            found = numbers(text, "--seeds", kind, [])
+        except UserError as error:
+            assert "--seeds" in str(error)
+        else:
+            assert found and len(set(found)) == len(found) and all(v >= 0 for v in found)
+
+
+@pytest.mark.parametrize("text", ["one", "1,1", "-1", "1.5", "", "1,,2", "nan"])
+def test_bad_seeds(text):
+    with pytest.raises(UserError, match="--seeds holds"):
+        numbers(text, "--seeds", int, [])
+
+
+@pytest.mark.parametrize("text", ["0", "nan", "inf", "-1e-3", "x"])
+def test_bad_rates(text):
+    with pytest.raises(UserError, match="--learning_rates holds"):
+        numbers(text, "--learning_rates", float, [])
+
+
+def test_unknown_protocol():
+    with pytest.raises(UserError, match="did you mean 'paper'"):
+        plan(protocol="papr")
+
+
+def test_first_seed_searches_and_the_others_follow():
+    first, second = plan().groups()
+    assert [(s.seed, s.learning_rate, s.test) for s in first.trials()] == [(1, 0.001, False), (1, 0.01, False)]
+    assert [(s.seed, s.learning_rate, s.test) for s in first.finals(0.01)] == [(n, 0.01, True) for n in (1, 2, 3)]
+    assert first.total() == 4
+    # Its own grid has one rate: nothing to choose, so the trial is tested at once.
+    assert [(s.seed, s.learning_rate, s.test) for s in second.trials()] == [(1, 0.1, True)]
+    assert second.total() == 3
+
+
+def test_validation_chooses():
+    group = plan().groups()[0]
+    low, high = (s.id for s in group.trials())
+    assert group.chosen({low: 0.2, high: 0.1}) == 0.001
+    assert group.chosen({low: 0.2, high: 0.3}) == 0.01
+    assert group.chosen({low: 0.2, high: 0.3}, bigger=False) == 0.001
+    assert group.chosen({high: 0.1}) == 0.01
+    assert group.chosen({}) is None
+
+
+def test_an_id_tells_runs_apart_and_not_their_place():
+    spec = RunSpec("A (b)", "A", "d", "paper", 1, 0.001, {"epochs": 2})
+    assert spec.id.startswith("d.paper.a-b.seed1.lr0.001.")
+    assert spec.id == RunSpec("A (b)", "A", "d", "paper", 1, 0.001, {"epochs": 2, "data_path": "/x"}, True).id
+    others = [
+        RunSpec("A (b)", "B", "d", "paper", 1, 0.001, {"epochs": 2}),
+        RunSpec("A (b)", "A", "d", "paper", 1, 0.001, {"epochs": 3}),
+        RunSpec("A (b)", "A", "d", "full", 1, 0.001, {"epochs": 2}),
+        RunSpec("A (b)", "A", "d", "paper", 2, 0.001, {"epochs": 2}),
+        RunSpec("A (b)", "A", "d", "paper", 1, 0.002, {"epochs": 2}),
+    ]
+    assert len({spec.id, *(o.id for o in others)}) == 6
+
+
+def test_an_entrys_settings_beat_the_plans():
+    made = plan(settings={"hidden_size": 8, "epochs": 1})
+    assert made.groups()[0].trials()[0].settings == {"hidden_size": 8, "epochs": 1}
+    assert made.groups()[1].trials()[0].settings == {"hidden_size": 64, "epochs": 1}

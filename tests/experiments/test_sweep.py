@@ -1,0 +1,58 @@
+"""The sweep over K: what it runs and what it writes."""
+
+import json
+
+import pytest
+
+from recbole_cocorr.__main__ import main
+from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.property_files import property_file
+from recbole_cocorr.base.yaml_reader import read_yaml
+from recbole_cocorr.experiments.sweep import entries, write_times
+from tests.made_results import made_run, write_results
+
+
+def test_entries_differ_in_k_alone():
+    first, second = entries([1, 20], 20, True)
+    assert first.label == "K = 1" and first.settings["mini_batch_size"] == 1
+    assert {**first.settings, "mini_batch_size": 20} == second.settings
+
+
+@pytest.mark.parametrize("size", [0, 21])
+def test_k_must_fit(size):
+    with pytest.raises(UserError, match=f"K is {size}"):
+        entries([size], 20, True)
+
+
+def test_the_command(small_data, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("recbole_cocorr.experiments.sweep.BATCH", 8)
+    out = tmp_path / "s"
+    command = ["sweep", "--datasets=small", "--K=2,5", "--length=5", f"--out={out}", "--jobs=2", "--threads=1"]
+    command += [f"--data_path={small_data}", "--use_gpu=False", "--epochs=1"]
+    assert main(command) == 0
+    content = json.loads((out / "sweep.json").read_text())
+    assert [row["K"] for row in content["rows"]] == [2, 5]
+    assert all(row["latency_us"] > 0 and row["batch_latency_us"] > 0 for row in content["rows"])
+    assert "NDCG@10" in capsys.readouterr().out
+    for file in out.glob("runs/*/run.json"):
+        record = json.loads(file.read_text())
+        assert record["config"]["MAX_ITEM_LIST_LENGTH"] == 5 and record["test"]
+
+
+def test_times_of_two_sweeps_are_not_mixed(tmp_path):
+    runs = [
+        made_run(f"K = {size}", settings={"mini_batch_size": size, "MAX_ITEM_LIST_LENGTH": length, "data_path": where})
+        for size, length, where in ((1, 20, "a"), (2, 20, "b"), (5, 50, "b"))
+    ]
+    folder = write_results(tmp_path / "s", runs)
+    with pytest.raises(UserError, match=r"MAX_ITEM_LIST_LENGTH=20 and with MAX_ITEM_LIST_LENGTH=50"):
+        write_times(folder)
+
+
+def test_the_learning_rate_is_the_models_unless_one_is_given(small_data, tmp_path, capsys):
+    own = read_yaml(property_file("model", "CoCorrRec"), "configuration file")["learning_rate"]
+    command = ["sweep", "--datasets=small", "--K=2", "--length=5", f"--data_path={small_data}", "--dry_run"]
+    assert main([*command, f"--out={tmp_path / 's'}"]) == 0
+    assert f"learning rate {own} " in capsys.readouterr().out
+    assert main([*command, f"--out={tmp_path / 's'}", "--learning_rates=0.02"]) == 0
+    assert "learning rate 0.02 " in capsys.readouterr().out

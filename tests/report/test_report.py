@@ -1,0 +1,387 @@
+"""The report: what its page holds, what it says of missing parts and of bad folders."""
+
+import json
+import re
+import shlex
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("matplotlib")
+
+from recbole_cocorr.__main__ import command_parser, main
+from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.experiments.runs.groups import FIELD
+from recbole_cocorr.report.report import build, page
+from recbole_cocorr.training.config import parse_overrides
+from tests.made_results import (
+    device_times,
+    made_field,
+    made_run,
+    made_sweep,
+    whole_results,
+    write_ablation,
+    write_correctors,
+    write_cost,
+    write_json,
+    write_results,
+    write_sweep,
+)
+
+VOID = {"meta", "link", "br", "hr", "img", "input"}
+LOADING = {"src", "href", "xlink:href", "srcset", "data", "action", "poster", "background"}
+
+
+class Page(HTMLParser):
+    """Checks that tags nest, and collects text, ids and what a browser would load."""
+
+    def __init__(self, text: str):
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.ids: list[str] = []
+        self.loads: list[str] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+        assert not self.open, f"never closed: {self.open}"
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+        self._attributes(attrs)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self._attributes(attrs)
+
+    def _attributes(self, attrs):
+        names = [name for name, _ in attrs]
+        assert len(names) == len(set(names))
+        for name, value in attrs:
+            assert not name.startswith("on"), f"a script in {name}"
+            if name == "id":
+                self.ids.append(value)
+            if name in LOADING:
+                self.loads.append(value)
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-3:]}"
+        self.open.pop()
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] not in ("style", "title"):
+            self.words.append(data)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> tuple[Path, str]:
+    """A results folder with every part, and its page."""
+    folder = whole_results(tmp_path_factory.mktemp("whole") / "results", users=200)
+    assert main(["report", str(folder)]) == 0
+    return folder, (folder / "report" / "report.html").read_text(encoding="utf-8")
+
+
+def test_page_parses_and_loads_nothing(whole):
+    _, text = whole
+    found = Page(text)
+    assert len(found.ids) == len(set(found.ids))
+    inner = [link for link in found.loads if link.startswith("#")]
+    assert {link[1:] for link in inner} <= set(found.ids)
+    assert set(found.loads) - set(inner) == {"data:,"}
+    assert not {"script", "iframe", "object", "embed"} & set(found.tags)
+    assert "http:" not in text and "https:" not in text and "@import" not in text and "//" not in text
+    assert not re.search(r"url\((?!#)", text)
+
+
+def test_page_holds_every_part(whole):
+    _, text = whole
+    found = Page(text)
+    assert 'class="missing"' not in text
+    assert found.tags.count("svg") == 19
+    for words in (
+        "Test metrics on amazon-beauty, protocol paper",
+        "BERT4Rec keeps its cloze loss",
+        "corrected for 49 comparisons",
+        "CoCorrRec minus each other model",
+        "Cost of one inference with L = 10",
+        "Up to L = 1000",
+        "12,101 items; 100 candidates scored; K at most 10; latency on 1 thread; median of 50 runs; processor: made up",
+        "On the front (ringed)",
+        "TTT mini-batch K",
+        "by the length of the user's history",
+        "91.0% of the correction of the attention",
+        "chosen on validation only: 0.001, 0.005",
+        "49 on amazon-beauty, protocol paper",
+        "sasrec-2021",
+        "Version of torch",
+    ):
+        assert words in found.text, words
+
+
+def test_files_beside_the_page(whole):
+    folder, _ = whole
+    out = folder / "report"
+    names = {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()}
+    figures = {n for n in names if n.startswith("figures/")}
+    assert len(figures) == 38
+    assert len({n[:-4] for n in figures if n.endswith((".png", ".svg"))}) == 19
+    tables = {Path(n).stem for n in names if n.startswith("tables/")}
+    assert {"table1-amazon-beauty-paper", "significance-amazon-beauty-paper", "table4-cost"} <= tables
+    assert all(f"tables/{t}.md" in names and f"tables/{t}.tex" in names for t in tables)
+    assert not any(".tmp" in n for n in names)
+
+
+def test_out_of_the_command(tmp_path, capsys):
+    folder = write_results(tmp_path / "r", [made_run(users=40)])
+    assert main(["report", str(folder), "--out", str(tmp_path / "elsewhere")]) == 0
+    assert (tmp_path / "elsewhere" / "report.html").is_file() and not (folder / "report").exists()
+    assert "written: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("label", ["<script>alert(1)</script>", '"><img src=x>', "a & b | *c* {{ 7*7 }} {% raw %}"])
+def test_labels_are_text_and_nothing_else(tmp_path, label):
+    folder = write_results(tmp_path / "r", made_field([label, "CoCorrRec"], seeds=(1,), users=60))
+    write_cost(folder, [label, "CoCorrRec"])
+    write_ablation(folder, label)
+    (folder / "failures.json").write_text(json.dumps([{"run": label, "error": label}]))
+    found = Page(page(build(folder)))
+    assert not {"script", "img"} & set(found.tags)
+    assert label in found.text
+
+
+def commands_of(report) -> list[str]:
+    """Every command that a report tells people to type."""
+    notices = " ".join(n for s in report.sections for p in s.parts for n in p.notices)
+    return [s.command for s in report.sections if s.missing] + re.findall(r"`(python [^`]*)`", notices)
+
+
+@pytest.mark.parametrize("name", ["r", "my results", "deep/er", "a'b"])
+def test_every_command_of_a_report_is_understood(tmp_path, monkeypatch, name):
+    """Of runs alone, of costs alone, and of a folder with a plan: typed as printed, each finds the folder."""
+    monkeypatch.chdir(tmp_path)
+    runs, costs = write_results(Path(name), [made_run(users=40)]), Path(name + "-costs")
+    costs.mkdir(parents=True)
+    write_cost(costs)
+    write_correctors(runs)
+    content = json.loads((runs / "correctors.json").read_text())
+    for key in ("comparisons", "best_of_ours", "problems"):
+        del content[key]
+    (runs / "correctors.json").write_text(json.dumps(content))
+    for folder in (runs, costs):
+        commands = commands_of(build(folder))
+        assert len(commands) >= 6
+        for line in commands:
+            parsed = understood(line)
+            place = Path(getattr(parsed, "out", None) or parsed.results)
+            assert folder in (place, place.parent), line
+
+
+def test_the_command_of_a_planned_folder_is_its_own(tmp_path, small_data, monkeypatch, capsys):
+    """Nothing is trained again by it: the dry run finds every run finished."""
+    monkeypatch.chdir(tmp_path)
+    command = ["benchmark", "--models=Pop,CoCorrRec", "--datasets=small", "--seeds=3", "--learning_rates=0.01"]
+    settings = [f"--data_path={small_data}", "--use_gpu=False", "--epochs=1", "--hidden_size=8", "--num_heads=2"]
+    settings += ["--eval_args={'split': {'LS': 'valid_and_test'}, 'order': 'TO', 'group_by': 'user', 'mode': 'uni20'}"]
+    assert main([*command, *settings, "--out=of/mine", "--threads=1"]) == 0
+    report = build("of/mine")
+    (line,) = {c for c in commands_of(report) if "--ablate" in c}
+    capsys.readouterr()
+    assert main([*shlex.split(line)[3:], "--dry_run"]) == 0
+    assert "2 runs, 2 of them finished in of/mine" in capsys.readouterr().out
+
+
+def understood(line: str):
+    """The parsed command, and its settings known."""
+    python, dash, package, *arguments = shlex.split(line)
+    assert (python, dash, package) == ("python", "-m", "recbole_cocorr"), line
+    parsed, rest = command_parser().parse_known_args(arguments)
+    assert not rest or getattr(parsed, "takes_settings", False), (line, rest)
+    parse_overrides(rest)
+    return parsed
+
+
+def test_one_run_has_a_report_and_every_missing_part_its_command(tmp_path):
+    folder = write_results(tmp_path / "my results", [made_run(users=40)])
+    text = page(build(folder))
+    found = Page(text)
+    commands = commands_of(build(folder))
+    assert all(f"'{folder}" in one or f"'--out={folder}" in one for one in commands), "the folder as it was named"
+    assert "--ablate=correction" in found.text and "--models=CoCorrRec --seeds=2020" in found.text
+    assert text.count('class="missing"') == 6
+    assert "<sup>*" not in text and "CoCorrRec minus" not in found.text
+
+
+def test_parts_without_a_tested_run(tmp_path):
+    """Costs alone, sweeps alone."""
+    write_cost(tmp_path)
+    found = Page(page(build(tmp_path)))
+    assert "Cost of one inference" in found.text
+    assert "No run was tested. python -m recbole_cocorr benchmark --datasets=NAME --out" in found.text
+    folder = write_results(tmp_path / "sweep", made_sweep(users=30))
+    write_sweep(folder)
+    assert "Time of one inference over K" in Page(page(build(folder))).text
+
+
+def test_runs_with_other_users_are_named_and_the_rest_is_shown(tmp_path, capsys):
+    folder = write_results(tmp_path / "r", [made_run(users=50), made_run("DIN", users=49)])
+    assert main(["report", str(folder)]) == 0
+    sentence = "CoCorrRec (seed 2020) and DIN (seed 2020) cannot be compared: 1 user was tested by only one of them"
+    assert sentence in capsys.readouterr().err
+    text = Page((folder / "report" / "report.html").read_text(encoding="utf-8")).text
+    assert sentence in text and "Test metrics on amazon-beauty" in text
+
+
+def test_another_reference(tmp_path):
+    folder = write_results(tmp_path / "r", made_field(["SASRec", "Mamba4Rec"], seeds=(1,), users=200))
+    assert "Mamba4Rec minus each other model" in Page(page(build(folder, "Mamba4Rec"))).text
+    with pytest.raises(UserError, match="'Mamba'; there are Mamba4Rec, SASRec"):
+        build(folder, "Mamba")
+
+
+def no_folder(path: Path) -> Path:
+    return path / "nowhere"
+
+
+def no_plan(path: Path) -> Path:
+    return path
+
+
+def no_runs(path: Path) -> Path:
+    return write_results(path, [])
+
+
+def untested(path: Path) -> Path:
+    return write_results(path, [made_run(tested=False, users=10)])
+
+
+def other_version(path: Path) -> Path:
+    write_results(path, [made_run(users=10)])
+    file = next(path.glob("runs/*/run.json"))
+    file.write_text(file.read_text().replace('"format_version": 1', '"format_version": 7'))
+    return path
+
+
+def half_a_file(path: Path) -> Path:
+    write_results(path, [made_run(users=10)])
+    (path / "cost.json").write_text('{"format": "recbole')
+    return path
+
+
+def cost_of_another_kind(path: Path) -> Path:
+    write_results(path, [made_run(users=10)])
+    write_json(path / "cost.json", "recbole_cocorr.sweep", rows=[])
+    return path
+
+
+def cost_without_length(path: Path) -> Path:
+    write_results(path, [made_run(users=10)])
+    write_json(path / "cost.json", "recbole_cocorr.cost", rows=[{"model": "SASRec"}])
+    return path
+
+
+def cost_of_words(path: Path) -> Path:
+    write_results(path, [made_run(users=10)])
+    write_json(path / "cost.json", "recbole_cocorr.cost", rows=[{"model": "SASRec", "L": 10, "flops": "many"}])
+    return path
+
+
+def failures_of_another_shape(path: Path) -> Path:
+    write_results(path, [made_run(users=10)])
+    (path / "failures.json").write_text('{"run": "x"}')
+    return path
+
+
+def twice(path: Path) -> Path:
+    return write_results(path, [made_run(users=10), made_run(users=10)])
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (no_folder, "does not exist"),
+        (no_plan, "has no plan.json"),
+        (no_runs, "has no finished run yet"),
+        (untested, "1 finished run, but none was tested"),
+        (other_version, "run record format 7"),
+        (half_a_file, "cost.json, line 1 is not valid JSON"),
+        (cost_of_another_kind, "is no cost file of recbole_cocorr"),
+        (cost_without_length, "rows[0].L is missing"),
+        (cost_of_words, "rows[0].flops is 'many'; it must be a finite number from 0"),
+        (failures_of_another_shape, "failures is an object of 1; it must be a list"),
+        (twice, "has two tested runs with seed 2020"),
+    ],
+)
+def test_bad_folders_are_one_sentence_and_nothing_is_written(tmp_path, capsys, make, words):
+    folder = make(tmp_path)
+    assert main(["report", str(folder)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1 and words in error
+    assert not (folder / "report").exists()
+
+
+def test_a_file_in_the_way(tmp_path, capsys):
+    folder = write_results(tmp_path / "r", [made_run(users=10)])
+    (tmp_path / "file").write_text("")
+    assert main(["report", str(folder), "--out", str(tmp_path / "file")]) == 2
+    assert "file" in capsys.readouterr().err
+
+
+def test_without_matplotlib(tmp_path, capsys, monkeypatch):
+    folder = write_results(tmp_path / "r", [made_run(users=10)])
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
+    assert main(["report", str(folder)]) == 2
+    assert "pip install 'recbole_cocorr[report]'" in capsys.readouterr().err
+
+
+def test_the_made_field_is_the_field():
+    assert [r.label for r in made_field(seeds=(1,), users=10) if r.test] == list(FIELD)
+
+
+# -- the device ------------------------------------------------------------------------------------------
+
+
+def test_times_of_the_device_make_a_picture_and_a_table(tmp_path):
+    folder = write_results(tmp_path / "results", [made_run(users=10)])
+    assert not any(p.name == "device-clicks" for p in build(folder).pictures)
+    assert "device-bench --out" in page(build(folder))
+    write_json(folder / "device.json", "recbole_cocorr.device-bench", **device_times())
+    report = build(folder)
+    (picture,) = [p for p in report.pictures if p.name == "device-clicks"]
+    (axes,) = picture.figure.axes
+    assert axes.get_xscale() == axes.get_yscale() == "log"
+    lines = {c.get_label(): c.lines[0].get_ydata().tolist() for c in axes.containers}
+    assert lines["SASRec"] == [40.0, 120.0, 420.0]
+    assert set(lines) == {"CoCorrRec", "GRU4Rec", "SASRec", "Mamba4Rec"}, "a model's second row is not drawn"
+    (table,) = [t for t in report.tables if t.name == "device"]
+    cells = {r[0].text: [c.text for c in r[1:]] for r in table.rows}
+    assert cells["SASRec"][1] == "120.0 / 140.0"
+    assert cells["CoCorrRec, window"] == cells["CoCorrRec"]
+    assert cells["CoCorrRec"][3:] == ["60.5 / 80.0", "9.5", "71", "200", "7000", "9832"]
+
+
+def test_times_of_the_device_alone_are_a_report(tmp_path):
+    write_json(tmp_path / "device.json", "recbole_cocorr.device-bench", **device_times())
+    assert [p.name for p in build(tmp_path).pictures] == ["device-clicks"]
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda c: c.update(models={}), "lacks its setting or its models"),
+        (lambda c: c["setting"].update(histories=["10"]), "its histories are no list"),
+        (lambda c: c["models"].update(SASRec=3), "'SASRec' is no object"),
+        (lambda c: c["models"]["SASRec"]["click"].pop("50"), "p50 of click after 50 of 'SASRec' is None"),
+        (lambda c: c["models"]["SASRec"].update(rank={"p50": 0, "p99": 1}), "p50 of rank of 'SASRec' is 0, no number"),
+        (lambda c: c["models"]["SASRec"].update(state_bytes="9"), "state_bytes of 'SASRec' is '9'"),
+    ],
+)
+def test_damaged_times_of_the_device_are_one_sentence(tmp_path, change, message):
+    content = device_times()
+    change(content)
+    write_json(tmp_path / "device.json", "recbole_cocorr.device-bench", **content)
+    with pytest.raises(UserError, match=rf"device\.json is damaged: .*{message}"):
+        build(tmp_path)

@@ -1,0 +1,103 @@
+"""The route for a web page: what gRPC answers, and what is not HTTP."""
+
+import http.client
+import json
+import socket
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from recbole_cocorr.service.server.settings import ServeSettings
+from recbole_cocorr.service.wire import decode_correction
+from tests.service import TOKEN, serving
+from tests.service.test_service import expected
+
+
+@pytest.fixture(scope="module")
+def route(checkpoint):
+    made = ServeSettings(str(checkpoint), "127.0.0.1:0", http="127.0.0.1:0", http_origin="http://page:1")
+    with serving(made) as running:
+        yield running
+
+
+@pytest.fixture
+def connection(route):
+    made = http.client.HTTPConnection("127.0.0.1", route.http_port, timeout=20)
+    yield made
+    made.close()
+
+
+def post(connection, body: bytes, fingerprint: str, clicks="5", path="/v1/correct", **headers):
+    connection.request("POST", path, body, {"X-Fingerprint": fingerprint, "X-Clicks": clicks, **headers})
+    answer = connection.getresponse()
+    return answer, answer.read()
+
+
+def test_the_answer_is_the_models_on_a_connection_that_is_kept(trained, route, connection, rows):
+    for count in (5, 2, 5):
+        answer, body = post(connection, rows[:count].tobytes(), route.model.fingerprint, str(count))
+        assert answer.status == 200
+        assert answer.headers["X-Fingerprint"] == route.model.fingerprint
+        assert (answer.headers["X-Clicks"], answer.headers["X-Shape"]) == (str(count), "2,3,8")
+        assert answer.headers["Access-Control-Allow-Origin"] == "http://page:1"
+        for ours, theirs in zip(
+            decode_correction(body, route.model.shape), expected(trained[0], rows[:count]), strict=True
+        ):
+            np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_describe_and_the_browsers_question(route, connection):
+    connection.request("GET", "/v1/describe")
+    told = json.loads(connection.getresponse().read())
+    assert told["fingerprint"] == route.model.fingerprint and told["mini_batch"] == 3
+    connection.request("OPTIONS", "/v1/correct")
+    answer = connection.getresponse()
+    assert answer.status == 204 and "X-Clicks" in answer.headers["Access-Control-Allow-Headers"]
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"fingerprint": "ab" * 16}, 409),
+        ({"fingerprint": "x"}, 400),
+        ({"clicks": "0"}, 400),
+        ({"clicks": "-1"}, 400),
+        ({"clicks": "9" * 30}, 400),
+        ({"body": b""}, 400),
+        ({"body": b"1" * 63}, 400),
+        ({"body": np.full((1, 16), np.nan, np.float32).tobytes()}, 400),
+        ({"body": bytes(64 * 7 + 1)}, 429),
+        ({"path": "/other"}, 404),
+    ],
+)
+def test_what_does_not_fit(route, connection, rows, change, status):
+    parts = {"body": rows.tobytes(), "fingerprint": route.model.fingerprint, **change}
+    assert post(connection, **parts)[0].status == status
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.one_of(st.binary(min_size=1, max_size=300), st.just(b"POST /v1/correct HTTP/1.1\r\nContent-Length: x\r\n\r\n"))
+)
+def test_any_bytes_never_stop_it(route, rows, raw):
+    with socket.create_connection(("127.0.0.1", route.http_port), 20) as made:
+        made.sendall(raw)
+        made.shutdown(socket.SHUT_WR)
+        while made.recv(4096):
+            pass
+    connection = http.client.HTTPConnection("127.0.0.1", route.http_port, timeout=20)
+    assert post(connection, rows.tobytes(), route.model.fingerprint)[0].status == 200
+    connection.close()
+
+
+def test_tokens(checkpoint, rows, monkeypatch):
+    monkeypatch.setenv("RECBOLE_COCORR_TOKENS", TOKEN)
+    with serving(ServeSettings(str(checkpoint), "127.0.0.1:0", http="127.0.0.1:0")) as server:
+        made = http.client.HTTPConnection("127.0.0.1", server.http_port, timeout=20)
+        for token, status in ((TOKEN, 200), (TOKEN + "x", 401), ("", 401)):
+            answer, _ = post(made, rows.tobytes(), server.model.fingerprint, Authorization=f"Bearer {token}")
+            assert answer.status == status
+            assert "Access-Control-Allow-Origin" not in answer.headers
+        made.close()
