@@ -9,7 +9,7 @@ import numpy as np
 
 from recbole_cocorr.evaluation.ranking import summarise
 from recbole_cocorr.experiments.correction_comparisons import CorrectedRanks, compare_corrected
-from recbole_cocorr.experiments.runs.groups import FIELD, slug
+from recbole_cocorr.experiments.runs.groups import slug
 from recbole_cocorr.experiments.runs.run_files import (
     FORMAT_VERSION,
     PLAN_FILE,
@@ -19,6 +19,9 @@ from recbole_cocorr.experiments.runs.run_files import (
     RunRecord,
     write_run,
 )
+from recbole_cocorr.models.catalogue import variants
+
+FIELD = tuple(variants())
 
 # How far each model's test item climbs on average: 0 is guessing.
 STRENGTH = {

@@ -64,7 +64,8 @@ def make_executor(arguments: argparse.Namespace):
 
 def _benchmark(arguments: argparse.Namespace) -> int:
     # Imported late: --help answers at once.
-    from recbole_cocorr.experiments.runs.plan import Plan, benchmark_defaults, find_entries, numbers
+    from recbole_cocorr.experiments.entries import benchmark_defaults, find_entries
+    from recbole_cocorr.experiments.runs.plan import Plan, numbers
     from recbole_cocorr.training.config import parse_overrides
 
     defaults = benchmark_defaults()

@@ -148,12 +148,13 @@ def run_privacy(arguments: argparse.Namespace) -> int:
     scores = None
     if a.corrector is not None:
         from recbole_cocorr.experiments.privacy import scores as score_privacy
+        from recbole_cocorr.models.catalogue import configured_to_take_corrections
         from recbole_cocorr.training.checkpoint import load_checkpoint
 
         # First: it is the shorter part, and says where something does not fit.
         scores = score_privacy.measure_score_privacy(a.checkpoint, a.corrector, a.data_path)
         config = load_checkpoint(a.checkpoint).config
-    if scores is None or (config.get("model") == "CoCorrRec" and config.get("use_gcn")):
+    if scores is None or configured_to_take_corrections(config):
         found = measure_privacy(a.checkpoint, a.data_path, a.epsilons, a.delta, a.clicks, a.seed)
         print(table_text(found))
     if scores is not None:

@@ -31,7 +31,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "--models",
         nargs="+",
         metavar="MODEL",
-        help='default: DIN GRU4Rec SASRec BERT4Rec Mamba4Rec "CoCorrRec (w/o GCN)" CoCorrRec',
+        help="default: the field of benchmark, without Pop",
     )
     parser.add_argument(
         "--lengths", nargs="+", type=_whole(1), default=LENGTHS, metavar="L", help="clicks of the history"
@@ -94,13 +94,14 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from recbole_cocorr.experiments.cost.cost_file import Cost, write_cost
-    from recbole_cocorr.experiments.cost.field import FIELD, find_entries
     from recbole_cocorr.experiments.cost.latency import threads
     from recbole_cocorr.experiments.cost.measure import Settings, measure_field
     from recbole_cocorr.experiments.cost.tables import cost_tables
+    from recbole_cocorr.experiments.entries import catalogue_entries, find_entries
     from recbole_cocorr.experiments.runs import environment
+    from recbole_cocorr.models.catalogue import is_trained
 
-    entries = find_entries(args.models) if args.models else list(FIELD)
+    entries = find_entries(args.models) if args.models else [e for e in catalogue_entries() if is_trained(e.model)]
     settings = Settings(args.items, args.candidates, args.mini_batch_size, args.threads, args.repeats)
     rows: list[dict[str, Any]] = []
     # disable=None: no bar where the output is no terminal.

@@ -132,7 +132,8 @@ def run_eval(arguments: argparse.Namespace) -> int:
 
 
 def _add_bench(commands: Any) -> None:
-    from recbole_cocorr.experiments.device_bench.bench import HISTORIES, MODELS
+    from recbole_cocorr.experiments.device_bench.bench import HISTORIES
+    from recbole_cocorr.models.catalogue import exportable
 
     parser = commands.add_parser(
         "device-bench",
@@ -140,7 +141,7 @@ def _add_bench(commands: Any) -> None:
         description="Exports each model and times it in a process of its own that has numpy and onnxruntime alone, "
         "one thread. Without --checkpoint the weights are as training starts with them: the times are the same.",
     )
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), metavar="MODEL")
+    parser.add_argument("--models", nargs="+", choices=exportable(), default=exportable(), metavar="MODEL")
     parser.add_argument("--checkpoint", nargs="*", type=Path, default=[], help="trained models to time in their place")
     parser.add_argument("--histories", nargs="+", type=count, default=list(HISTORIES), metavar="CLICKS")
     parser.add_argument("--items", type=count, default=100_000, help="items of the catalogue (default: 100000)")

@@ -43,9 +43,10 @@ def _freshness(arguments: argparse.Namespace) -> int:
     from recbole_cocorr.base.files import exclusive, make_folder
     from recbole_cocorr.base.together import write_files
     from recbole_cocorr.correctors.settings import corrector_settings
+    from recbole_cocorr.experiments.entries import find_entries
     from recbole_cocorr.experiments.freshness import Request, measure
     from recbole_cocorr.experiments.runs.environment import machine, versions
-    from recbole_cocorr.experiments.runs.plan import find_entries, numbers
+    from recbole_cocorr.experiments.runs.plan import numbers
     from recbole_cocorr.experiments.runs.run_files import FORMAT_VERSION
     from recbole_cocorr.report.freshness import content, picture_of, sentences, tables_of
     from recbole_cocorr.report.plot_style import require_matplotlib, save

@@ -18,6 +18,7 @@ from recbole_cocorr.experiments.extra_files import ABLATION_FILE, ABLATION_FORMA
 from recbole_cocorr.experiments.runs.run_files import FORMAT_VERSION, RUN_FILE, RunRecord, read_run
 from recbole_cocorr.experiments.runs.worker import MODEL_FILE
 from recbole_cocorr.layers import Correction
+from recbole_cocorr.models.catalogue import configured_to_take_corrections, takes_corrections
 from recbole_cocorr.models.cocorrrec.network import CoCorrRec
 from recbole_cocorr.models.factory import build_model
 from recbole_cocorr.training.checkpoint import load_checkpoint, load_weights
@@ -123,7 +124,7 @@ def ablate_run(record: RunRecord, weights_file: Path) -> tuple[list[dict[str, An
     data = data_of(checkpoint.config, checkpoint.items, str(weights_file), use_gpu=True)
     config, test = data.config, data.test
     model = build_model(config, data.train.dataset)
-    if not isinstance(model, CoCorrRec) or not model.use_gcn:
+    if not takes_corrections(model):
         raise UserError(f"{record.label} has no correction to take away")
     if test.candidates is None:
         raise UserError("the ablation needs sampled candidates; use --protocol=paper")
@@ -167,7 +168,7 @@ def corrected_runs(folder: Path) -> Iterator[tuple[RunRecord, Path]]:
     """The tested CoCorrRec runs of a results folder, each with its weights."""
     for file in sorted((folder / "runs").glob(f"*/{RUN_FILE}")):
         record = read_run(file)
-        if record.model == "CoCorrRec" and record.config.get("use_gcn") and record.test is not None:
+        if configured_to_take_corrections(record.config) and record.test is not None:
             yield record, file.parent / MODEL_FILE
 
 

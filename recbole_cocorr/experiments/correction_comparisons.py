@@ -11,8 +11,9 @@ import numpy as np
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.evaluation.significance import Comparison, UserMetrics, compare, corrected, user_metrics
 from recbole_cocorr.experiments.comparisons import metric_columns
-from recbole_cocorr.experiments.runs.groups import OURS, Group, in_field_order
+from recbole_cocorr.experiments.runs.groups import Group, in_field_order
 from recbole_cocorr.experiments.runs.run_files import RunRecord
+from recbole_cocorr.models.catalogue import cards, is_ours
 
 # Kinds of comparisons; Holm's correction runs over each kind of a data set and protocol by itself.
 VARIANTS, FIELD = "variants", "field"
@@ -123,9 +124,11 @@ def _variants(by_label: Runs, metrics: Sequence[str], problems: list[str]) -> li
 
 def _valid_of_ours(by_label: Runs, problems: list[str]) -> dict[str, float]:
     """Validation NDCG@10 of our models with the correction, over the seeds that all of them have."""
-    ours = {k: v for k, v in by_label.items() if next(iter(v.values())).record.model == OURS}
+    ours = {k: v for k, v in by_label.items() if is_ours(next(iter(v.values())).record.model)}
     if not ours:
-        problems.append(f"no run of {OURS} is among them, so none is compared with the baselines")
+        problems.append(
+            f"no run of {' or '.join(c.name for c in cards().values() if c.ours)} is among them, so none is compared with the baselines"
+        )
         return {}
     seeds = set.intersection(*(set(by_seed) for by_seed in ours.values()))
     if not seeds:
@@ -138,7 +141,7 @@ def _field(by_label: Runs, best: str, metrics: Sequence[str], problems: list[str
     mine = _of(by_label[best], OWN, metrics)
     found: list[Comparison] = []
     for label, by_seed in by_label.items():
-        if next(iter(by_seed.values())).record.model != OURS:
+        if not is_ours(next(iter(by_seed.values())).record.model):
             found += _attempt(
                 lambda label=label, by_seed=by_seed: compare(best, label, mine, _of(by_seed, OWN, metrics), metrics),
                 problems,

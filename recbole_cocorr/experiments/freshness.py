@@ -23,7 +23,7 @@ from recbole_cocorr.data.clicks import training_interactions
 from recbole_cocorr.data.dataset import HISTORY_END, SequenceDataset, create_dataset, touched_pairs
 from recbole_cocorr.data.negatives import NegativeSampler, protocol_generator
 from recbole_cocorr.evaluation.ranking import rank_positive
-from recbole_cocorr.experiments.runs.plan import Entry
+from recbole_cocorr.experiments.entries import Entry
 from recbole_cocorr.models.scoring import find_scorer
 from recbole_cocorr.training.checkpoint import load_checkpoint, load_weights
 from recbole_cocorr.training.config import Config

@@ -10,10 +10,10 @@ from torch.utils.benchmark import Timer
 
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.files import atomic_write
+from recbole_cocorr.experiments.entries import Entry
 from recbole_cocorr.experiments.extra_files import SWEEP_FILE, SWEEP_FORMAT
 from recbole_cocorr.experiments.runs.environment import machine, versions
 from recbole_cocorr.experiments.runs.groups import is_sweep
-from recbole_cocorr.experiments.runs.plan import Entry
 from recbole_cocorr.experiments.runs.run_files import FORMAT_VERSION, RUN_FILE, read_run
 from recbole_cocorr.experiments.runs.worker import MODEL_FILE
 from recbole_cocorr.training.agreement import PLACE, SPEED

@@ -18,7 +18,7 @@ from recbole_cocorr.device.correction import Correction
 from recbole_cocorr.device.reader import Reader
 from recbole_cocorr.evaluation.ranking import per_row, rank_among_all, rank_positive
 from recbole_cocorr.layers import Correction as TorchCorrection
-from recbole_cocorr.models.cocorrrec.network import CoCorrRec
+from recbole_cocorr.models.catalogue import takes_corrections
 
 # Most that a user vector may differ, relative to its largest number where that is above 1.
 TOLERANCE = 1e-4
@@ -47,7 +47,7 @@ def with_precision(artifact: Artifact, model: nn.Module, precision: str) -> Arti
 def reference(model: nn.Module, rows: list[int], sent: TorchCorrection | None = None) -> np.ndarray:
     """User vector [d] of the model's full pass over all clicks, in PyTorch."""
     item_seq, length = torch.tensor([rows]), torch.tensor([len(rows)])
-    if isinstance(model, CoCorrRec):
+    if takes_corrections(model):
         return model.user_vectors(model.hidden_states(item_seq), length, sent)[0].numpy()
     return model.forward(item_seq, length)[0].numpy()
 
@@ -248,7 +248,7 @@ def check_tables(model: nn.Module, artifact: Artifact, test: EvalLoader) -> dict
 
 
 def _torch_users(model: nn.Module, item_seq: torch.Tensor, lengths: torch.Tensor, corrected: bool) -> np.ndarray:
-    if not isinstance(model, CoCorrRec):
+    if not takes_corrections(model):
         return model.forward(item_seq, lengths).numpy()
     x = model.hidden_states(item_seq)
     sent = model.correction(x, lengths) if corrected else None

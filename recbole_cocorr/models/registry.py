@@ -6,13 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from recbole_cocorr.data import compat
-
-# name -> module of this package
-OWN_MODELS = {
-    "CoCorrRec": "recbole_cocorr.models.cocorrrec.network",
-    "Mamba4Rec": "recbole_cocorr.models.mamba4rec.network",
-    "Pop": "recbole_cocorr.models.pop.network",
-}
+from recbole_cocorr.models.catalogue import cards
 
 # Not exlib_recommender: to look into it imports xgboost and lightgbm, which few have.
 _RECBOLE_FOLDERS = (
@@ -25,8 +19,8 @@ _RECBOLE_FOLDERS = (
 
 def find_model(name: str) -> type | None:
     """Return the class of a model by its name, or None if neither package has it."""
-    if name in OWN_MODELS:
-        return getattr(importlib.import_module(OWN_MODELS[name]), name)
+    if is_own(name):
+        return cards()[name].network()
     for folder in _RECBOLE_FOLDERS:
         module_name = f"recbole.model.{folder}.{name.lower()}"
         with compat.anomaly_mode_kept():
@@ -37,13 +31,13 @@ def find_model(name: str) -> type | None:
 
 
 def is_own(name: str) -> bool:
-    """Whether the model is one of this package's."""
-    return name in OWN_MODELS
+    """Whether the model's class is one of this package's."""
+    return name in cards() and cards()[name].can("network")
 
 
 def is_named(name: str) -> bool:
     """Whether the name stands for a model of this package or of RecBole (not a user's own class)."""
-    return name in OWN_MODELS or name in known_models()
+    return name in known_models()
 
 
 @cache
@@ -58,4 +52,4 @@ def known_models() -> tuple[str, ...]:
             for path in properties.glob("*.yaml")
             if importlib.util.find_spec(f"recbole.model.sequential_recommender.{path.stem.lower()}")
         ]
-    return tuple(sorted({*OWN_MODELS, *sequential}))
+    return tuple(sorted({*filter(is_own, cards()), *sequential}))

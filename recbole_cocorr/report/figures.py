@@ -14,11 +14,11 @@ from recbole_cocorr.experiments.extra_files import Row
 from recbole_cocorr.experiments.runs.curves import HistoryBin
 from recbole_cocorr.experiments.runs.groups import Group, in_field_order, slug
 from recbole_cocorr.experiments.runs.run_files import RunRecord
+from recbole_cocorr.models.card import Look
 from recbole_cocorr.report.plot_style import (
     FAINT,
     GRID,
     INK,
-    Style,
     engineering,
     legend_below,
     log_scale,
@@ -27,7 +27,7 @@ from recbole_cocorr.report.plot_style import (
 )
 from recbole_cocorr.report.tables import variant_order
 
-Styles = dict[str, Style]
+Styles = dict[str, Look]
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ def quality_against_flops(group: Group, rows: Sequence[Row], styles: Styles, met
 
 
 def sweep_quality(
-    sweep: dict[int, dict[int, RunRecord]], style: Style, name: str, metric: str = "ndcg@10"
+    sweep: dict[int, dict[int, RunRecord]], style: Look, name: str, metric: str = "ndcg@10"
 ) -> Picture | None:
     """Figure 6, first half: test metric over the TTT mini-batch K."""
     values = {size: found for size, runs in sweep.items() if (found := over_seeds(runs, metric))}
@@ -225,7 +225,7 @@ def sweep_quality(
     return Picture(f"figure6-quality-{slug(name)}", f"Test {metric_title(metric)} over K, {name}.{bars}", figure)
 
 
-def sweep_time(rows: Sequence[Row], style: Style) -> Picture | None:
+def sweep_time(rows: Sequence[Row], style: Look) -> Picture | None:
     """Figure 6, second half: time of one inference over the TTT mini-batch K."""
     if not rows:
         return None

@@ -15,8 +15,9 @@ from recbole_cocorr.evaluation.ranking import per_row
 from recbole_cocorr.evaluation.result_table import metric_title
 from recbole_cocorr.evaluation.significance import Comparison, UserMetrics, compare, corrected, seed_average
 from recbole_cocorr.experiments.freshness import FRESH, FROZEN, NONE, RETRAINED, Measured, Slice
+from recbole_cocorr.models.card import Look
 from recbole_cocorr.report.figures import Picture
-from recbole_cocorr.report.plot_style import INK, Style, legend_below, panel, settings
+from recbole_cocorr.report.plot_style import INK, legend_below, panel, settings
 from recbole_cocorr.report.table_formats import MISSING, Cell, Table, decimal, row
 from recbole_cocorr.report.tables import COMPARISON_HEADER, comparison_cells, how_compared
 
@@ -34,10 +35,10 @@ ALL, KNOWN, NEW = "all", "known", "new"
 
 # Okabe and Ito's colours, as the other figures have.
 _STYLES = {
-    NONE: Style(INK, "o", (0, (2, 1)), hollow=True),
-    FROZEN: Style("#56B4E9", "D", (0, (6, 1.5, 1, 1.5))),
-    FRESH: Style("#D55E00", "o", "-", width=2.2),
-    RETRAINED: Style("#009E73", "^", (0, (3, 1.5, 1, 1.5))),
+    NONE: Look(INK, "o", (0, (2, 1)), hollow=True),
+    FROZEN: Look("#56B4E9", "D", (0, (6, 1.5, 1, 1.5))),
+    FRESH: Look("#D55E00", "o", "-", width=2.2),
+    RETRAINED: Look("#009E73", "^", (0, (3, 1.5, 1, 1.5))),
 }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from recbole_cocorr.experiments.comparisons import Comparisons
 from recbole_cocorr.experiments.runs.groups import Group, in_field_order, is_sweep
 from recbole_cocorr.experiments.runs.run_files import RunRecord
+from recbole_cocorr.models.catalogue import own_loss
 from recbole_cocorr.report.table_formats import Table, row
 
 _PROTOCOLS = {
@@ -30,7 +31,7 @@ def methods(
         meaning = _PROTOCOLS.get(protocol, "as its property file says")
         facts = [
             _setting(runs, "MAX_ITEM_LIST_LENGTH", "L = {} clicks of history"),
-            _setting(runs, "loss_type", "loss {}", skip=("BERT4Rec", "Pop")),
+            _setting([run for run in runs if not own_loss(run.model)], "loss_type", "loss {}"),
             _setting(runs, "learner", "optimiser {}"),
             _setting(runs, "train_batch_size", "batch {}"),
             _setting(runs, "epochs", "at most {} epochs"),
@@ -74,8 +75,8 @@ def _rates(records: Sequence[RunRecord]) -> str:
     return f"Learning rates tried, chosen on validation only: {'; '.join(parts)}."
 
 
-def _setting(runs: Sequence[RunRecord], key: str, text: str, skip: Sequence[str] = ()) -> str:
-    values = _distinct(run.config.get(key) for run in runs if run.model not in skip)
+def _setting(runs: Sequence[RunRecord], key: str, text: str) -> str:
+    values = _distinct(run.config.get(key) for run in runs)
     return text.format(" or ".join(values)) if values else ""
 
 

@@ -8,11 +8,11 @@ import io
 import itertools
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
 
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.experiments.runs.groups import FIELD, in_field_order
+from recbole_cocorr.experiments.runs.groups import in_field_order
+from recbole_cocorr.models.card import Look
+from recbole_cocorr.models.catalogue import variants
 
 INK, FAINT, GRID = "#1f2328", "#59636e", "#d1d9e0"
 # In the page these three follow the reader's light or dark scheme.
@@ -23,53 +23,18 @@ PANEL_HEIGHT = 2.7
 LEGEND_ROW = 0.19
 
 
-@dataclass(frozen=True)
-class Style:
-    """A model's colour, marker and line."""
-
-    colour: str
-    marker: str
-    dash: Any
-    hollow: bool = False
-    width: float = 1.5
-
-    def line(self) -> dict[str, Any]:
-        """Keyword arguments of a line."""
-        return {"color": self.colour, "linestyle": self.dash, "linewidth": self.width, **self.points()}
-
-    def points(self) -> dict[str, Any]:
-        """Keyword arguments of markers alone."""
-        return {
-            "color": self.colour,
-            "marker": self.marker,
-            "markersize": 5.5,
-            "markerfacecolor": "none" if self.hollow else self.colour,
-            "markeredgecolor": self.colour,
-            "markeredgewidth": 1.3,
-        }
-
-
-_FIELD_STYLES = {
-    "Pop": Style("#999999", "X", (0, (1, 1.5))),
-    "DIN": Style("#CC79A7", "v", (0, (5, 2))),
-    "GRU4Rec": Style("#E69F00", "s", (0, (3, 1.5))),
-    "SASRec": Style("#56B4E9", "D", (0, (6, 1.5, 1, 1.5))),
-    "BERT4Rec": Style("#009E73", "^", (0, (3, 1.5, 1, 1.5))),
-    "Mamba4Rec": Style("#0072B2", "P", (0, (8, 2))),
-    "CoCorrRec (w/o GCN)": Style(INK, "o", (0, (2, 1)), hollow=True),
-    "CoCorrRec": Style("#D55E00", "o", "-", width=2.2),
-}
 _OTHER_COLOURS = ("#882255", "#44AA99", "#B8860B", "#6F4FA0", "#7A5230", "#5B8C00")
 _OTHER_MARKERS = ("<", ">", "h", "p", "*", "d", "8")
 
 
-def styles_of(labels: Iterable[str]) -> dict[str, Style]:
-    """A style per label: the field's models always have theirs, others take theirs by name."""
-    others = [label for label in in_field_order(labels) if label not in FIELD]
+def styles_of(labels: Iterable[str]) -> dict[str, Look]:
+    """A look per label: those of the catalogue always have theirs, others take theirs by name."""
+    looks = {label: variant.look for label, (_, variant) in variants().items()}
+    others = [label for label in in_field_order(labels) if label not in looks]
     # 6 colours and 7 markers: 42 pairs before one comes again
     pairs = zip(itertools.cycle(_OTHER_COLOURS), itertools.cycle(_OTHER_MARKERS), strict=False)
-    return _FIELD_STYLES | {
-        label: Style(colour, marker, (0, (4, 1.2)), hollow=True)
+    return looks | {
+        label: Look(colour, marker, (0, (4, 1.2)), hollow=True)
         for label, (colour, marker) in zip(others, pairs, strict=False)
     }
 

@@ -17,12 +17,13 @@ from recbole_cocorr.experiments.extra_files import CORRECTORS_FILE, COST_FILE, E
 from recbole_cocorr.experiments.runs.curves import HistoryBin, bin_starts, by_history
 from recbole_cocorr.experiments.runs.groups import Group, comparison_groups, slug, sweep_groups
 from recbole_cocorr.experiments.runs.run_files import PLAN_FILE, RunRecord, read_results
+from recbole_cocorr.models.card import Look
 from recbole_cocorr.report import corrector_tables, cost_tables, figures, tables
 from recbole_cocorr.report.commands import benchmark_command, command, sweep_command
 from recbole_cocorr.report.device_times import DEVICE_FILE, click_times, device_table, read_device
 from recbole_cocorr.report.figures import Picture
 from recbole_cocorr.report.methods import methods, provenance
-from recbole_cocorr.report.plot_style import Style, inline_svg, require_matplotlib, save, styles_of
+from recbole_cocorr.report.plot_style import inline_svg, require_matplotlib, save, styles_of
 from recbole_cocorr.report.table_formats import Table, latex, markdown
 
 REFERENCE = "CoCorrRec"
@@ -197,7 +198,7 @@ def _quality(compared: Sequence[tuple[Group, Comparisons]], how: str) -> Section
     return section
 
 
-def _curves(groups: Sequence[Group], styles: dict[str, Style], how: str) -> Section:
+def _curves(groups: Sequence[Group], styles: dict[str, Look], how: str) -> Section:
     section = Section(
         "curves",
         "Training",
@@ -223,7 +224,7 @@ _LONG = (
 )
 
 
-def _cost(extras: Extras, styles: dict[str, Style], how: str) -> Section:
+def _cost(extras: Extras, styles: dict[str, Look], how: str) -> Section:
     section = Section("cost", "Cost (Table 4, Figure 4)", missing="Not counted yet.", command=how)
     rows = extras.cost
     if not rows:
@@ -249,14 +250,14 @@ def _cost(extras: Extras, styles: dict[str, Style], how: str) -> Section:
     return section
 
 
-def _device(device: Row, styles: dict[str, Style], how: str) -> Section:
+def _device(device: Row, styles: dict[str, Look], how: str) -> Section:
     section = Section("device", "On the device", missing="Not timed yet.", command=how)
     if device:
         section.parts.append(Part(pictures=[click_times(device, styles)], tables=[device_table(device)]))
     return section
 
 
-def _against_flops(groups: Sequence[Group], extras: Extras, styles: dict[str, Style], how: str) -> Section:
+def _against_flops(groups: Sequence[Group], extras: Extras, styles: dict[str, Look], how: str) -> Section:
     section = Section(
         "front",
         "Quality against FLOPs",
@@ -269,7 +270,7 @@ def _against_flops(groups: Sequence[Group], extras: Extras, styles: dict[str, St
     return section
 
 
-def _sweep(records: Sequence[RunRecord], extras: Extras, style: Style, how: str) -> Section:
+def _sweep(records: Sequence[RunRecord], extras: Extras, style: Look, how: str) -> Section:
     section = Section("sweep", "TTT mini-batch K (Figure 6)", missing="Not swept yet.", command=how)
     time = figures.sweep_time(extras.sweep, style)
     sweeps = sweep_groups(records)
@@ -289,7 +290,7 @@ def _sweep(records: Sequence[RunRecord], extras: Extras, style: Style, how: str)
     return section
 
 
-def _history(groups: Sequence[Group], styles: dict[str, Style], how: str) -> Section:
+def _history(groups: Sequence[Group], styles: dict[str, Look], how: str) -> Section:
     section = Section(
         "history",
         "Quality by length of history",
@@ -344,7 +345,7 @@ def history_bins(group: Group, metric: str) -> dict[str, list[HistoryBin]]:
     return result
 
 
-def _ablation(extras: Extras, styles: dict[str, Style], how: str) -> Section:
+def _ablation(extras: Extras, styles: dict[str, Look], how: str) -> Section:
     section = Section(
         "ablation",
         "Is the correction personal?",
@@ -359,7 +360,7 @@ def _ablation(extras: Extras, styles: dict[str, Style], how: str) -> Section:
     return section
 
 
-def _correctors(extras: Extras, styles: dict[str, Style], how: str) -> Section:
+def _correctors(extras: Extras, styles: dict[str, Look], how: str) -> Section:
     section = Section(
         "correctors", "What the cloud's item-item scores are worth", missing="Not evaluated yet.", command=how
     )

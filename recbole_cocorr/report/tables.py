@@ -19,6 +19,7 @@ from recbole_cocorr.experiments.extra_files import Extras, Row
 from recbole_cocorr.experiments.runs.curves import HistoryBin
 from recbole_cocorr.experiments.runs.groups import Group, in_field_order, slug
 from recbole_cocorr.experiments.runs.run_files import RunRecord
+from recbole_cocorr.models.catalogue import own_loss
 from recbole_cocorr.report.cost_tables import cost_value
 from recbole_cocorr.report.table_formats import MISSING, Cell, Table, decimal, mean_and_deviation, places, row
 
@@ -69,17 +70,15 @@ def results_table(group: Group, comparisons: Comparisons) -> Table:
 def loss_note(label: str, by_seed: dict[int, RunRecord], group: Group) -> str | None:
     """What to say of a model that was not trained with the loss of the most others; None if it was."""
     run = next(iter(by_seed.values()))
-    if run.model == "BERT4Rec":
-        return "BERT4Rec keeps its cloze loss: masked items, cross-entropy over the catalogue."
-    if run.model == "Pop":
-        return "Pop ranks by the number of interactions; nothing is trained by a loss."
+    if own_loss(run.model):
+        return own_loss(run.model)
     loss = run.config.get("loss_type")
     if not loss:
         return f"{label} keeps its own loss."
     losses = Counter(
         runs.config.get("loss_type")
         for runs in (next(iter(r.values())) for r in group.runs.values())
-        if runs.model not in ("BERT4Rec", "Pop")
+        if not own_loss(runs.model)
     )
     usual = max(losses, key=lambda name: (losses[name], str(name)))
     return None if loss == usual else f"{label} is trained with the loss {loss}."

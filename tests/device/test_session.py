@@ -431,7 +431,7 @@ def test_a_moving_window_looks_up_the_new_click_alone(written, monkeypatch, name
 def test_the_default_sizes_fit(written):
     """The device's state is below 20 KB and the graphs below 300 KB with the sizes of the paper."""
     recommender = make(hidden_size=64, num_heads=4, mini_batch_size=None, MAX_ITEM_LIST_LENGTH=10)
-    from recbole_cocorr.export.graphs import graphs_of
+    from recbole_cocorr.models.device_graphs import graphs_of
 
     state = graphs_of(recommender.model).state
     assert 4 * state.numel() <= 10_000

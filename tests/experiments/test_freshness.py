@@ -13,8 +13,8 @@ from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.correctors import Trust
 from recbole_cocorr.evaluation.ranking import per_row, rank_positive
 from recbole_cocorr.experiments import freshness
+from recbole_cocorr.experiments.entries import find_entries
 from recbole_cocorr.experiments.freshness import Device, Later, Measured, Request, Slice, Snapshot, fused, measure
-from recbole_cocorr.experiments.runs.plan import find_entries
 from recbole_cocorr.report.freshness import by_seed, content, day, picture_of, sentences, tables_of, user_means
 from tests.conftest import write_inter
 

@@ -6,10 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.export import other_graphs as others
-from recbole_cocorr.export.graphs import graphs_of
 from recbole_cocorr.models.cocorrrec import click_graph as click
 from recbole_cocorr.models.cocorrrec import graphs as cocorrrec
+from recbole_cocorr.models.device_graphs import graphs_of
+from recbole_cocorr.models.mamba4rec import graphs as mamba_graphs
+from recbole_cocorr.models.sasrec import graphs as sasrec_graphs
 from tests.device import clicks, make, sent_to
 from tests.reference.ttt_naive import naive_ttt
 
@@ -118,7 +119,7 @@ def test_a_correction_equals_the_corrected_full_pass(size):
 @torch.no_grad()
 def test_mamba(rows, layers):
     model = make("Mamba4Rec", d_state=4, num_layers=layers).model
-    step, whole = others.MambaStep(model), others.MambaRead(model)
+    step, whole = mamba_graphs.MambaStep(model), mamba_graphs.MambaRead(model)
     start = graphs_of(model).state
     state = start
     for row in rows:
@@ -135,7 +136,7 @@ def test_mamba(rows, layers):
 @torch.no_grad()
 def test_sasrec():
     model = make("SASRec").model
-    graph = others.SASRecRead(model)
+    graph = sasrec_graphs.SASRecRead(model)
     for count in range(1, 8):
         rows = clicks(count)
         padded = torch.zeros(1, 7, dtype=torch.int64)

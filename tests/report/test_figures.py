@@ -13,11 +13,14 @@ pytest.importorskip("matplotlib")
 
 from recbole_cocorr.experiments.cost.columns import COST_COLUMNS
 from recbole_cocorr.experiments.extra_files import read_extras
-from recbole_cocorr.experiments.runs.groups import FIELD, comparison_groups, sweep_groups
+from recbole_cocorr.experiments.runs.groups import comparison_groups, sweep_groups
+from recbole_cocorr.models.catalogue import variants
 from recbole_cocorr.report import figures
 from recbole_cocorr.report.plot_style import PAGE_COLOURS, inline_svg, save, styles_of
 from recbole_cocorr.report.report import history_bins
 from tests.made_results import made_field, made_run, made_sweep, write_ablation, write_cost, write_sweep
+
+FIELD = tuple(variants())
 
 
 def lines(picture) -> dict[str, tuple[list[float], list[float]]]:

@@ -12,7 +12,7 @@ pytest.importorskip("matplotlib")
 
 from recbole_cocorr.__main__ import command_parser, main
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.experiments.runs.groups import FIELD
+from recbole_cocorr.models.catalogue import variants
 from recbole_cocorr.report.report import build, page
 from recbole_cocorr.training.config import parse_overrides
 from tests.made_results import (
@@ -28,6 +28,8 @@ from tests.made_results import (
     write_results,
     write_sweep,
 )
+
+FIELD = tuple(variants())
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 LOADING = {"src", "href", "xlink:href", "srcset", "data", "action", "poster", "background"}

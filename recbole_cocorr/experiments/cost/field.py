@@ -1,7 +1,5 @@
-"""The models that are compared, each at one width and one history length, built from a catalogue's size alone."""
+"""A model of one history length, built from a catalogue's size alone, and a history for it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -10,68 +8,10 @@ from recbole.utils import FeatureType
 from torch import nn
 
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.base.property_files import nearest
-from recbole_cocorr.models import registry
+from recbole_cocorr.experiments.entries import Entry
 from recbole_cocorr.models.factory import build_model
 from recbole_cocorr.training.config import Config
 from recbole_cocorr.training.recommend import Vocabulary
-
-# Width of every model's item vectors.
-WIDTH = 64
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One line of the comparison.
-
-    Attributes
-    ----------
-    label : str
-        As the paper's tables name it.
-    model : str
-        The name under which the registry has it.
-    settings : dict
-        What differs from the model's property files.
-    """
-
-    label: str
-    model: str
-    settings: dict[str, Any] = field(default_factory=dict)
-
-
-FIELD: tuple[Entry, ...] = (
-    Entry("DIN", "DIN", {"embedding_size": WIDTH}),
-    Entry("GRU4Rec", "GRU4Rec", {"embedding_size": WIDTH, "hidden_size": WIDTH}),
-    Entry("SASRec", "SASRec", {"hidden_size": WIDTH}),
-    Entry("BERT4Rec", "BERT4Rec", {"hidden_size": WIDTH}),
-    Entry("Mamba4Rec", "Mamba4Rec", {"hidden_size": WIDTH}),
-    Entry("CoCorrRec (w/o GCN)", "CoCorrRec", {"hidden_size": WIDTH, "use_gcn": False}),
-    Entry("CoCorrRec", "CoCorrRec", {"hidden_size": WIDTH, "use_gcn": True}),
-)
-
-
-def find_entries(labels: Sequence[str]) -> list[Entry]:
-    """The entries of these labels; another sequential model's name makes an entry with its published settings.
-
-    Raises
-    ------
-    UserError
-        For a name that no model has, and for one given twice.
-    """
-    by_label = {entry.label.lower(): entry for entry in FIELD}
-    found: list[Entry] = []
-    for label in labels:
-        entry = by_label.get(label.lower())
-        if entry is None:
-            names = registry.known_models()
-            exact = {name.lower(): name for name in names}.get(label.lower())
-            if exact is None:
-                raise UserError(f"there is no model {label!r}; {nearest(label, {*names, *(e.label for e in FIELD)})}")
-            entry = Entry(exact, exact)
-        if entry in found:
-            raise UserError(f"the model {entry.label} is given twice; name each model once")
-        found.append(entry)
-    return found
 
 
 class Catalogue(Vocabulary):
@@ -119,16 +59,16 @@ def build(entry: Entry, length: int, num_items: int, mini_batch_size: int) -> nn
     UserError
         If the model refuses its settings, or needs more of a data set than its items.
     """
-    settings = {
+    settings: dict[str, Any] = {
         "protocol": "paper",
         "MAX_ITEM_LIST_LENGTH": length,
         "use_gpu": False,
         "state": "error",
         **entry.settings,
     }
-    if entry.model == "CoCorrRec":
-        settings["mini_batch_size"] = min(length, mini_batch_size)
     config = Config(entry.model, "catalogue", None, settings, overrides={})
+    if "mini_batch_size" in config:
+        config["mini_batch_size"] = min(length, mini_batch_size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config["seed"])
         try:

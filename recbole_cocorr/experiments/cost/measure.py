@@ -10,14 +10,15 @@ import torch
 from torch import nn
 
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.experiments.cost.clicks import CoCorrSteps, state_bytes, stepper_of
-from recbole_cocorr.experiments.cost.field import FIELD, Entry, build, history
+from recbole_cocorr.experiments.cost.field import build, history
 from recbole_cocorr.experiments.cost.flops import Flops, count_flops
 from recbole_cocorr.experiments.cost.latency import one_user_scorer, threads, times_in_turn
 from recbole_cocorr.experiments.cost.memory import peak_bytes
 from recbole_cocorr.experiments.cost.parameters import count_parameters, per_item_names
-from recbole_cocorr.models.cocorrrec.network import CoCorrRec
+from recbole_cocorr.experiments.entries import Entry, catalogue_entries
+from recbole_cocorr.models.catalogue import takes_corrections
 from recbole_cocorr.models.scoring import DotProductScorer
+from recbole_cocorr.models.step import stepper_of
 
 # A call that has been timed so long leaves the later rounds (DIN at L = 1000 takes seconds).
 MOST_SECONDS = 5.0
@@ -86,7 +87,7 @@ class Subject:
     @cached_property
     def has_cloud(self) -> bool:
         """Whether part of the work is the cloud's."""
-        return isinstance(self.model, CoCorrRec) and self.model.use_gcn
+        return takes_corrections(self.model)
 
     @cached_property
     def _uploaded(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -137,10 +138,7 @@ class Subject:
         if self.steps is None:
             sequence = self.interaction[self.model.ITEM_SEQ]
             return sequence.numel() * sequence.element_size(), 0
-        if isinstance(self.steps, CoCorrSteps):
-            device, cloud = self._state
-            return state_bytes(device), state_bytes(cloud)
-        return state_bytes(self._state), 0
+        return self.steps.kept_bytes(self._state)
 
 
 @torch.no_grad()
@@ -155,13 +153,13 @@ def measure(subject: Subject, per_item: frozenset[str]) -> dict[str, Any]:
     click = count_flops(s.click) if s.steps else whole - score if s.reads_once else nothing
     click_cloud = count_flops(s.click_cloud) if s.has_cloud else nothing
     device_state, cloud_state = s.kept_bytes()
-    transform = isinstance(s.model, CoCorrRec) and not isinstance(s.model.target_transform, nn.Identity)
+    transform = not isinstance(getattr(s.model, "target_transform", nn.Identity()), nn.Identity)
     on_the_spot = score + count_flops(s.transform_candidates) if transform else score
     tables = parameters.items * 4 + (s.model.n_items * s.model.hidden_size * 4 if transform else 0)
     return {
         "model": s.entry.label,
         "L": s.length,
-        "K": s.model.mini_batch_size if isinstance(s.model, CoCorrRec) else None,
+        "K": getattr(s.model, "mini_batch_size", None),
         "parameters": parameters.total,
         "parameters_without_items": parameters.without_items,
         "device_parameters": parameters.device,
@@ -214,7 +212,7 @@ def _measured(
         subject = Subject(entry, length, settings)
         return subject, measure(subject, per_item)
     except (KeyError, IndexError, AttributeError, TypeError, ValueError, RuntimeError) as error:
-        if entry in FIELD:
+        if entry in catalogue_entries():
             raise
         # RecBole has models that score with more than a history, or want a larger catalogue.
         reason = f"it asks for {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]

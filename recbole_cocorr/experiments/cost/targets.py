@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from recbole_cocorr.models.catalogue import is_our_row
+
 # Most parameters on the device, the item table apart.
 MOST_PARAMETERS = 66_000
 
@@ -48,8 +50,8 @@ def check_targets(rows: Sequence[Row]) -> list[Target]:
 
     Work in the cloud and without a table of phi is checked only where there is any.
     """
-    ours = list(dict.fromkeys(row["model"] for row in rows if row["model"].startswith("CoCorrRec")))
-    others = [row for row in rows if not row["model"].startswith("CoCorrRec")]
+    ours = list(dict.fromkeys(row["model"] for row in rows if is_our_row(row["model"])))
+    others = [row for row in rows if not is_our_row(row["model"])]
     found: list[Target] = []
     for label in ours:
         mine = [row for row in rows if row["model"] == label]

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.models.catalogue import cards, exportable
 
 FORMAT, FORMAT_VERSION = "recbole_cocorr.device-bench", 1
 HISTORIES = (10, 50, 200, 1000)
-MODELS = ("CoCorrRec", "GRU4Rec", "SASRec", "Mamba4Rec")
 # Of the row of a model that reads its window anew though it could carry a state on.
 WINDOW_SUFFIX = ", window"
 # The paper's L and K, for a model that carries a state on.
@@ -56,14 +56,14 @@ def _models(models: Sequence[str], checkpoints: Sequence[Path], items: int, hist
     for path in checkpoints:
         yield path.stem, lambda length, path=path: load_model(path) if length == first else None
     for name in () if checkpoints else models:
-        if name == "SASRec":
-            yield name, lambda length: _untrained("SASRec", items, length)
+        if not cards()[name].can("step"):
+            yield name, lambda length, name=name: _untrained(name, items, length)
         else:
             yield name, lambda length, name=name: _untrained(name, items, _WINDOW) if length == first else None
 
 
 def bench(
-    models: Sequence[str] = MODELS,
+    models: Sequence[str] | None = None,
     checkpoints: Sequence[Path] = (),
     histories: Sequence[int] = HISTORIES,
     items: int = 100_000,
@@ -74,8 +74,8 @@ def bench(
 ) -> dict[str, Any]:
     """Export and time models, one thread, each in a process of its own.
 
-    A model that keeps a state is timed twice: carrying it on, and reading its window of L clicks anew. SASRec reads
-    its window anew for every click, so it is built once for each length of the history, as its L. A trained one reads
+    A model that keeps a state is timed twice: carrying it on, and reading its window of L clicks anew. A model without
+    one reads its window anew for every click, so it is built once for each length of the history, as its L. A trained one reads
     no more than the L it was trained with.
 
     Parameters
@@ -106,7 +106,7 @@ def bench(
         if any(work.iterdir()):
             raise UserError(f"{work} is not empty")
         rows: dict[str, Any] = {}
-        for name, build in _models(models, checkpoints, items, histories):
+        for name, build in _models(models or exportable(), checkpoints, items, histories):
             folders = {}
             for length in histories:
                 recommender = build(length)

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.experiments.runs.run_files import RunRecord
+from recbole_cocorr.models.catalogue import is_ours, variants
 
-# The rows of the paper's Table 1 in its order, under RecBole's Pop as the floor.
-FIELD = ("Pop", "DIN", "GRU4Rec", "SASRec", "BERT4Rec", "Mamba4Rec", "CoCorrRec (w/o GCN)", "CoCorrRec")
-OURS = "CoCorrRec"  # the class behind every variant of ours: none of them is a baseline
 _SWEEP_LABEL = re.compile(r"K = \d+")
 
 
@@ -42,7 +40,7 @@ class Group:
     @property
     def baselines(self) -> list[str]:
         """Labels of the models that are not ours."""
-        return [label for label, by_seed in self.runs.items() if model_of(by_seed) != OURS]
+        return [label for label, by_seed in self.runs.items() if not is_ours(model_of(by_seed))]
 
 
 def model_of(by_seed: dict[int, RunRecord]) -> str:
@@ -56,9 +54,9 @@ def slug(text: str) -> str:
 
 
 def in_field_order(labels: Iterable[str]) -> list[str]:
-    """The field's models first, in its order, then others by name; each once."""
-    known = set(labels)
-    return [label for label in FIELD if label in known] + sorted(known - set(FIELD))
+    """The rows of the catalogue first, in its order, then others by name; each once."""
+    known, field = set(labels), list(variants())
+    return [label for label in field if label in known] + sorted(known - set(field))
 
 
 def is_sweep(record: RunRecord) -> bool:

@@ -8,34 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.base.property_files import known_names, nearest, property_file
-from recbole_cocorr.base.yaml_reader import read_yaml
-from recbole_cocorr.models import registry
+from recbole_cocorr.base.property_files import known_names, nearest
+from recbole_cocorr.experiments.entries import Entry
 
 # Settings that say where a run happens, not what it computes.
 _PLACE = ("data_path", "use_gpu", "gpu_id", "show_progress", "state")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A model of the field.
-
-    Attributes
-    ----------
-    label : str
-        Its name in tables.
-    model : str
-        The class that is run.
-    settings : dict
-        Settings of this entry.
-    learning_rates : tuple of float or None
-        Its own grid; None for the plan's.
-    """
-
-    label: str
-    model: str
-    settings: dict[str, Any] = field(default_factory=dict)
-    learning_rates: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -78,58 +55,6 @@ class RunSpec:
             "seed": self.seed,
             "learning_rate": self.learning_rate,
         }
-
-
-def benchmark_defaults() -> dict[str, Any]:
-    """``properties/benchmark.yaml``: the field, the grid and the seeds."""
-    path = property_file("", "benchmark")
-    if path is None:
-        raise UserError("there is no properties/benchmark.yaml; reinstall recbole_cocorr")
-    content = read_yaml(path, "configuration file")
-    for key in ("models", "learning_rates", "seeds"):
-        if not content.get(key):
-            raise UserError(f"{path} lacks {key!r}")
-    return content
-
-
-def find_entries(names: Sequence[str] | None, own_rates: bool = True) -> list[Entry]:
-    """The models that ``names`` stand for: labels of the field, or sequential models of RecBole.
-
-    None stands for the whole field, without the entries that are marked ``by_name_only``. With ``own_rates=False`` an
-    entry's own grid gives way to the plan's; a single rate stays, because it stands where there is nothing to choose.
-
-    Raises
-    ------
-    UserError
-        For an unknown name, naming the nearest known one, and for a name given twice.
-    """
-    field_ = benchmark_defaults()["models"]
-    if names is None:
-        names = [name for name, made in field_.items() if not (made or {}).get("by_name_only")]
-    names = [name.strip() for name in names]
-    if not names:
-        raise UserError("no model is given")
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise UserError(f"the model {twice!r} is given twice")
-    entries = []
-    for name in names:
-        if name in field_:
-            made = field_[name] or {}
-            rates = made.get("learning_rates")
-            if rates and len(rates) > 1 and not own_rates:
-                rates = None
-            entries.append(
-                Entry(name, made.get("model", name), dict(made.get("settings") or {}), rates and tuple(rates))
-            )
-        elif name in registry.known_models():
-            entries.append(Entry(name, name))
-        else:
-            raise UserError(f"there is no model {name!r}; {nearest(name, [*field_, *registry.known_models()])}")
-    for entry in entries:
-        if registry.find_model(entry.model) is None:
-            raise UserError(f"properties/benchmark.yaml: {entry.label!r} names the model {entry.model!r}, unknown here")
-    return entries
 
 
 def numbers(text: str | Iterable[Any] | None, key: str, kind: type, default: Sequence[Any]) -> list[Any]:

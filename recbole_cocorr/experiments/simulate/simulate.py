@@ -22,7 +22,7 @@ from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.experiments.arrival import model_and_rows
 from recbole_cocorr.experiments.simulate.device import RECORD, STATUSES, USED
 from recbole_cocorr.experiments.simulate.faults import LIES, Front, LyingServer
-from recbole_cocorr.models.cocorrrec.network import CoCorrRec
+from recbole_cocorr.models.catalogue import takes_corrections
 from recbole_cocorr.models.scoring import find_scorer
 from recbole_cocorr.service.server.correction_model import CorrectionModel, load_correction_model
 from recbole_cocorr.service.server.score_model import ScoreModel, load_score_model
@@ -129,11 +129,6 @@ def prepare(
     (folder / "users.json").write_text(json.dumps(chosen))
     np.savez(folder / "expected.npz", **{name: np.concatenate(parts) for name, parts in scores.items()})
     return load_correction_model(checkpoint) if corrects else None, scorer
-
-
-def takes_corrections(model: torch.nn.Module) -> bool:
-    """Whether a model is a CoCorrRec with its correction network."""
-    return isinstance(model, CoCorrRec) and model.use_gcn
 
 
 def own_scores(model: torch.nn.Module, rows: Any, candidates: torch.Tensor, corrected: bool) -> np.ndarray:

@@ -27,7 +27,9 @@ from torch import nn
 
 from recbole_cocorr.layers.rms_norm import RMSNorm
 from recbole_cocorr.layers.ttt.inner_gradient import NORM_EPS
-from recbole_cocorr.models.cocorrrec.network import CoCorrRec
+from recbole_cocorr.models.cocorrrec import click_graph as click
+from recbole_cocorr.models.cocorrrec.network import RMS_EPS, CoCorrRec
+from recbole_cocorr.models.device_graphs import Graph, Graphs
 
 
 def initial_state(model: CoCorrRec) -> torch.Tensor:
@@ -259,3 +261,44 @@ class Targets(nn.Module):
 
     def forward(self, items: torch.Tensor) -> torch.Tensor:
         return self.transform(items)
+
+
+def graphs(model: CoCorrRec) -> Graphs:
+    """The graphs of CoCorrRec."""
+    ttt = model.layers[0].ttt
+    d, heads, size, width = model.hidden_size, ttt.num_heads, ttt.mini_batch_size, ttt.head_width
+    state = initial_state(model)
+    item, items, slot = torch.randn(1, d), torch.randn(size, d), torch.tensor(0)
+    after = ["user", "state_after"]
+    parts = {
+        "step": Graph(Step(model), {"item": item, "state": state, "slot": slot}, after),
+        "fold": Graph(Fold(model), {"state": state}, ["state_after"]),
+        "prefill": Graph(
+            Prefill(model),
+            {"items": items, "state": state, "start": slot, "stop": torch.tensor(1)},
+            after,
+        ),
+    }
+    held = torch.randn(len(model.layers) * heads * 2 * (width + 1), width)
+    with torch.no_grad():
+        turn, form = click.Slot(model)(slot[None])
+    inputs = {"item": item, "inner": held, "read": torch.randn_like(held), "turn": turn, "form": form}
+    parts["click"] = Graph(click.Click(model), inputs, ["user", "read_after", "turned", "grads"])
+    parts["slot"] = Graph(click.Slot(model), {"slot": slot[None]}, ["turn", "form"])
+    if len(model.layers) == 1 and model.max_seq_length <= size:
+        window = torch.randn(model.max_seq_length, d)
+        parts["window"] = Graph(Window(model), {"items": window}, ["user"])
+    result = Graphs(parts, state, size)
+    if not isinstance(model.target_transform, nn.Identity):
+        count = torch.export.Dim("n", min=1, max=1 << 31)
+        parts["targets"] = Graph(Targets(model), {"items": torch.randn(3, d)}, ["vectors"], {"items": count})
+    # In a model of several layers a correction of the first changes what the others have learned from, at every
+    # click before: no constant amount of work makes up for that.
+    if model.use_gcn and len(model.layers) == 1:
+        shapes = {"attention": [heads, size, size], "bias": [heads, size, width]}
+        sent = {name: torch.randn(shape) for name, shape in shapes.items()}
+        inputs = {"item": item, "state": state, "slot": slot, **sent}
+        parts["correct"] = Graph(Correct(model), inputs, ["user"])
+        result.correction = shapes
+        result.upload_norm, result.norm_eps = model.layers[0].input_norm.weight.detach(), RMS_EPS
+    return result

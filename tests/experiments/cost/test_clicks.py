@@ -3,11 +3,13 @@
 import pytest
 import torch
 
-from recbole_cocorr.experiments.cost.clicks import state_bytes, stepper_of
-from recbole_cocorr.experiments.cost.field import FIELD, Entry, build, history
+from recbole_cocorr.experiments.cost.field import build, history
 from recbole_cocorr.experiments.cost.latency import one_user_scorer
+from recbole_cocorr.experiments.entries import Entry, catalogue_entries
+from recbole_cocorr.models.step import state_bytes, stepper_of
 from tests.models.test_scoring import disturb
 
+FIELD = [entry for entry in catalogue_entries() if entry.label != "Pop"]
 LABELS = {entry.label: entry for entry in FIELD}
 ENTRIES = [
     LABELS["GRU4Rec"],

@@ -8,13 +8,16 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from recbole_cocorr.experiments.cost import formulas
-from recbole_cocorr.experiments.cost.clicks import CoCorrSteps, stepper_of
-from recbole_cocorr.experiments.cost.field import FIELD, Entry, build, history
+from recbole_cocorr.experiments.cost.field import build, history
 from recbole_cocorr.experiments.cost.flops import FlopCounter, Flops, count_flops
 from recbole_cocorr.experiments.cost.latency import one_user_scorer
 from recbole_cocorr.experiments.cost.operations import UncountedOperation
+from recbole_cocorr.experiments.entries import Entry, catalogue_entries
 from recbole_cocorr.layers.selective_scan import selective_scan
+from recbole_cocorr.models.cocorrrec.step import CoCorrStepper
+from recbole_cocorr.models.step import stepper_of
 
+FIELD = [entry for entry in catalogue_entries() if entry.label != "Pop"]
 LABELS = {entry.label: entry for entry in FIELD}
 CANDIDATES = 20
 
@@ -77,7 +80,7 @@ def test_the_clouds_share_is_what_the_formula_says():
         x = model.hidden_states(interaction[model.ITEM_SEQ])
     lengths = interaction[model.ITEM_SEQ_LEN]
     assert count_flops(lambda: model.correction(x, lengths)) == formulas.cocorrrec_cloud(25, 64, 4, 10)
-    steps = CoCorrSteps(model)
+    steps = CoCorrStepper(model)
     state = steps.initial_state()[1]
     assert count_flops(lambda: steps.cloud(x[:, 0], state)) == formulas.cocorrrec_cloud(1, 64, 4, 10)
 

@@ -6,11 +6,13 @@ import torch
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.experiments.cost import formulas
 from recbole_cocorr.experiments.cost.cost_file import NUMBERS
-from recbole_cocorr.experiments.cost.field import FIELD, build, find_entries
+from recbole_cocorr.experiments.cost.field import build
 from recbole_cocorr.experiments.cost.measure import Settings, Subject, measure, measure_field
 from recbole_cocorr.experiments.cost.parameters import count_parameters, per_item_names
+from recbole_cocorr.experiments.entries import catalogue_entries, find_entries
 
 SETTINGS = Settings(items=60, candidates=20, mini_batch_size=5, repeats=1)
+FIELD = [entry for entry in catalogue_entries() if entry.label != "Pop"]
 LABELS = {entry.label: entry for entry in FIELD}
 
 

@@ -7,9 +7,10 @@ import pytest
 
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.files import exclusive
+from recbole_cocorr.experiments.entries import Entry
 from recbole_cocorr.experiments.runs.engine import Engine, open_folder
 from recbole_cocorr.experiments.runs.executors import Outcome
-from recbole_cocorr.experiments.runs.plan import Entry, Plan, RunSpec
+from recbole_cocorr.experiments.runs.plan import Plan, RunSpec
 from recbole_cocorr.experiments.runs.run_files import RunRecord, read_results, read_run, write_run
 from recbole_cocorr.experiments.runs.worker import DISK_FULL
 

@@ -3,8 +3,11 @@
 import pytest
 
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.experiments.runs.groups import FIELD, comparison_groups, in_field_order, slug, sweep_groups
+from recbole_cocorr.experiments.runs.groups import comparison_groups, in_field_order, slug, sweep_groups
+from recbole_cocorr.models.catalogue import variants
 from tests.made_results import made_field, made_run, made_sweep
+
+FIELD = tuple(variants())
 
 
 def test_order_of_the_field_then_by_name():

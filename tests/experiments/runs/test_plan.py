@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.property_files import property_file
 from recbole_cocorr.base.yaml_reader import read_yaml
-from recbole_cocorr.experiments.runs.plan import Entry, Plan, RunSpec, benchmark_defaults, find_entries, numbers
+from recbole_cocorr.experiments.entries import Entry, benchmark_defaults, find_entries
+from recbole_cocorr.experiments.runs.plan import Plan, RunSpec, numbers
 
 
 def plan(**changed) -> Plan:

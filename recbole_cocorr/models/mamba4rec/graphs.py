@@ -1,62 +1,12 @@
-"""The models that CoCorrRec is compared with, as graphs over one user's item vectors."""
+"""Mamba4Rec as graphs for a device."""
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch._higher_order_ops.scan import scan
 
+from recbole_cocorr.models.device_graphs import Graphs, recurrent
 from recbole_cocorr.models.mamba4rec.network import Mamba4Rec, MambaState
-
-
-class GRU4RecRead(nn.Module):
-    """RecBole's GRU4Rec: item vectors [n, d] and the GRU's hidden state, flat, to user vector [1, d] and state.
-
-    For export alone: a layer is written as ONNX's own GRU, which reads any n. torch.export fixes n to that of the
-    example where torch's GRU is exported a second time in one process.
-    """
-
-    def __init__(self, model: nn.Module):
-        super().__init__()
-        gru = model.gru_layers
-        self.layers, self.size, self.dense = gru.num_layers, gru.hidden_size, model.dense
-        for i in range(self.layers):
-            for name in ("ih", "hh"):
-                reset, update, new = getattr(gru, f"weight_{name}_l{i}").detach().chunk(3)
-                self.register_buffer(f"{name}_{i}", torch.cat([update, reset, new])[None])  # ONNX's order of the gates
-            if gru.bias:
-                parts = [getattr(gru, f"bias_{name}_l{i}").detach().chunk(3) for name in ("ih", "hh")]
-                self.register_buffer(f"bias_{i}", torch.cat([p[k] for p in parts for k in (1, 0, 2)])[None])
-
-    def forward(self, items: torch.Tensor, state: torch.Tensor):
-        x, after = items[:, None], []
-        for i, before in enumerate(state.split(self.size)):
-            bias = getattr(self, f"bias_{i}", None)
-            inputs = [x, getattr(self, f"ih_{i}"), getattr(self, f"hh_{i}"), bias, None, before.view(1, 1, -1)]
-            steps, last = torch.onnx.ops.symbolic_multi_out(
-                "GRU",
-                inputs,
-                {"hidden_size": self.size, "linear_before_reset": 1},
-                dtypes=(x.dtype, x.dtype),
-                shapes=((x.shape[0], 1, 1, self.size), (1, 1, self.size)),
-            )
-            x = steps.view(-1, 1, self.size)
-            after.append(last.view(-1))
-        return self.dense(after[-1][None]), torch.cat(after)
-
-
-class SASRecRead(nn.Module):
-    """RecBole's SASRec: item vectors [n, d] of at most L clicks to the user vector [1, d]; no state."""
-
-    def __init__(self, model: nn.Module):
-        super().__init__()
-        self.positions, self.norm, self.encoder = model.position_embedding, model.LayerNorm, model.trm_encoder
-
-    def forward(self, items: torch.Tensor) -> torch.Tensor:
-        count = items.shape[0]
-        x = self.norm(items + self.positions.weight[:count])[None]
-        place = torch.arange(count)
-        mask = torch.where(place[None] <= place[:, None], 0.0, -10000.0)[None, None]
-        return self.encoder(x, mask, output_all_encoded_layers=False)[-1][0, -1:]
 
 
 class _Mamba(nn.Module):
@@ -126,3 +76,9 @@ class MambaRead(_Mamba):
         y = (states @ C[:, :, None]).squeeze(-1) + block.D * u
         conv = torch.cat([held.conv[0].T, inner])[count:].T
         return block.out_proj(y * F.silu(gate)), conv, last
+
+
+def graphs(model: Mamba4Rec) -> Graphs:
+    """The graphs of Mamba4Rec."""
+    size = sum(b.mamba.d_inner * (b.mamba.d_conv + b.mamba.d_state) for b in model.layers)
+    return recurrent(MambaStep(model), MambaRead(model), torch.zeros(size), model.hidden_size)

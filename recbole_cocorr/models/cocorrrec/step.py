@@ -1,58 +1,15 @@
-"""What a new click asks of a model that keeps a state: the state it keeps, and the step it takes.
+"""CoCorrRec reads one click at a time."""
 
-A model without a step of its own (a Transformer, DIN) keeps its user's item ids and reads them all again.
-"""
-
-from dataclasses import fields
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from torch import nn
 
 from recbole_cocorr.layers import Correction
 from recbole_cocorr.models.cocorrrec.network import CoCorrRec
-from recbole_cocorr.models.mamba4rec.network import Mamba4Rec
+from recbole_cocorr.models.step import state_bytes
 
 
-class Stepper(Protocol):
-    """A model that reads one click at a time, for one user."""
-
-    def initial_state(self) -> Any:
-        """The state before the first click."""
-
-    def step(self, item: torch.Tensor, state: Any) -> tuple[torch.Tensor, Any]:
-        """The user vector [1, d] after one more click, an item id [1], and the state after it."""
-
-
-class MambaSteps:
-    """Mamba4Rec by its own ``step``."""
-
-    def __init__(self, model: Mamba4Rec):
-        self.model = model
-
-    def initial_state(self) -> Any:
-        return self.model.initial_state(1)
-
-    def step(self, item: torch.Tensor, state: Any) -> tuple[torch.Tensor, Any]:
-        return self.model.step(item, state)
-
-
-class GRUSteps:
-    """RecBole's GRU4Rec: torch's GRU goes on from its hidden state, and one position passes the dense layer."""
-
-    def __init__(self, model: nn.Module):
-        self.model = model
-
-    def initial_state(self) -> torch.Tensor:
-        gru = self.model.gru_layers
-        return torch.zeros(gru.num_layers, 1, gru.hidden_size)
-
-    def step(self, item: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        output, state = self.model.gru_layers(self.model.item_embedding(item)[:, None], state)
-        return self.model.dense(output[:, 0]), state
-
-
-class CoCorrSteps:
+class CoCorrStepper:
     """CoCorrRec by ``TTTLinear.step``; the cloud's two GRUs go on from their hidden states.
 
     The state is (device's, cloud's): the TTT layers' states, and the GRUs' hidden states, none without the GCN.
@@ -102,20 +59,9 @@ class CoCorrSteps:
         user, on_device = self.device(x, on_device, correction)
         return user, (on_device, in_cloud)
 
-
-def stepper_of(model: nn.Module) -> Stepper | None:
-    """How the model reads one click at a time; None if it has to read its history again."""
-    if isinstance(model, CoCorrRec):
-        return CoCorrSteps(model)
-    if isinstance(model, Mamba4Rec):
-        return MambaSteps(model)
-    return GRUSteps(model) if type(model).__name__ == "GRU4Rec" else None
+    def kept_bytes(self, state: Any) -> tuple[int, int]:
+        on_device, in_cloud = state
+        return state_bytes(on_device), state_bytes(in_cloud)
 
 
-def state_bytes(state: Any) -> int:
-    """Bytes of the tensors that a state holds."""
-    if isinstance(state, torch.Tensor):
-        return state.numel() * state.element_size()
-    if isinstance(state, (list, tuple)):
-        return sum(map(state_bytes, state))
-    return sum(state_bytes(getattr(state, f.name)) for f in fields(state))
+stepper = CoCorrStepper

@@ -1,0 +1,98 @@
+"""The rows that a comparison has: the models of the catalogue, those of benchmark.yaml, and any RecBole model by name."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.property_files import nearest, property_file
+from recbole_cocorr.base.yaml_reader import read_yaml
+from recbole_cocorr.models import registry
+from recbole_cocorr.models.catalogue import variants
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model of the field.
+
+    Attributes
+    ----------
+    label : str
+        Its name in tables.
+    model : str
+        The class that is run.
+    settings : dict
+        Settings of this entry.
+    learning_rates : tuple of float or None
+        Its own grid; None for the plan's.
+    """
+
+    label: str
+    model: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    learning_rates: tuple[float, ...] | None = None
+
+
+def benchmark_defaults() -> dict[str, Any]:
+    """``properties/benchmark.yaml``: further rows, the grid and the seeds."""
+    path = property_file("", "benchmark")
+    if path is None:
+        raise UserError("there is no properties/benchmark.yaml; reinstall recbole_cocorr")
+    content = read_yaml(path, "configuration file")
+    for key in ("models", "learning_rates", "seeds"):
+        if not content.get(key):
+            raise UserError(f"{path} lacks {key!r}")
+    return content
+
+
+def catalogue_entries() -> list[Entry]:
+    """The rows of the models' cards, in order."""
+    # Where nothing is learned by gradient there is no learning rate to choose.
+    return [
+        Entry(label, card.name, dict(variant.settings), None if card.trained else (0.001,))
+        for label, (card, variant) in variants().items()
+    ]
+
+
+def find_entries(names: Sequence[str] | None, own_rates: bool = True) -> list[Entry]:
+    """The models that ``names`` stand for: labels of the catalogue or of benchmark.yaml, or models of RecBole.
+
+    None stands for the catalogue and for all rows of benchmark.yaml that are not marked ``by_name_only``; there, a row
+    with a label of the catalogue takes its place. With ``own_rates=False`` a row's own grid gives way to the plan's; a
+    single rate stays, because it stands where there is nothing to choose.
+
+    Raises
+    ------
+    UserError
+        For an unknown name, naming the nearest known one, and for a name given twice.
+    """
+    rows = {entry.label: entry for entry in catalogue_entries()}
+    by_name_only = set()
+    for label, row in benchmark_defaults()["models"].items():
+        row = row or {}
+        rates = row.get("learning_rates")
+        rows[label] = Entry(label, row.get("model", label), dict(row.get("settings") or {}), rates and tuple(rates))
+        if row.get("by_name_only"):
+            by_name_only.add(label)
+    if names is None:
+        names = [label for label in rows if label not in by_name_only]
+    names = [name.strip() for name in names]
+    if not names:
+        raise UserError("no model is given")
+    exact = {name.lower(): name for name in (*registry.known_models(), *rows)}  # a row before a model of the name
+    labels = [exact.get(name.lower(), name) for name in names]
+    for name, label in zip(names, labels, strict=True):
+        if label not in rows and label not in registry.known_models():
+            raise UserError(f"there is no model {name!r}; {nearest(name, [*rows, *registry.known_models()])}")
+        if labels.count(label) > 1:
+            raise UserError(f"the model {label!r} is given twice")
+    entries = [rows.get(label, Entry(label, label)) for label in labels]
+    for entry in entries:
+        if registry.find_model(entry.model) is None:
+            raise UserError(f"properties/benchmark.yaml: {entry.label!r} names the model {entry.model!r}, unknown here")
+    if own_rates:
+        return entries
+    return [
+        replace(entry, learning_rates=None) if entry.learning_rates and len(entry.learning_rates) > 1 else entry
+        for entry in entries
+    ]
