@@ -13,7 +13,7 @@ from recbole_cocorr.evaluation.significance import Comparison, UserMetrics, comp
 from recbole_cocorr.experiments.comparisons import metric_columns
 from recbole_cocorr.experiments.runs.groups import Group, in_field_order
 from recbole_cocorr.experiments.runs.run_files import RunRecord
-from recbole_cocorr.models.catalogue import cards, is_ours
+from recbole_cocorr.models.catalogue import is_ours, our_names
 
 # Kinds of comparisons; Holm's correction runs over each kind of a data set and protocol by itself.
 VARIANTS, FIELD = "variants", "field"
@@ -126,9 +126,7 @@ def _valid_of_ours(by_label: Runs, problems: list[str]) -> dict[str, float]:
     """Validation NDCG@10 of our models with the correction, over the seeds that all of them have."""
     ours = {k: v for k, v in by_label.items() if is_ours(next(iter(v.values())).record.model)}
     if not ours:
-        problems.append(
-            f"no run of {' or '.join(c.name for c in cards().values() if c.ours)} is among them, so none is compared with the baselines"
-        )
+        problems.append(f"no run of {our_names()} is among them, so none is compared with the baselines")
         return {}
     seeds = set.intersection(*(set(by_seed) for by_seed in ours.values()))
     if not seeds:

@@ -1,4 +1,4 @@
-"""The rows that a comparison has: the models of the catalogue, those of benchmark.yaml, and any RecBole model by name."""
+"""The rows of a comparison: the models of the catalogue, those of benchmark.yaml, and any RecBole model by name."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace

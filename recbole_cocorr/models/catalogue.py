@@ -51,6 +51,11 @@ def is_ours(name: str) -> bool:
     return name in cards() and cards()[name].ours
 
 
+def our_names() -> str:
+    """The names of this project's own models, for a sentence."""
+    return " or ".join(card.name for card in cards().values() if card.ours)
+
+
 def is_our_row(label: str) -> bool:
     """Whether a row of a table is a form of a model of this project's own: its label begins with the model's name."""
     return any(card.ours and label.startswith(card.name) for card in cards().values())

@@ -75,8 +75,8 @@ def bench(
     """Export and time models, one thread, each in a process of its own.
 
     A model that keeps a state is timed twice: carrying it on, and reading its window of L clicks anew. A model without
-    one reads its window anew for every click, so it is built once for each length of the history, as its L. A trained one reads
-    no more than the L it was trained with.
+    one reads its window anew for every click, so it is built once for each length of the history, as its L. A trained
+    one reads no more than the L it was trained with.
 
     Parameters
     ----------

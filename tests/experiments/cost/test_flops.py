@@ -7,7 +7,6 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from recbole_cocorr.experiments.cost import formulas
 from recbole_cocorr.experiments.cost.field import build, history
 from recbole_cocorr.experiments.cost.flops import FlopCounter, Flops, count_flops
 from recbole_cocorr.experiments.cost.latency import one_user_scorer
@@ -16,6 +15,7 @@ from recbole_cocorr.experiments.entries import Entry, catalogue_entries
 from recbole_cocorr.layers.selective_scan import selective_scan
 from recbole_cocorr.models.cocorrrec.step import CoCorrStepper
 from recbole_cocorr.models.step import stepper_of
+from tests.reference import cost_formulas as formulas
 
 FIELD = [entry for entry in catalogue_entries() if entry.label != "Pop"]
 LABELS = {entry.label: entry for entry in FIELD}

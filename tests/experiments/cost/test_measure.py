@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.experiments.cost import formulas
 from recbole_cocorr.experiments.cost.cost_file import NUMBERS
 from recbole_cocorr.experiments.cost.field import build
 from recbole_cocorr.experiments.cost.measure import Settings, Subject, measure, measure_field
 from recbole_cocorr.experiments.cost.parameters import count_parameters, per_item_names
 from recbole_cocorr.experiments.entries import catalogue_entries, find_entries
+from tests.reference import cost_formulas as formulas
 
 SETTINGS = Settings(items=60, candidates=20, mini_batch_size=5, repeats=1)
 FIELD = [entry for entry in catalogue_entries() if entry.label != "Pop"]
