@@ -32,7 +32,7 @@ ROOMS = {
     "cli": "numpy tqdm yaml",
 }
 # The device's half of the service runs where there is no torch.
-WITHOUT_TORCH = ("base", "artifact", "device", "correctors", "service/client", "service/wire", "demo", "report")
+WITHOUT_TORCH = ("base", "artifact", "device", "correctors", "service/client", "service/wire")
 
 
 def modules() -> Iterator[tuple[str, ast.Module]]:
@@ -59,6 +59,8 @@ def module_of(name: str) -> str | None:
         return None
     while rest and not (PACKAGE.joinpath(*rest).with_suffix(".py").is_file() or PACKAGE.joinpath(*rest).is_dir()):
         rest.pop()
+    if not rest:
+        return "__init__"  # the front door, for the version
     path = "/".join(rest)
     return f"{path}/__init__" if PACKAGE.joinpath(*rest).is_dir() else path
 
