@@ -5,9 +5,9 @@ import sys
 from collections.abc import Sequence
 
 from recbole_cocorr import __version__
+from recbole_cocorr.base.command_line import report_errors
 from recbole_cocorr.base.threads import limit_threads
 from recbole_cocorr.cli.run import main as run_main
-from recbole_cocorr.cli.run import report_errors
 
 
 def command_parser() -> argparse.ArgumentParser:

@@ -15,17 +15,17 @@ from tests.conftest import CHECKOUT
 PACKAGE = CHECKOUT / "recbole_cocorr"
 # From the ground up: a room imports from itself and from those before it, and of libraries what stands beside it.
 ROOMS = {
-    "base": "numpy yaml",
+    "base": "numpy yaml safetensors",
     "artifact": "numpy",
     "device": "numpy onnxruntime",
     "layers": "torch mamba_ssm causal_conv1d",
     "evaluation": "numpy scipy torch",
-    "data": "numpy pandas torch recbole tqdm",
+    "data": "numpy pandas pyarrow torch recbole tqdm",
     "models": "numpy torch recbole",
-    "correctors": "numpy scipy safetensors yaml",
-    "training": "numpy scipy safetensors torch recbole tqdm yaml",
+    "correctors": "numpy scipy safetensors tqdm yaml",
+    "training": "numpy scipy safetensors torch recbole colorama tqdm yaml",
     "export": "numpy torch onnx onnxscript onnxruntime",
-    "service": "numpy grpc google torch yaml grpc_health grpc_reflection prometheus_client",
+    "service": "numpy grpc google torch yaml grpc_health grpc_reflection prometheus_client uvicorn",
     "experiments": "numpy scipy torch recbole grpc google tqdm yaml ray matplotlib tabulate onnxruntime",
     "report": "numpy jinja2 matplotlib",
     "demo": "numpy",

@@ -1,11 +1,13 @@
 """Where property files lie, and which known name a misspelt one means."""
 
 import difflib
+import importlib.util
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.yaml_reader import read_yaml
 
 
@@ -51,9 +53,10 @@ def configuration_file(name: str) -> Path:
 
 def recbole_properties() -> Path:
     """Folder of RecBole's own property files."""
-    import recbole.config
-
-    return Path(recbole.config.__file__).resolve().parent.parent / "properties"
+    spec = importlib.util.find_spec("recbole")
+    if spec is None or spec.origin is None:
+        raise UserError("recbole is not installed, and it has the settings; pip install 'recbole_cocorr[train]'")
+    return Path(spec.origin).resolve().parent / "properties"
 
 
 @cache

@@ -1,25 +1,15 @@
 """The command that trains and evaluates: RecBole's flags, and errors a person can read."""
 
 import argparse
-import os
-import sys
-from collections.abc import Callable, Sequence
-from typing import NoReturn
+from collections.abc import Sequence
 
-from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.command_line import Parser, report_errors
 from recbole_cocorr.base.threads import limit_threads
-
-
-class _Parser(argparse.ArgumentParser):
-    """Reports a bad flag in the words of any other error."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(message)
 
 
 def parser() -> argparse.ArgumentParser:
     """The parser of RecBole's flags; everything else is --key=value and goes to the configuration."""
-    result = _Parser(
+    result = Parser(
         prog="run_recbole_cocorr.py",
         description="Train and evaluate CoCorrRec, or any RecBole sequential model, under one protocol.",
         epilog="Any setting of properties/ and of RecBole: --key=value, for example --learning_rate=0.003 "
@@ -35,34 +25,6 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--world_size", type=int, default=-1, help="processes on all machines")
     result.add_argument("--group_offset", type=int, default=0, help="processes on the machines before this one")
     return result
-
-
-def report_errors(command: Callable[[], int]) -> int:
-    """Run a command; what the user can mend becomes one line on stderr and the exit status 2."""
-    try:
-        status = command()
-        sys.stdout.flush()
-        return status
-    except UserError as error:
-        text = str(error)
-    except OSError as error:  # a full disk, a folder that may not be written
-        text = _sentence_of(error)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    print("error: " + " ".join(line.strip() for line in text.splitlines()), file=sys.stderr)
-    return 2
-
-
-def _sentence_of(error: OSError) -> str:
-    if error.filename is not None and error.strerror:
-        return f"{os.fsdecode(error.filename)}: {error.strerror}"
-    if error.errno is None:
-        return str(error)
-    # Every file that is written is named in its error, so this is what was printed. Python would try once more at the
-    # end, and say it in words of its own.
-    sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-    return f"the standard output could not be written: {os.strerror(error.errno)}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -11,7 +11,6 @@ from torch import nn
 
 from recbole_cocorr import __version__
 from recbole_cocorr.artifact.arrays import digest_of, write_array
-from recbole_cocorr.artifact.fingerprint import model_fingerprint
 from recbole_cocorr.artifact.manifest import NAME, POLICIES, ArrayEntry, FileEntry, Manifest, read_manifest
 from recbole_cocorr.artifact.table import PRECISIONS
 from recbole_cocorr.artifact.writer import replace_files, write_catalogue
@@ -21,7 +20,7 @@ from recbole_cocorr.base.leftovers import locked, temporary_folder
 from recbole_cocorr.correctors.folder import catalogue_of, trust_of
 from recbole_cocorr.export.onnx_file import shared_weights, to_onnx, with_shared_weights
 from recbole_cocorr.models.device_graphs import Graph, Graphs, graphs_of
-from recbole_cocorr.training.checkpoint import Checkpoint, load_checkpoint
+from recbole_cocorr.training.checkpoint import checkpoint_fingerprint, load_checkpoint
 from recbole_cocorr.training.recommend import Recommender, recommender_from
 
 # Settings that an artifact's manifest tells.
@@ -45,11 +44,6 @@ _TOLD = (
     "MAX_ITEM_LIST_LENGTH",
 )
 DEFAULT_POLICY = "window"
-
-
-def checkpoint_fingerprint(checkpoint: Checkpoint) -> str:
-    """What a session of this checkpoint's artifact, and a correction for it, are told apart by."""
-    return model_fingerprint({n: t.numpy() for n, t in checkpoint.weights.items()}, checkpoint.config)
 
 
 def export(

@@ -24,6 +24,7 @@ import torch
 from safetensors.torch import save
 
 from recbole_cocorr import __version__
+from recbole_cocorr.artifact.fingerprint import model_fingerprint
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.files import atomic_write
 from recbole_cocorr.base.readers import Record, parse_json, versioned
@@ -214,3 +215,8 @@ def fitting_weights(
 
 def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
+
+
+def checkpoint_fingerprint(checkpoint: Checkpoint) -> str:
+    """What a session of this checkpoint's artifact, and a correction for it, are told apart by."""
+    return model_fingerprint({n: t.numpy() for n, t in checkpoint.weights.items()}, checkpoint.config)

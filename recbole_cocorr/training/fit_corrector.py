@@ -9,7 +9,7 @@ from recbole_cocorr.correctors.item_item import ItemItem
 from recbole_cocorr.correctors.trust import Trust
 from recbole_cocorr.data.clicks import histories, training_interactions
 from recbole_cocorr.evaluation.ranking import RANK_METRICS, summarise
-from recbole_cocorr.training.checkpoint import load_checkpoint
+from recbole_cocorr.training.checkpoint import checkpoint_fingerprint, load_checkpoint
 from recbole_cocorr.training.corrected_lists import DeviceScores, Variant, fit_trust, ranks_under
 from recbole_cocorr.training.data_of import data_of
 from recbole_cocorr.training.recommend import recommender_from
@@ -43,8 +43,6 @@ def fit_corrector(
     UserError
         If the data are missing or other than those trained on.
     """
-    from recbole_cocorr.export.export import checkpoint_fingerprint
-
     if os.path.exists(out) and not os.path.isdir(out):
         raise UserError(f"{out} is no folder; name one for the corrector")
     read = load_checkpoint(checkpoint)

@@ -20,7 +20,6 @@ from recbole_cocorr.experiments.arrival import ndcg_of
 from recbole_cocorr.experiments.privacy.attacks import by_length, learned_decoder, nearest, undone
 from recbole_cocorr.experiments.privacy.hidden_states import measure_privacy, table_text
 from recbole_cocorr.experiments.privacy.scores import measure_score_privacy
-from recbole_cocorr.export.export import checkpoint_fingerprint
 from recbole_cocorr.service.client.uploads import (
     NoiseOf,
     coded,
@@ -29,7 +28,7 @@ from recbole_cocorr.service.client.uploads import (
     rotation,
     sensitivity_of,
 )
-from recbole_cocorr.training.checkpoint import load_checkpoint
+from recbole_cocorr.training.checkpoint import checkpoint_fingerprint, load_checkpoint
 from recbole_cocorr.training.corrected_lists import DeviceScores
 
 RNG = np.random.default_rng(0)

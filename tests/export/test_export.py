@@ -18,7 +18,13 @@ from recbole_cocorr.device import Session, verify
 from recbole_cocorr.device.artifact import Artifact
 from recbole_cocorr.export import check as checks
 from recbole_cocorr.export import export as exports
-from recbole_cocorr.training.checkpoint import Checkpoint, load_checkpoint, plain_config, save_checkpoint
+from recbole_cocorr.training.checkpoint import (
+    Checkpoint,
+    checkpoint_fingerprint,
+    load_checkpoint,
+    plain_config,
+    save_checkpoint,
+)
 from recbole_cocorr.training.recommend import load_model
 from tests.base.stopped import killed_at_every_step
 from tests.device import ITEMS, TOKENS, clicks, make, tokens_of
@@ -441,22 +447,22 @@ def test_only_a_loss_that_the_rows_can_tell_is_refused(changes, refused):
 
 def test_a_fingerprint_is_of_the_model_and_not_of_the_catalogue(saved):
     checkpoint = load_checkpoint(saved())
-    first = exports.checkpoint_fingerprint(checkpoint)
+    first = checkpoint_fingerprint(checkpoint)
     assert re.fullmatch("[0-9a-f]{32}", first)
-    assert exports.checkpoint_fingerprint(load_checkpoint(saved())) == first
+    assert checkpoint_fingerprint(load_checkpoint(saved())) == first
     checkpoint.weights["item_embedding.weight"][3] += 1
-    assert exports.checkpoint_fingerprint(checkpoint) == first
+    assert checkpoint_fingerprint(checkpoint) == first
     checkpoint.weights["dense.bias"][0] += 1
-    second = exports.checkpoint_fingerprint(checkpoint)
+    second = checkpoint_fingerprint(checkpoint)
     assert second != first
     checkpoint.config["MAX_ITEM_LIST_LENGTH"] = 50
-    assert exports.checkpoint_fingerprint(checkpoint) not in (first, second)
+    assert checkpoint_fingerprint(checkpoint) not in (first, second)
 
 
 def test_the_artifact_and_the_checkpoint_have_one_fingerprint(once, saved, tmp_path):
     path = saved()
     exports.export(path, tmp_path / "out")
     session = Session.open(tmp_path / "out")
-    assert session.fingerprint == exports.checkpoint_fingerprint(load_checkpoint(path))
+    assert session.fingerprint == checkpoint_fingerprint(load_checkpoint(path))
     session.history(tokens_of(clicks(3)))
     assert len(session.rank_all(ITEMS).items) == ITEMS - 1

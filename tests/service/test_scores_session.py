@@ -15,11 +15,11 @@ from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.correctors import Trust
 from recbole_cocorr.correctors.folder import load_corrector, save_corrector, trust_of
 from recbole_cocorr.device import Evidence, Session
-from recbole_cocorr.export.export import checkpoint_fingerprint, export
+from recbole_cocorr.export.export import export
 from recbole_cocorr.service import CorrectedSession
 from recbole_cocorr.service.client.client import Answer, Pending
 from recbole_cocorr.service.server.settings import ServeSettings
-from recbole_cocorr.training.checkpoint import load_checkpoint
+from recbole_cocorr.training.checkpoint import checkpoint_fingerprint, load_checkpoint
 from tests.device import ITEMS, TOKENS, clicks, tokens_of
 from tests.service import Watched, serving
 

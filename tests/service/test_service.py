@@ -18,14 +18,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.export.export import checkpoint_fingerprint
 from recbole_cocorr.service.server.batcher import Batcher, QueueFullError
 from recbole_cocorr.service.server.correction_model import CorrectionModel, load_correction_model
 from recbole_cocorr.service.server.metrics import Metrics
 from recbole_cocorr.service.server.settings import ServeSettings
 from recbole_cocorr.service.v1 import correction_pb2 as pb
 from recbole_cocorr.service.wire import DESCRIBE, SERVICE, decode_correction
-from recbole_cocorr.training.checkpoint import load_checkpoint, save_checkpoint
+from recbole_cocorr.training.checkpoint import checkpoint_fingerprint, load_checkpoint, save_checkpoint
 from tests.device import make
 from tests.service import TOKEN, ask, held, request, save, serving
 

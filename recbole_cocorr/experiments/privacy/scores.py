@@ -12,9 +12,8 @@ from recbole_cocorr.correctors.folder import load_corrector, trust_of
 from recbole_cocorr.data.clicks import histories
 from recbole_cocorr.evaluation.ranking import rank_positive
 from recbole_cocorr.experiments.arrival import model_and_rows, ndcg_of
-from recbole_cocorr.export.export import checkpoint_fingerprint
 from recbole_cocorr.service.wire import MOST_CLICKS
-from recbole_cocorr.training.checkpoint import load_checkpoint
+from recbole_cocorr.training.checkpoint import checkpoint_fingerprint, load_checkpoint
 from recbole_cocorr.training.corrected_lists import DeviceScores
 
 COUNTS = (1, 2, 5, 10, MOST_CLICKS)

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from recbole_cocorr.base.command_line import report_errors
 from recbole_cocorr.base.files import atomic_write, exclusive
 from recbole_cocorr.base.readers import Record, parse_json, read_json
-from recbole_cocorr.cli.run import report_errors
 from recbole_cocorr.data.dataset import HISTORY_END
 from recbole_cocorr.data.loaders import EvalLoader
 from recbole_cocorr.experiments.runs.checks import check_record
