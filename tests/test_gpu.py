@@ -160,7 +160,7 @@ def test_mambas_kernels_are_the_plain_block(monkeypatch, rows, length):
     monkeypatch.setattr(block, "_fused", lambda *a, kernel=block._fused: calls.append(1) or kernel(*a))
     for fused in (True, False):
         if not fused:
-            monkeypatch.setattr(block, "_is_fusable", lambda x: False)
+            monkeypatch.setattr(block, "is_fusable", lambda x: False)
         y = block(x)
         results.append((y, *torch.autograd.grad(y.square().sum(), [x, *block.parameters()])))
     assert len(calls) == 1

@@ -128,7 +128,7 @@ class Mamba(nn.Module):
         -------
         torch.Tensor, shape [B, L, d_model], or (torch.Tensor, MambaState)
         """
-        if state is None and not return_state and self._is_fusable(hidden_states):
+        if state is None and not return_state and self.is_fusable(hidden_states):
             return self._fused(hidden_states)
         length = hidden_states.shape[1]
         x, gate = self.in_proj(hidden_states).chunk(2, dim=-1)
@@ -156,7 +156,8 @@ class Mamba(nn.Module):
             total = total + read[:, :, i : i + length] * taps[:, i, None]
         return total
 
-    def _is_fusable(self, hidden_states: torch.Tensor) -> bool:
+    def is_fusable(self, hidden_states: torch.Tensor) -> bool:
+        """Whether the kernels of mamba-ssm can read these hidden states from the start."""
         return (
             hidden_states.is_cuda
             and hidden_states.numel() > 0

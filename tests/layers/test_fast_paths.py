@@ -6,7 +6,8 @@ from torch import nn
 
 from recbole_cocorr.layers import CorrectionFusion, GlobalCorrectionNetwork, TTTLinear
 from recbole_cocorr.layers.gru import is_fast
-from recbole_cocorr.layers.ttt import linear as ttt_linear
+from recbole_cocorr.layers.ttt import last as last_form
+from recbole_cocorr.layers.ttt import mini_batches
 from recbole_cocorr.layers.ttt.inner_gradient import NORM_EPS, inner_gradient
 
 
@@ -88,8 +89,8 @@ def test_the_last_position_alone_is_that_of_all_positions(length, size, heads, s
 
 @pytest.mark.parametrize(("length", "short"), [(3, True), (4, True), (5, False)])
 def test_what_fits_one_mini_batch_takes_the_short_way(monkeypatch, length, short):
-    taken, real = [], ttt_linear.last_of_one_mini_batch
-    monkeypatch.setattr(ttt_linear, "last_of_one_mini_batch", lambda *parts: taken.append(1) or real(*parts))
+    taken, real = [], last_form.last_of_one_mini_batch
+    monkeypatch.setattr(last_form, "last_of_one_mini_batch", lambda *args: taken.append(1) or real(*args))
     TTTLinear(12, 3, 4).forward_last(torch.randn(2, 6, 12), torch.tensor([1, length]))
     assert bool(taken) is short
 
@@ -102,7 +103,7 @@ def test_projecting_a_few_mini_batches_at_a_time_changes_nothing(monkeypatch, at
     x = torch.randn(5, 23, 12, generator=generator, dtype=torch.float64, requires_grad=True)
     parameters = [x, *layer.parameters()]
     whole = layer(x), layer.forward_last(x, lengths)
-    monkeypatch.setattr(ttt_linear, "_CLICKS_AT_ONCE", at_once)
+    monkeypatch.setattr(mini_batches, "CLICKS_AT_ONCE", at_once)
     parts = layer(x), layer.forward_last(x, lengths)
     for a, b in zip(parts, whole, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)

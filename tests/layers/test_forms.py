@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from recbole_cocorr.layers import TTTState
+from recbole_cocorr.layers import Correction, TTTState
 from tests.layers import assert_same, gradients, random_clicks, random_correction, random_layer, sources
 from tests.reference.ttt_naive import naive_ttt
 
@@ -237,14 +237,19 @@ def test_gradcheck(size, length, corrected):
     if corrected:
         inputs += [*how["correction"], how["fusion"].alpha, how["fusion"].beta]
 
+    class LayerAndFusion(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.fusion = layer, how.get("fusion")
+
+        def forward(self, x, *sent):
+            correction = Correction(*sent) if sent else None
+            return self.layer(x, correction=correction, fusion=self.fusion)
+
     def run(x, *rest):
-        weights = dict(zip(names, rest[: len(names)], strict=True))
-        more = {}
-        if corrected:
-            attention, bias, alpha, beta = rest[len(names) :]
-            more = {"correction": type(how["correction"])(attention, bias), "fusion": how["fusion"]}
-            with torch.nn.utils.stateless._reparametrize_module(how["fusion"], {"alpha": alpha, "beta": beta}):
-                return torch.func.functional_call(layer, weights, (x,), more)
-        return torch.func.functional_call(layer, weights, (x,), more)
+        weights = {f"layer.{n}": w for n, w in zip(names, rest, strict=False)}
+        sent, scalars = rest[len(names) :][:2], rest[len(names) :][2:]
+        weights |= {f"fusion.{n}": w for n, w in zip(("alpha", "beta"), scalars, strict=False)}
+        return torch.func.functional_call(LayerAndFusion(), weights, (x, *sent))
 
     assert torch.autograd.gradcheck(run, inputs, atol=1e-6, rtol=1e-5)

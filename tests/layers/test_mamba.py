@@ -210,7 +210,7 @@ def test_kernels_that_cannot_be_imported_are_named_once(tmp_path, monkeypatch, c
 def test_kernels_are_asked_for_what_they_know(tmp_path, monkeypatch, without_a_cache, sizes, dtype, taken):
     installed(tmp_path, monkeypatch, "def mamba_inner_fn(*a, **k): return 'fused'")
     made = block(**sizes).to(dtype)
-    assert made._is_fusable(torch.zeros(2, 5, 6, dtype=dtype).as_subclass(_OnAGpu)) is taken
-    assert not made._is_fusable(torch.zeros(2, 5, 6, dtype=dtype))
-    assert not made._is_fusable(torch.zeros(0, 5, 6, dtype=dtype).as_subclass(_OnAGpu))
+    assert made.is_fusable(torch.zeros(2, 5, 6, dtype=dtype).as_subclass(_OnAGpu)) is taken
+    assert not made.is_fusable(torch.zeros(2, 5, 6, dtype=dtype))
+    assert not made.is_fusable(torch.zeros(0, 5, 6, dtype=dtype).as_subclass(_OnAGpu))
     assert not isinstance(made(torch.zeros(2, 5, 6, dtype=dtype)), str)

@@ -42,6 +42,23 @@ def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tenso
     return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2)
 
 
+def rotation_matrices(cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """The rotations as matrices, for a vector on their left: fewer operations than turning pairs.
+
+    Parameters
+    ----------
+    cos, sin : torch.Tensor, shape [L, f / 2]
+
+    Returns
+    -------
+    torch.Tensor, shape [L, f, f]
+    """
+    matrices = torch.diag_embed(cos.repeat_interleave(2, dim=1))
+    even, odd = torch.arange(0, matrices.shape[1], 2), torch.arange(1, matrices.shape[1], 2)
+    matrices[:, even, odd], matrices[:, odd, even] = sin, -sin
+    return matrices
+
+
 def apply_rope(x: torch.Tensor, position: torch.Tensor, base: float = 10000.0) -> torch.Tensor:
     """Rotate ``x`` by its positions.
 

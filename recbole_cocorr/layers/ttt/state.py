@@ -1,4 +1,4 @@
-"""What a device keeps between two clicks."""
+"""What a device holds between two clicks."""
 
 from dataclasses import dataclass, fields
 
@@ -82,12 +82,17 @@ class TTTState:
         """The states of some rows."""
         return TTTState(**{n: t[rows] for n, t in self.to_dict().items()})
 
+    def where(self, rows: torch.Tensor, other: "TTTState") -> "TTTState":
+        """This state where ``rows`` [B] is true, and ``other`` elsewhere."""
+        new, old = self.to_dict(), other.to_dict()
+        return TTTState(**{n: torch.where(rows.view(-1, *[1] * (t.dim() - 1)), t, old[n]) for n, t in new.items()})
+
     def detach(self) -> "TTTState":
         """The same state, cut off from autograd."""
         return TTTState(**{n: t.detach() for n, t in self.to_dict().items()})
 
     def to(self, *args, **kwargs) -> "TTTState":
-        """The state on another device; a change of type leaves ``position`` whole."""
+        """The state on another device; ``position`` keeps its type."""
         moved = {n: t.to(*args, **kwargs) for n, t in self.to_dict().items()}
         moved["position"] = self.position.to(moved["keys"].device)
         return TTTState(**moved)

@@ -109,16 +109,11 @@ class Slot(nn.Module):
     def __init__(self, model: CoCorrRec):
         super().__init__()
         ttt = model.layers[0].ttt
-        H, K, f = ttt.num_heads, ttt.mini_batch_size, ttt.head_width
+        H, f = ttt.num_heads, ttt.head_width
         with torch.no_grad():
-            # RoPE as a matrix that leaves the 1 alone.
-            cos, sin, _, _ = ttt._tables(ttt.W0)
-            even, odd = torch.arange(0, f, 2), torch.arange(1, f, 2)
-            turn = torch.zeros(K, f + 1, f + 1)
-            turn[:, even, even], turn[:, odd, odd] = cos, cos
-            turn[:, even, odd], turn[:, odd, even] = sin, -sin
-            turn[:, f, f] = 1
-            self.register_buffer("turns", turn)
+            turns = F.pad(ttt.rotation_matrices(ttt.W0), (0, 1, 0, 1))
+            turns[:, f, f] = 1  # a matrix leaves the 1 alone
+            self.register_buffer("turns", turns)
             own = torch.block_diag(*torch.ones(H, 1, 2 * f + 2))  # [H, H 2 g]
             second = torch.arange(H * (2 * f + 2)) % (2 * f + 2) > f
             pieces = [torch.stack([own * ~second, own * second]) for _ in model.layers]
@@ -126,7 +121,7 @@ class Slot(nn.Module):
             # Added so many times: -tau of the layer at the queries' second places.
             at = [torch.stack([own * second, own * 0]) for _ in model.layers]
             self.register_buffer("at", torch.cat(at))
-            less = [-layer.ttt.token_steps(ttt.W0) * (layer.ttt.inner_lr / f) for layer in model.layers]
+            less = [-layer.ttt.token_steps(ttt.W0) * layer.ttt.base_rate for layer in model.layers]
             self.register_buffer("less", torch.stack(less, dim=1).repeat_interleave(2, dim=1))  # [K, layers 2]
 
     def forward(self, slot: torch.Tensor):

@@ -1,6 +1,6 @@
 """CoCorrRec as graphs over one user's state: a click, a mini-batch of a history, a correction.
 
-The numbers are :class:`~recbole_cocorr.layers.ttt.linear.TTTLinear`'s. The form is made for a device, where a click
+The numbers are :class:`~recbole_cocorr.layers.ttt.layer.TTTLinear`'s. The form is made for a device, where a click
 costs what it takes to start its operations more than what they compute, so there are as few as possible.
 
 State of a layer, [H, f + 1 + 2 K, f], one below the other:
@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from recbole_cocorr.layers.rms_norm import RMSNorm
+from recbole_cocorr.layers.ttt.equations import descend, outer_sum
 from recbole_cocorr.layers.ttt.inner_gradient import NORM_EPS
 from recbole_cocorr.models.cocorrrec import click_graph as click
 from recbole_cocorr.models.cocorrrec.network import RMS_EPS, CoCorrRec
@@ -57,14 +58,9 @@ class _Layer(nn.Module):
         bias = torch.cat([none, none, -ttt.inner_norm_bias, ttt.inner_lr_bias[:, None]], dim=1)
         self.register_buffer("weight", weight.detach().flatten(0, 1))
         self.register_buffer("bias", bias.detach().flatten())
-        # RoPE as a matrix for each slot: fewer operations than turning pairs.
-        cos, sin, _, lower = ttt._tables(ttt.W0)
-        turn = torch.diag_embed(cos.repeat_interleave(2, dim=1))
-        even, odd = torch.arange(0, f, 2), torch.arange(1, f, 2)
-        turn[:, even, odd], turn[:, odd, even] = sin, -sin
-        self.register_buffer("turn", turn)  # [K, f, f]
-        self.register_buffer("steps", ttt.token_steps(ttt.W0).detach() * (ttt.inner_lr / f))
-        self.register_buffer("lower", lower)
+        self.register_buffer("turn", ttt.rotation_matrices(ttt.W0))  # [K, f, f]
+        self.register_buffer("steps", ttt.token_steps(ttt.W0).detach() * ttt.base_rate)
+        self.register_buffer("lower", ttt.tables(ttt.W0).lower)
         # By slot: where in the state the click's key and gradient go.
         place = torch.zeros(K, f + 1 + 2 * K, 2)
         place[torch.arange(K), f + 1 + torch.arange(K), 0] = 1
@@ -143,7 +139,7 @@ class Step(_Graph):
             held = held + layer.place[slot] @ torch.cat([k, grad], dim=1)
             _, _, keys, grads = layer.split(held)
             # Slots that are still empty hold zero gradients, so the sum over all of them is the causal one.
-            mixed = read - layer.steps[slot] * ((q @ keys.transpose(1, 2) + 1) @ grads)
+            mixed = descend(read, layer.steps[slot], (q @ keys.transpose(1, 2) + 1) @ grads)
             x = layer.finish(q, mixed)
             after.append(held)
         return self.final_norm(x), self.joined(after)
@@ -156,8 +152,8 @@ class Fold(_Graph):
         after = []
         for layer, held in self.parts(state):
             W, b, keys, grads = layer.split(held)
-            W = W - layer.steps[-1] * (keys.transpose(1, 2) @ grads)
-            b = b - layer.steps[-1] * grads.sum(dim=1, keepdim=True)
+            W = descend(W, layer.steps[-1], outer_sum(keys, grads))
+            b = descend(b, layer.steps[-1], grads.sum(dim=1, keepdim=True))
             after.append(torch.cat([W, b, torch.zeros_like(keys), torch.zeros_like(grads)], dim=1))
         return self.joined(after)
 
@@ -183,7 +179,7 @@ class Prefill(_Graph):
             steps, lower = layer.steps[:, None], layer.lower.to(q.dtype)
             if number + 1 == len(self.layers):  # only the last click's output is asked for
                 q, steps, lower = q[:, last][:, None], layer.steps[last], 1.0
-            mixed = q @ W + b - steps * (((q @ keys.transpose(1, 2) + 1) * lower) @ grads)
+            mixed = descend(q @ W + b, steps, ((q @ keys.transpose(1, 2) + 1) * lower) @ grads)
             x = layer.finish(q, mixed)
             after.append(torch.cat([W, b, keys, grads], dim=1))
         return self.final_norm(x), self.joined(after)
@@ -202,7 +198,8 @@ class Window(_Graph):
         (layer,) = self.layers
         ttt, L = layer.ttt, model.max_seq_length
         with torch.no_grad():
-            cos, sin = (t[:L, None].repeat_interleave(2, dim=2) for t in ttt._tables(ttt.W0)[:2])
+            tables = ttt.tables(ttt.W0)
+            cos, sin = (t[:L, None].repeat_interleave(2, dim=2) for t in (tables.cos, tables.sin))
             self.register_buffer("cos", cos)  # [L, 1, f]
             self.register_buffer("sin", sin * torch.tensor([-1.0, 1.0]).repeat(layer.width // 2))
             self.register_buffer("swap", torch.arange(layer.width).view(-1, 2).flip(1).flatten())
@@ -244,12 +241,11 @@ class Correct(_Graph):
         both, _, _ = layer.projected(item)
         q = both[..., : layer.width] @ layer.turn[slot]
         step = layer.steps[slot]
-        start = b - step * grads.sum(dim=1, keepdim=True)  # bbar
-        row = self.fusion.fuse_attention(
-            q @ keys.transpose(1, 2), attention.index_select(1, slot[None]), layer.lower[slot][None]
-        )
-        start = self.fusion.fuse_bias(start, bias.index_select(1, slot[None]))
-        return self.final_norm(layer.finish(q, q @ W - step * (row @ grads) + start))
+        bbar = descend(b, step, grads.sum(dim=1, keepdim=True))
+        row, sent_row = q @ keys.transpose(1, 2), attention.index_select(1, slot[None])
+        row = self.fusion.fuse_attention(row, sent_row, layer.lower[slot][None])
+        bbar = self.fusion.fuse_bias(bbar, bias.index_select(1, slot[None]))
+        return self.final_norm(layer.finish(q, descend(q @ W, step, row @ grads) + bbar))
 
 
 class Targets(nn.Module):
