@@ -149,9 +149,10 @@ def last_of_one_mini_batch(
         keys = layout.turn(keys, turns, heads)  # [N, H, f]
         queries = _turn(queries, turns[last], heads)  # [B, H, f]
         W0, b0 = torch.block_diag(*weights.W0.to(keys.dtype)), weights.b0.to(keys.dtype)
+        start = b0.flatten()
 
         def predict(rows: torch.Tensor) -> torch.Tensor:
-            return torch.addmm(b0.flatten(), rows.flatten(1), W0).view_as(rows)
+            return torch.addmm(start, rows.flatten(1), W0).view_as(rows)
 
         gamma, beta = weights.inner_norm_weight, weights.inner_norm_bias
         gradients = inner_gradient(keys, values.unflatten(1, (heads, -1)), predict(keys), gamma, beta)

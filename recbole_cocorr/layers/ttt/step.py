@@ -24,8 +24,8 @@ def step(
     tau = weights.token_steps(q)[position].view(-1, 1, 1, 1)
     with torch.autocast(x_t.device.type, enabled=False):
         start = InnerModel(state.W, state.b.unsqueeze(2))
-        prediction = start.predict(k)
-        gradient = weights.gradients(click.transposed(), prediction.transpose(0, 1)).transpose(0, 1)
+        heads_first = (t.transpose(0, 1) for t in (k, click.values, start.predict(k)))
+        gradient = click.rates * weights.inner_gradient(*heads_first).transpose(0, 1)
         S_W = state.S_W + k.transpose(-1, -2) * gradient
         S_b = state.S_b + gradient.squeeze(2)
         keys = torch.where(here, k, state.keys)

@@ -49,7 +49,7 @@ class Projections(NamedTuple):
     rates: torch.Tensor
 
     def transposed(self) -> "Projections":
-        """Rows before heads, [B, H, ...]; or heads before rows again."""
+        """Rows before heads: [B, H, L, ...]."""
         return Projections(*(t.transpose(0, 1) for t in self))
 
     def split(self, size: int) -> Iterator["Projections"]:
@@ -221,11 +221,15 @@ class TTTWeights(nn.Module):
 
     # -- ... and after it ------------------------------------------------------------------------
 
-    def gradients(self, clicks: Projections, prediction: torch.Tensor) -> torch.Tensor:
-        """g = lr * G of the clicks, from their Z (eq. 3); all [H, ..., f]."""
+    def inner_gradient(self, keys: torch.Tensor, values: torch.Tensor, prediction: torch.Tensor) -> torch.Tensor:
+        """G of clicks, from their Z (eq. 3); all [H, ..., f]."""
         shape = (self.num_heads, *[1] * (prediction.dim() - 2), self.head_width)
         gamma, beta = self.inner_norm_weight.view(shape), self.inner_norm_bias.view(shape)
-        return clicks.rates * inner_gradient(clicks.keys, clicks.values, prediction, gamma, beta)
+        return inner_gradient(keys, values, prediction, gamma, beta)
+
+    def gradients(self, clicks: Projections, prediction: torch.Tensor) -> torch.Tensor:
+        """g = lr * G of clicks, from their Z (eq. 3); all [H, B, R, f]."""
+        return clicks.rates * self.inner_gradient(clicks.keys, clicks.values, prediction)
 
     def read_out(self, queries: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
         """q + LN(Zbar), the output of each head; all [H, ..., f]."""
