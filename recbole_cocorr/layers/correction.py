@@ -86,7 +86,7 @@ class CorrectionFusion(nn.Module):
     start at 0 and 0.25.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.alpha = nn.Parameter(torch.zeros(()))
         self.beta = nn.Parameter(torch.full((), 0.25))

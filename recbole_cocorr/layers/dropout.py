@@ -23,5 +23,5 @@ class Dropout(nn.Dropout):
         ):
             return super().forward(input)
         words = torch.empty(-(-input.numel() // 4), dtype=torch.int64).random_(-(1 << 63), None)
-        kept = words.view(torch.int16)[: input.numel()] >= refused - _GRAIN // 2
-        return input * kept.view(input.shape).to(input.dtype).mul_(_GRAIN / (_GRAIN - refused))
+        chosen = words.view(torch.int16)[: input.numel()] >= refused - _GRAIN // 2
+        return input * chosen.view(input.shape).to(input.dtype).mul_(_GRAIN / (_GRAIN - refused))

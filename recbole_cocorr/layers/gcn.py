@@ -23,7 +23,7 @@ class CorrectionNetwork(nn.Module):
         Standard deviation of the linear layers; the GRU keeps torch's initialisation.
     """
 
-    def __init__(self, hidden_size: int, output_size: int, initializer_range: float = 0.02):
+    def __init__(self, hidden_size: int, output_size: int, initializer_range: float = 0.02) -> None:
         super().__init__()
         self.gru = nn.GRU(hidden_size, hidden_size, batch_first=True)
         self.fc1 = nn.Linear(hidden_size, CORRECTION_WIDTH, bias=False)
@@ -57,7 +57,7 @@ class GlobalCorrectionNetwork(nn.Module):
     initializer_range : float
     """
 
-    def __init__(self, hidden_size: int, num_heads: int, mini_batch_size: int, initializer_range: float = 0.02):
+    def __init__(self, hidden_size: int, num_heads: int, mini_batch_size: int, initializer_range: float = 0.02) -> None:
         super().__init__()
         width = hidden_size // num_heads
         self.attention_shape = (num_heads, mini_batch_size, mini_batch_size)

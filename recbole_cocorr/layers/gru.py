@@ -5,12 +5,13 @@ dozen going back; what does not depend on the step before, the weights' gradient
 steps. Where the rows' lengths are known, a step reads the rows that still have a click.
 """
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
 from torch import nn
-from torch.autograd.function import once_differentiable
+from torch.autograd.function import FunctionCtx, once_differentiable
 
 
 class Steps(NamedTuple):
@@ -18,15 +19,15 @@ class Steps(NamedTuple):
 
     Attributes
     ----------
-    place : torch.Tensor of int64, shape [N], or None
+    index : torch.Tensor of int64, shape [N], or None
         Where each packed step stands in the batch's B * L positions; None where every position is real.
     rows : list of int, length T
         Rows of each step; never more than in the step before.
     last : torch.Tensor of int64, shape [B]
-        Packed place of each row's last real step, in the batch's order.
+        Packed index of each row's last real step, in the batch's order.
     """
 
-    place: torch.Tensor | None
+    index: torch.Tensor | None
     rows: list[int]
     last: torch.Tensor
 
@@ -39,10 +40,10 @@ class Steps(NamedTuple):
         real = time[:, None] < ordered  # [T, B]
         rows = real.sum(dim=1)
         start = rows.cumsum(0) - rows
-        place = (order * width + time[:, None])[real]
+        index = (order * width + time[:, None])[real]
         last = torch.empty_like(order)
         last[order] = start[ordered - 1] + torch.arange(len(order), device=order.device)
-        return cls(place, rows.tolist(), last)
+        return cls(index, rows.tolist(), last)
 
     @classmethod
     def whole(cls, rows: int, width: int) -> "Steps":
@@ -51,15 +52,15 @@ class Steps(NamedTuple):
 
     def pack(self, x: torch.Tensor) -> torch.Tensor:
         """The real steps [N, D] of a batch [B, L, D]."""
-        if self.place is None:
+        if self.index is None:
             return x.transpose(0, 1).flatten(0, 1)
-        return x.flatten(0, 1).index_select(0, self.place)  # x[place] would go back by a sort
+        return x.flatten(0, 1).index_select(0, self.index)  # x[index] would go back by a sort
 
     def unpack(self, packed: torch.Tensor, rows: int, width: int) -> torch.Tensor:
         """The batch [B, L, D] of packed steps, 0 on padding."""
-        if self.place is None:
+        if self.index is None:
             return packed.view(width, rows, -1).transpose(0, 1)
-        return packed.new_zeros(rows * width, packed.shape[1]).index_copy(0, self.place, packed).view(rows, width, -1)
+        return packed.new_zeros(rows * width, packed.shape[1]).index_copy(0, self.index, packed).view(rows, width, -1)
 
 
 class _Recurrence(torch.autograd.Function):
@@ -70,7 +71,15 @@ class _Recurrence(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, x, rows, w_ih, w_hh, b_ih, b_hh):
+    def forward(
+        ctx: FunctionCtx,
+        x: torch.Tensor,
+        rows: list[int],
+        w_ih: torch.Tensor,
+        w_hh: torch.Tensor,
+        b_ih: torch.Tensor | None,
+        b_hh: torch.Tensor | None,
+    ) -> torch.Tensor:
         width = w_hh.shape[1]
         split = [2 * width, width]
         (in_gates, in_new), (to_gates, to_new) = (w.t().split(split, dim=1) for w in (w_ih, w_hh))
@@ -80,46 +89,46 @@ class _Recurrence(torch.autograd.Function):
             gates = torch.addmm((b_ih + b_hh)[: 2 * width], x, in_gates)
             new, pull = torch.addmm(b_ih[2 * width :], x, in_new), b_hh[2 * width :].repeat(len(x), 1)
         hidden = x.new_empty(len(x), width)
-        held = x.new_zeros(rows[0], width)
+        state = x.new_zeros(rows[0], width)
         for count, both, here, pulled, out in zip(
             rows, *(t.split(rows) for t in (gates, new, pull, hidden)), strict=True
         ):
-            held = held[:count]
-            both.addmm_(held, to_gates).sigmoid_()
-            pulled.addmm_(held, to_new, beta=0 if b_hh is None else 1)  # W_hn h + b_hn
+            state = state[:count]
+            both.addmm_(state, to_gates).sigmoid_()
+            pulled.addmm_(state, to_new, beta=0 if b_hh is None else 1)  # W_hn h + b_hn
             # tanh(a) = 2 sigmoid(2 a) - 1: torch's sigmoid is several times as fast as its tanh.
             here.addcmul_(both[:, :width], pulled).mul_(2).sigmoid_().mul_(2).sub_(1)
-            held = torch.lerp(here, held, both[:, width:], out=out)
+            state = torch.lerp(here, state, both[:, width:], out=out)
         ctx.rows = rows
         ctx.save_for_backward(x, w_ih, w_hh, gates, new, pull, hidden)
         return hidden
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad):
+    def backward(ctx: FunctionCtx, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, w_ih, w_hh, gates, new, pull, hidden = ctx.saved_tensors
         rows, width = ctx.rows, w_hh.shape[1]
         through_sigmoid, through_tanh = torch.ops.aten.sigmoid_backward, torch.ops.aten.tanh_backward
-        before = [hidden.new_zeros(rows[0], width)]
-        before += [step[:then] for step, then in zip(hidden.split(rows), rows[1:], strict=False)]
+        states = [hidden.new_zeros(rows[0], width)]
+        states += [step[:then] for step, then in zip(hidden.split(rows), rows[1:], strict=False)]
         of_recur = hidden.new_empty(len(hidden), 3 * width)  # gradients of W_hh h + b_hh
         of_new = torch.empty_like(hidden)  # ... and of the candidate's W_in x + b_in; the gates' are the same
         carried = None
-        steps = [before, *(t.split(rows) for t in (grad, gates, new, pull, of_recur, of_new))]
-        for held, of_here, both, candidate, pulled, recur, inner in reversed(list(zip(*steps, strict=True))):
+        steps = [states, *(t.split(rows) for t in (grad, gates, new, pull, of_recur, of_new))]
+        for state, of_here, both, candidate, pulled, recur, inner in reversed(list(zip(*steps, strict=True))):
             if carried is not None:
                 of_here = of_here.clone()
                 of_here[: len(carried)] += carried
             reset, update = both.split(width, dim=1)
-            kept = of_here * update
-            inner.copy_(through_tanh(of_here - kept, candidate))
+            of_state = of_here * update
+            inner.copy_(through_tanh(of_here - of_state, candidate))
             recur[:, :width] = through_sigmoid(inner * pulled, reset)
-            recur[:, width : 2 * width] = through_sigmoid((held - candidate).mul_(of_here), update)
+            recur[:, width : 2 * width] = through_sigmoid((state - candidate).mul_(of_here), update)
             torch.mul(inner, reset, out=recur[:, 2 * width :])
-            carried = kept.addmm_(recur, w_hh)
+            carried = of_state.addmm_(recur, w_hh)
         of_x = of_w_ih = of_w_hh = of_b_ih = of_b_hh = None
         if ctx.needs_input_grad[3]:
-            of_w_hh = of_recur.t() @ torch.cat(before)
+            of_w_hh = of_recur.t() @ torch.cat(states)
         if ctx.needs_input_grad[5]:
             of_b_hh = of_recur.sum(dim=0)
         of_inputs = of_recur
@@ -181,7 +190,7 @@ class GRU(nn.GRU):
 
     lengths: torch.Tensor | None = None
 
-    def forward(self, input, hx=None):
+    def forward(self, input: torch.Tensor, hx: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """As torch's."""
         if isinstance(input, torch.Tensor) and hx is None and is_fast(self, input):
             return self._fast(input)
@@ -201,7 +210,7 @@ class GRU(nn.GRU):
 
 
 @contextmanager
-def known_lengths(model: nn.Module, lengths: torch.Tensor):
+def known_lengths(model: nn.Module, lengths: torch.Tensor) -> Iterator[None]:
     """Inside, every :class:`GRU` of ``model`` reads ``lengths`` [B] real steps a row."""
     grus = [module for module in model.modules() if isinstance(module, GRU)]
     for gru in grus:

@@ -47,7 +47,7 @@ def fused_block() -> Callable[..., torch.Tensor] | None:
 
 @dataclass
 class MambaState:
-    """What a block keeps between two clicks, constant in size.
+    """What a block holds between two clicks, constant in size.
 
     Attributes
     ----------
@@ -84,7 +84,7 @@ class Mamba(nn.Module):
     float64, nor for d_conv outside 2 to 4 or d_state above 256, which they do not know.
     """
 
-    def __init__(self, d_model: int, d_state: int = 16, d_conv: int = 4, expand: int = 2):
+    def __init__(self, d_model: int, d_state: int = 16, d_conv: int = 4, expand: int = 2) -> None:
         super().__init__()
         if min(d_model, d_state, d_conv, expand) < 1:
             raise ValueError("d_model, d_state, d_conv and expand must be at least 1")
@@ -145,8 +145,8 @@ class Mamba(nn.Module):
         output = self.out_proj(y.to(x.dtype) * F.silu(gate))
         if not return_state:
             return output
-        kept = torch.cat([before.conv.to(read.dtype), read[:, :, self.d_conv - 1 :]], dim=2)
-        return output, MambaState(kept[:, :, length:], last)
+        inputs = torch.cat([before.conv.to(read.dtype), read[:, :, self.d_conv - 1 :]], dim=2)
+        return output, MambaState(inputs[:, :, length:], last)
 
     def _convolve(self, read: torch.Tensor) -> torch.Tensor:
         """The depthwise convolution [B, d_inner, L] of [B, d_inner, d_conv - 1 + L], as a sum of shifted products."""

@@ -7,7 +7,7 @@ from torch import nn
 class RMSNorm(nn.Module):
     """As torch's, spelled so that ONNX Runtime knows it again and makes one operation of it."""
 
-    def __init__(self, norm: nn.RMSNorm):
+    def __init__(self, norm: nn.RMSNorm) -> None:
         super().__init__()
         self.weight, self.eps = norm.weight, norm.eps
 

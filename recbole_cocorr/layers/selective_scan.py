@@ -7,7 +7,7 @@ For each channel c and state entry n, with a_t = exp(delta_t A) and b_t = delta_
 
 The scan is chunked: all chunks go forward together, step by step, then the chunks' last states are carried over, so
 L steps are some 2 sqrt(L) operations, and no more than 16 where there is one chunk. The backward pass is the same
-scan from the end. Nothing of the size [B, L, channels, states] is kept between the two: each works on blocks that fit
+scan from the end. Nothing of the size [B, L, channels, states] is saved between the two: each works on blocks that fit
 the processor's cache, or on a GPU a small part of its memory, and the backward pass makes the states of a block again
 from the state at its beginning.
 """
@@ -16,7 +16,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torch.autograd.function import once_differentiable
+from torch.autograd.function import FunctionCtx, once_differentiable
 
 # Numbers of the states of a block, [rows, steps, channels, states]. A GPU would take longer to launch an operation on
 # one of the cache's size than to carry it out.
@@ -63,7 +63,9 @@ def _scan_back(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return _scan(later.flip(1), b.flip(1), torch.zeros_like(b[:, 0])).flip(1)
 
 
-def _coefficients(u, delta, A, B):
+def _coefficients(
+    u: torch.Tensor, delta: torch.Tensor, A: torch.Tensor, B: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """a and b [R, T, channels, states] of a block."""
     return (delta.unsqueeze(-1) * A).exp_(), (delta * u).unsqueeze(-1) * B.unsqueeze(2)
 
@@ -82,7 +84,15 @@ def _blocks(u: torch.Tensor, width: int) -> tuple[list[slice], list[slice]]:
 
 class _SelectiveScan(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, u, delta, A, B, C, start):
+    def forward(
+        ctx: FunctionCtx,
+        u: torch.Tensor,
+        delta: torch.Tensor,
+        A: torch.Tensor,
+        B: torch.Tensor,
+        C: torch.Tensor,
+        start: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         in_rows, in_time = _blocks(u, A.numel())
         y = torch.empty_like(u)
         begun = u.new_empty(len(in_time), len(u), *A.shape)  # the state before each block
@@ -100,7 +110,7 @@ class _SelectiveScan(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, of_y, of_last):
+    def backward(ctx: FunctionCtx, of_y: torch.Tensor, of_last: torch.Tensor) -> tuple[torch.Tensor, ...]:
         u, delta, A, B, C, begun = ctx.saved_tensors
         in_rows, in_time = _blocks(u, A.numel())
         of_u, of_delta, of_B, of_C = (torch.empty_like(t) for t in (u, delta, B, C))

@@ -1,10 +1,10 @@
-"""Softmax cross-entropy against a catalogue, without a [batch, items] matrix kept for the backward pass."""
+"""Softmax cross-entropy against a catalogue, without saving a [batch, items] matrix for the backward pass."""
 
 import torch
 import torch.nn.functional as F
-from torch.autograd.function import once_differentiable
+from torch.autograd.function import FunctionCtx, once_differentiable
 
-# Numbers of a score matrix held at once (16 MB of float32: it stays in a processor's cache).
+# Numbers of a score matrix in memory at once (16 MB of float32: it stays in a processor's cache).
 _SCORES_AT_ONCE = 1 << 22
 
 
@@ -41,7 +41,14 @@ def catalogue_cross_entropy(
     return _CatalogueCrossEntropy.apply(users, items, target)
 
 
-def _blocks(users, items, target, of_users, of_items) -> torch.Tensor:
+def _blocks(
+    users: torch.Tensor,
+    items: torch.Tensor,
+    target: torch.Tensor,
+    of_users: torch.Tensor | None,
+    of_items: torch.Tensor | None,
+) -> torch.Tensor:
+    """The loss; the gradients of ``users`` and ``items`` are written into the last two."""
     rows, total = len(users), users.new_zeros((), dtype=torch.float32)
     if rows == 0:
         return total
@@ -64,7 +71,7 @@ def _blocks(users, items, target, of_users, of_items) -> torch.Tensor:
 
 class _CatalogueCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, users, items, target):
+    def forward(ctx: FunctionCtx, users: torch.Tensor, items: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         of_users, of_items = torch.empty_like(users), torch.zeros_like(items)
         with torch.autocast(users.device.type, enabled=False):
             loss = _blocks(users, items, target, of_users, of_items)
@@ -73,7 +80,7 @@ class _CatalogueCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad):
+    def backward(ctx: FunctionCtx, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         of_users, of_items = ctx.saved_tensors
         return of_users * grad, of_items * grad, None
 

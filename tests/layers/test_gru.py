@@ -83,8 +83,8 @@ def test_a_frozen_weight_has_no_gradient_and_leaves_the_others():
 def test_steps_stand_longest_row_first():
     steps = Steps.of(torch.tensor([2, 0, 3, 1]), 4)
     assert steps.rows == [4, 2, 1]
-    assert steps.place.tolist() == [8, 0, 4, 12, 9, 1, 10]
-    assert [int(steps.place[i]) for i in steps.last] == [1, 4, 10, 12]
+    assert steps.index.tolist() == [8, 0, 4, 12, 9, 1, 10]
+    assert [int(steps.index[i]) for i in steps.last] == [1, 4, 10, 12]
 
 
 @pytest.mark.parametrize("options", [{"bidirectional": True}, {"batch_first": False}])

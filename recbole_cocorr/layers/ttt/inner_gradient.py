@@ -5,8 +5,10 @@ of torch's fused LayerNorm kernels and a dozen element-wise operations, where au
 and replay some forty.
 """
 
+from typing import NamedTuple
+
 import torch
-from torch.autograd.function import once_differentiable
+from torch.autograd.function import FunctionCtx, once_differentiable
 
 NORM_EPS = 1e-6
 
@@ -33,11 +35,14 @@ def inner_gradient(
         return _composed(keys, values, prediction, gamma, beta)
     gamma, beta = gamma.to(prediction.dtype), beta.to(prediction.dtype)
     if not torch.is_grad_enabled():
-        return _parts(keys, values, prediction.contiguous(), gamma, beta)[-1]
+        return _fused(keys, values, prediction.contiguous(), gamma, beta).gradient
     return _InnerGradient.apply(keys, values, prediction, gamma, beta)
 
 
-def _composed(keys, values, prediction, gamma, beta):
+def _composed(
+    keys: torch.Tensor, values: torch.Tensor, prediction: torch.Tensor, gamma: torch.Tensor, beta: torch.Tensor
+) -> torch.Tensor:
+    """G in plain operations."""
     centred = prediction - prediction.mean(dim=-1, keepdim=True)
     rstd = (centred.square().mean(dim=-1, keepdim=True) + NORM_EPS).rsqrt()
     xhat = centred * rstd
@@ -52,13 +57,26 @@ def _project(grad: torch.Tensor, z: torch.Tensor, mean: torch.Tensor, rstd: torc
     return torch.ops.aten.native_layer_norm_backward(grad, z, norm, mean, rstd, None, None, [True, False, False])[0]
 
 
-def _parts(keys, values, z, gamma, beta):
-    """G, last, and what its derivative needs."""
+class _Gradient(NamedTuple):
+    """G, and what its derivative needs; all of the shape of Z but the mean and 1 / sigma, [..., 1]."""
+
+    xhat: torch.Tensor
+    mean: torch.Tensor
+    rstd: torch.Tensor
+    offset: torch.Tensor
+    residual: torch.Tensor
+    gradient: torch.Tensor
+
+
+def _fused(
+    keys: torch.Tensor, values: torch.Tensor, z: torch.Tensor, gamma: torch.Tensor, beta: torch.Tensor
+) -> _Gradient:
+    """G by torch's fused LayerNorm kernels."""
     xhat, mean, rstd = torch.native_layer_norm(z, [z.shape[-1]], None, None, NORM_EPS)
     offset = keys - values
     offset += beta
     residual = torch.addcmul(offset, xhat, gamma) * gamma
-    return xhat, mean, rstd, offset, residual, _project(residual, z, mean, rstd)
+    return _Gradient(xhat, mean, rstd, offset, residual, _project(residual, z, mean, rstd))
 
 
 def _to_shape(grad: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
@@ -67,15 +85,22 @@ def _to_shape(grad: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 
 class _InnerGradient(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, keys, values, z, gamma, beta):
+    def forward(
+        ctx: FunctionCtx,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        z: torch.Tensor,
+        gamma: torch.Tensor,
+        beta: torch.Tensor,
+    ) -> torch.Tensor:
         z = z.contiguous()
-        parts = _parts(keys, values, z, gamma, beta)
-        ctx.save_for_backward(z, *parts, gamma, beta)
-        return parts[-1]
+        result = _fused(keys, values, z, gamma, beta)
+        ctx.save_for_backward(z, *result, gamma, beta)
+        return result.gradient
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad):
+    def backward(ctx: FunctionCtx, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         z, xhat, mean, rstd, offset, residual, gradient, gamma, beta = ctx.saved_tensors
         width = z.shape[-1]
         # G = P(r) / sigma with the symmetric P(y) = y - mean(y) - xhat mean(y xhat).

@@ -92,7 +92,7 @@ class TTTWeights(nn.Module):
         inner_lr: float = 1.0,
         rope_base: float = 10000.0,
         initializer_range: float = 0.02,
-    ):
+    ) -> None:
         super().__init__()
         if min(hidden_size, num_heads, mini_batch_size) < 1:
             raise ValueError("hidden_size, num_heads and mini_batch_size must be at least 1")

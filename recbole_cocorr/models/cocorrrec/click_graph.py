@@ -28,19 +28,19 @@ from recbole_cocorr.models.cocorrrec.network import CoCorrRec
 
 
 def _by_head(rows: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
-    """Rows [H, f, n] with another one, [H, n], after each head's: [H (f + 1), n]."""
+    """Rows [H, f, n], each head's followed by one row of ``last`` [H, n]: [H (f + 1), n]."""
     return torch.cat([rows, last[:, None]], dim=1).flatten(0, 1)
 
 
-def _twice(by_head: torch.Tensor, f: int, place: int) -> torch.Tensor:
-    """Rows [H g, f] and, before (1) or after (0) each head's, as many zeros: [H 2 g, f]."""
+def _with_zeros(by_head: torch.Tensor, f: int, first: bool) -> torch.Tensor:
+    """Rows [H g, f] and as many zeros, which stand first or last for each head: [H 2 g, f]."""
     rows = by_head.view(-1, f + 1, f)
-    pieces = [torch.zeros_like(rows), rows] if place else [rows, torch.zeros_like(rows)]
+    pieces = [torch.zeros_like(rows), rows] if first else [rows, torch.zeros_like(rows)]
     return torch.cat(pieces, dim=1).flatten(0, 1)
 
 
 class _ClickLayer(nn.Module):
-    def __init__(self, layer: nn.Module):
+    def __init__(self, layer: nn.Module) -> None:
         super().__init__()
         ttt = layer.ttt
         H, f = ttt.num_heads, ttt.head_width
@@ -48,21 +48,23 @@ class _ClickLayer(nn.Module):
         self.norm, self.post_norm, self.o_proj = RMSNorm(layer.input_norm), ttt.post_norm, ttt.o_proj
         with torch.no_grad():
             gamma, beta = ttt.inner_norm_weight, ttt.inner_norm_bias
-            none, one = torch.zeros(H, H * f), torch.ones(H, 1)
-            both = [_by_head(p.weight.view(H, f, -1), none) for p in (ttt.q_proj, ttt.k_proj)]
+            zero, one = torch.zeros(H, H * f), torch.ones(H, 1)
+            both = [_by_head(p.weight.view(H, f, -1), zero) for p in (ttt.q_proj, ttt.k_proj)]
             self.register_buffer("both", torch.cat(both))  # [2 H (f + 1), d]
             self.register_buffer("ones", _by_head(torch.zeros(H, f, 1), one).flatten().repeat(2))
             # From rows by head: k gamma + beta gamma, less v gamma; and q + beta.
             unit = torch.eye(f).expand(H, f, f)
-            self.register_buffer("aim", _twice(_by_head(unit * gamma[:, None], beta * gamma), f, 1))
-            self.register_buffer("shift", _twice(_by_head(unit, beta), f, 0))
+            self.register_buffer("aim", _with_zeros(_by_head(unit * gamma[:, None], beta * gamma), f, True))
+            self.register_buffer("shift", _with_zeros(_by_head(unit, beta), f, False))
             self.register_buffer("less_value", -(ttt.v_proj.weight.view(H, f, -1) * gamma[..., None]).flatten(0, 1))
             self.register_buffer("gate", ttt.inner_lr_weight.detach().clone())  # [H, d]
             self.register_buffer("gate_bias", ttt.inner_lr_bias.detach().reshape(H, 1).clone())
             self.register_buffer("gamma", gamma.detach().clone())  # [H, f]
             self.register_buffer("squared", gamma * gamma)
 
-    def forward(self, x, inner, read, turn, form):
+    def forward(
+        self, x: torch.Tensor, inner: torch.Tensor, read: torch.Tensor, turn: torch.Tensor, form: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
         """Output [1, d], ``read``, the turned queries and keys [2 H, 2 g] and sigmoid(gate) G [H, f]."""
         H, f = self.heads, self.width
         x = self.norm(x)
@@ -85,19 +87,21 @@ class Click(nn.Module):
     [layers 2 H, 2 g], and sigmoid(gate) G [layers H, f].
     """
 
-    def __init__(self, model: CoCorrRec):
+    def __init__(self, model: CoCorrRec) -> None:
         super().__init__()
         self.layers = nn.ModuleList(_ClickLayer(layer) for layer in model.layers)
         self.final_norm = RMSNorm(model.final_norm)
 
-    def forward(self, item, inner, read, turn, form):
+    def forward(
+        self, item: torch.Tensor, inner: torch.Tensor, read: torch.Tensor, turn: torch.Tensor, form: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
         x, after, count = item, [], len(self.layers)
-        parts = [(inner, read, form)]
+        by_layer = [(inner, read, form)]
         if count > 1:
-            parts = zip(*(array.chunk(count) for array in (inner, read, form)), strict=True)
-        for layer, (held, summed, own) in zip(self.layers, parts, strict=True):
-            x, *given = layer(x, held, summed, turn, own)
-            after.append(given)
+            by_layer = zip(*(array.chunk(count) for array in (inner, read, form)), strict=True)
+        for layer, (own_inner, own_read, own_form) in zip(self.layers, by_layer, strict=True):
+            x, *others = layer(x, own_inner, own_read, turn, own_form)
+            after.append(others)
         if count > 1:
             return self.final_norm(x), *(torch.cat(pieces) for pieces in zip(*after, strict=True))
         return self.final_norm(x), *after[0]
@@ -106,7 +110,7 @@ class Click(nn.Module):
 class Slot(nn.Module):
     """What :class:`Click` needs of a slot (int64 [1]): ``turn`` [g, 2 g] and ``form`` [layers 2, H, H 2 g]."""
 
-    def __init__(self, model: CoCorrRec):
+    def __init__(self, model: CoCorrRec) -> None:
         super().__init__()
         ttt = model.layers[0].ttt
         H, f = ttt.num_heads, ttt.head_width
@@ -124,7 +128,7 @@ class Slot(nn.Module):
             less = [-layer.ttt.token_steps(ttt.W0) * layer.ttt.base_rate for layer in model.layers]
             self.register_buffer("less", torch.stack(less, dim=1).repeat_interleave(2, dim=1))  # [K, layers 2]
 
-    def forward(self, slot: torch.Tensor):
+    def forward(self, slot: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         rotation = self.turns.index_select(0, slot)[0]
         less = self.less.index_select(0, slot).view(-1, 1, 1)
         return torch.cat([rotation, rotation], dim=1), self.base + less * self.at

@@ -1,7 +1,7 @@
 """CoCorrRec as graphs over one user's state: a click, a mini-batch of a history, a correction.
 
-The numbers are :class:`~recbole_cocorr.layers.ttt.layer.TTTLinear`'s. The form is made for a device, where a click
-costs what it takes to start its operations more than what they compute, so there are as few as possible.
+The numbers are :class:`~recbole_cocorr.layers.ttt.layer.TTTLinear`'s. On a device it costs more
+to start an operation than to compute it, so the graphs have as few operations as possible.
 
 State of a layer, [H, f + 1 + 2 K, f], one below the other:
 
@@ -10,7 +10,7 @@ State of a layer, [H, f + 1 + 2 K, f], one below the other:
     grads [H, K, f]            sigmoid(gate) G of the same clicks, zero likewise.
 
 The constant part of the inner learning rate, base_lr / f, stands in the token scales instead. Sums of keys times
-gradients are not kept: they are made of what a correction needs anyway.
+gradients are no part of it: a correction needs the keys and gradients anyway, and they give the sums.
 
 A full mini-batch becomes part of W and b (:class:`Fold`) before the first click of the next one, not after its own
 last click. So after every click the state still holds what its user vector was made of, and a correction
@@ -35,17 +35,17 @@ from recbole_cocorr.models.device_graphs import Graph, Graphs
 
 def initial_state(model: CoCorrRec) -> torch.Tensor:
     """The state [layers * H, f + 1 + 2 K, f] before the first click: the learned W0 and b0, no keys, no gradients."""
-    parts = []
+    states = []
     for layer in model.layers:
         ttt = layer.ttt
-        parts.append(F.pad(torch.cat([ttt.W0, ttt.b0[:, None]], dim=1), (0, 0, 0, 2 * ttt.mini_batch_size)))
-    return torch.cat(parts).detach().float()
+        states.append(F.pad(torch.cat([ttt.W0, ttt.b0[:, None]], dim=1), (0, 0, 0, 2 * ttt.mini_batch_size)))
+    return torch.cat(states).detach().float()
 
 
 class _Layer(nn.Module):
     """A layer's constants, and what the graphs share."""
 
-    def __init__(self, layer: nn.Module):
+    def __init__(self, layer: nn.Module) -> None:
         super().__init__()
         ttt = layer.ttt
         self.ttt, self.norm = ttt, RMSNorm(layer.input_norm)
@@ -53,9 +53,9 @@ class _Layer(nn.Module):
         self.rows = [f, 1, K, K]
         # Columns by head: its query, its key, its value less beta, its gate.
         weights = [p.weight.view(H, f, -1) for p in (ttt.q_proj, ttt.k_proj, ttt.v_proj)]
-        none = torch.zeros_like(ttt.b0)
+        zero = torch.zeros_like(ttt.b0)
         weight = torch.cat([*weights, ttt.inner_lr_weight[:, None]], dim=1)
-        bias = torch.cat([none, none, -ttt.inner_norm_bias, ttt.inner_lr_bias[:, None]], dim=1)
+        bias = torch.cat([zero, zero, -ttt.inner_norm_bias, ttt.inner_lr_bias[:, None]], dim=1)
         self.register_buffer("weight", weight.detach().flatten(0, 1))
         self.register_buffer("bias", bias.detach().flatten())
         self.register_buffer("turn", ttt.rotation_matrices(ttt.W0))  # [K, f, f]
@@ -85,7 +85,7 @@ class _Layer(nn.Module):
         both, v, gates = rows.split([2 * f, f, 1], dim=2)
         return [both, v, torch.sigmoid(gates)]
 
-    def learned(self, k, v, gates, prediction) -> torch.Tensor:
+    def learned(self, k: torch.Tensor, v: torch.Tensor, gates: torch.Tensor, prediction: torch.Tensor) -> torch.Tensor:
         """sigmoid(gate) G [H, R, f] of the clicks; v is less beta, ``prediction`` is Z."""
         xhat, _, rstd = torch.native_layer_norm(prediction, [self.width], None, None, NORM_EPS)
         residual = (xhat * self.gamma + (k - v)) @ self.centred
@@ -104,13 +104,13 @@ class _Layer(nn.Module):
 
 
 class _Graph(nn.Module):
-    def __init__(self, model: CoCorrRec):
+    def __init__(self, model: CoCorrRec) -> None:
         super().__init__()
         self.layers = nn.ModuleList(_Layer(layer) for layer in model.layers)
         self.final_norm = RMSNorm(model.final_norm)
         self.fusion = model.fusion if model.use_gcn else None
 
-    def parts(self, state: torch.Tensor) -> Iterator[tuple[_Layer, torch.Tensor]]:
+    def by_layer(self, state: torch.Tensor) -> Iterator[tuple[_Layer, torch.Tensor]]:
         """Each layer with its state."""
         pieces = state.split([layer.heads for layer in self.layers]) if len(self.layers) > 1 else [state]
         return zip(self.layers, pieces, strict=True)
@@ -127,21 +127,21 @@ class Step(_Graph):
     The plain form, for a host that hands the state from call to call; :class:`~.click.Click` is the fast one.
     """
 
-    def forward(self, item: torch.Tensor, state: torch.Tensor, slot: torch.Tensor):
+    def forward(self, item: torch.Tensor, state: torch.Tensor, slot: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         x, after = item, []
-        for layer, held in self.parts(state):
-            W, b, _, _ = layer.split(held)
+        for layer, now in self.by_layer(state):
+            W, b, _, _ = layer.split(now)
             both, v, gate = layer.projected(x)
             both = both.view(layer.heads, 2, layer.width) @ layer.turn[slot]
             q, k = both.split([1, 1], dim=1)
             read, prediction = (both @ W + b).split([1, 1], dim=1)
             grad = layer.learned(k, v, gate, prediction)
-            held = held + layer.place[slot] @ torch.cat([k, grad], dim=1)
-            _, _, keys, grads = layer.split(held)
+            now = now + layer.place[slot] @ torch.cat([k, grad], dim=1)
+            _, _, keys, grads = layer.split(now)
             # Slots that are still empty hold zero gradients, so the sum over all of them is the causal one.
             mixed = descend(read, layer.steps[slot], (q @ keys.transpose(1, 2) + 1) @ grads)
             x = layer.finish(q, mixed)
-            after.append(held)
+            after.append(now)
         return self.final_norm(x), self.joined(after)
 
 
@@ -150,8 +150,8 @@ class Fold(_Graph):
 
     def forward(self, state: torch.Tensor) -> torch.Tensor:
         after = []
-        for layer, held in self.parts(state):
-            W, b, keys, grads = layer.split(held)
+        for layer, before in self.by_layer(state):
+            W, b, keys, grads = layer.split(before)
             W = descend(W, layer.steps[-1], outer_sum(keys, grads))
             b = descend(b, layer.steps[-1], grads.sum(dim=1, keepdim=True))
             after.append(torch.cat([W, b, torch.zeros_like(keys), torch.zeros_like(grads)], dim=1))
@@ -164,11 +164,13 @@ class Prefill(_Graph):
     Gives the user vector [1, d] after the last of them and the state; what stands in the other slots is not read.
     """
 
-    def forward(self, items: torch.Tensor, state: torch.Tensor, start: torch.Tensor, stop: torch.Tensor):
+    def forward(
+        self, items: torch.Tensor, state: torch.Tensor, start: torch.Tensor, stop: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         x, after = items, []
         last = stop - 1
-        for number, (layer, held) in enumerate(self.parts(state)):
-            W, b, keys, grads = layer.split(held)
+        for number, (layer, before) in enumerate(self.by_layer(state)):
+            W, b, keys, grads = layer.split(before)
             both, v, gates = layer.projected(x)
             q, k = (t.unsqueeze(2) @ layer.turn for t in both.split([layer.width, layer.width], dim=2))
             q, k = q.squeeze(2), k.squeeze(2)
@@ -193,7 +195,7 @@ class Window(_Graph):
     entries of a head's Zbar is taken out by the LayerNorm that follows.
     """
 
-    def __init__(self, model: CoCorrRec):
+    def __init__(self, model: CoCorrRec) -> None:
         super().__init__(model)
         (layer,) = self.layers
         ttt, L = layer.ttt, model.max_seq_length
@@ -234,9 +236,11 @@ class Correct(_Graph):
     as it is: a correction changes what is read, not what is learned.
     """
 
-    def forward(self, item, state, slot, attention, bias):
-        ((layer, held),) = self.parts(state)
-        W, b, keys, grads = layer.split(held)
+    def forward(
+        self, item: torch.Tensor, state: torch.Tensor, slot: torch.Tensor, attention: torch.Tensor, bias: torch.Tensor
+    ) -> torch.Tensor:
+        ((layer, before),) = self.by_layer(state)
+        W, b, keys, grads = layer.split(before)
         # All projections, though the queries' alone are read: one weight for every graph.
         both, _, _ = layer.projected(item)
         q = both[..., : layer.width] @ layer.turn[slot]
@@ -251,7 +255,7 @@ class Correct(_Graph):
 class Targets(nn.Module):
     """phi(e_i) [n, d] of item vectors [n, d]: what a score multiplies the user vector with."""
 
-    def __init__(self, model: CoCorrRec):
+    def __init__(self, model: CoCorrRec) -> None:
         super().__init__()
         self.transform = model.target_transform
 
@@ -266,7 +270,7 @@ def graphs(model: CoCorrRec) -> Graphs:
     state = initial_state(model)
     item, items, slot = torch.randn(1, d), torch.randn(size, d), torch.tensor(0)
     after = ["user", "state_after"]
-    parts = {
+    graph_of = {
         "step": Graph(Step(model), {"item": item, "state": state, "slot": slot}, after),
         "fold": Graph(Fold(model), {"state": state}, ["state_after"]),
         "prefill": Graph(
@@ -275,26 +279,26 @@ def graphs(model: CoCorrRec) -> Graphs:
             after,
         ),
     }
-    held = torch.randn(len(model.layers) * heads * 2 * (width + 1), width)
+    inner = torch.randn(len(model.layers) * heads * 2 * (width + 1), width)
     with torch.no_grad():
         turn, form = click.Slot(model)(slot[None])
-    inputs = {"item": item, "inner": held, "read": torch.randn_like(held), "turn": turn, "form": form}
-    parts["click"] = Graph(click.Click(model), inputs, ["user", "read_after", "turned", "grads"])
-    parts["slot"] = Graph(click.Slot(model), {"slot": slot[None]}, ["turn", "form"])
+    inputs = {"item": item, "inner": inner, "read": torch.randn_like(inner), "turn": turn, "form": form}
+    graph_of["click"] = Graph(click.Click(model), inputs, ["user", "read_after", "turned", "grads"])
+    graph_of["slot"] = Graph(click.Slot(model), {"slot": slot[None]}, ["turn", "form"])
     if len(model.layers) == 1 and model.max_seq_length <= size:
         window = torch.randn(model.max_seq_length, d)
-        parts["window"] = Graph(Window(model), {"items": window}, ["user"])
-    result = Graphs(parts, state, size)
+        graph_of["window"] = Graph(Window(model), {"items": window}, ["user"])
+    result = Graphs(graph_of, state, size)
     if not isinstance(model.target_transform, nn.Identity):
         count = torch.export.Dim("n", min=1, max=1 << 31)
-        parts["targets"] = Graph(Targets(model), {"items": torch.randn(3, d)}, ["vectors"], {"items": count})
+        graph_of["targets"] = Graph(Targets(model), {"items": torch.randn(3, d)}, ["vectors"], {"items": count})
     # In a model of several layers a correction of the first changes what the others have learned from, at every
     # click before: no constant amount of work makes up for that.
     if model.use_gcn and len(model.layers) == 1:
         shapes = {"attention": [heads, size, size], "bias": [heads, size, width]}
         sent = {name: torch.randn(shape) for name, shape in shapes.items()}
         inputs = {"item": item, "state": state, "slot": slot, **sent}
-        parts["correct"] = Graph(Correct(model), inputs, ["user"])
+        graph_of["correct"] = Graph(Correct(model), inputs, ["user"])
         result.correction = shapes
         result.upload_norm, result.norm_eps = model.layers[0].input_norm.weight.detach(), RMS_EPS
     return result

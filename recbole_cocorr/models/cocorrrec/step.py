@@ -12,13 +12,14 @@ from recbole_cocorr.models.step import state_bytes
 class CoCorrStepper:
     """CoCorrRec by ``TTTLinear.step``; the cloud's two GRUs go on from their hidden states.
 
-    The state is (device's, cloud's): the TTT layers' states, and the GRUs' hidden states, none without the GCN.
+    The state is (device's, cloud's): the TTT layers' states, and the GRUs' hidden states (an empty list
+    without the GCN).
     The correction of a click is what the whole history up to it gives, and no correction enters the state. With one
     layer the user vector is therefore that of the model reading the history at once; with more, the deeper layers
     have read each click as it was corrected when it came.
     """
 
-    def __init__(self, model: CoCorrRec):
+    def __init__(self, model: CoCorrRec) -> None:
         self.model = model
 
     def initial_state(self) -> tuple[list[Any], list[torch.Tensor]]:
