@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +30,8 @@ def documented() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("file", "line"), documented(), ids=lambda value: value[:60])
 def test_a_documented_command_is_understood(file, line):
+    for folder in re.findall(r"--out[ =](results/[^/\s]+)/", line):  # of runs that stand before it in the text
+        Path(folder).mkdir(parents=True)
     line = re.sub(r"\[--[^\]]*\]", "", line)  # what may be left out
     for part in re.split(r"&&|;\s", re.sub(r"\s#.*", "", line)):
         match = PROGRAM.search(part)

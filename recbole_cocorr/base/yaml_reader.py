@@ -32,8 +32,8 @@ def read_yaml(path: str | os.PathLike, what: str, loader: type = yaml.SafeLoader
     Raises
     ------
     UserError
-        If the file cannot be read, is no yaml (with the line), holds anything but ``key: value``, holds a key twice
-        or one that is no text, holds a huge number, or is nested too deeply.
+        If the file cannot be read, is no yaml (with the line), holds anything but ``key: value``, holds a key that
+        is no text or a huge number, or is nested too deeply.
     """
     text = decode(read_bytes(path, what, MOST_BYTES), str(path))
     try:
@@ -58,19 +58,9 @@ def read_yaml(path: str | os.PathLike, what: str, loader: type = yaml.SafeLoader
 
 
 def _strict(loader: type) -> type:
-    """The loader, refusing what PyYAML takes without a word: a key that stands twice, and numbers of any length."""
+    """The loader, refusing numbers of any length. Of a key that stands twice the last one counts, as RecBole has it."""
 
     class Strict(loader):
-        def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict:
-            seen = set()
-            for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
-                if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-                    if (key.tag, key.value) in seen:
-                        problem = f"the key {key.value[:60]!r} stands twice"
-                        raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
-                    seen.add((key.tag, key.value))
-            return super().construct_mapping(node, deep)
-
         def construct_number(self, node: yaml.Node) -> int:
             number = self.construct_yaml_int(node)
             if number.bit_length() > 1000:

@@ -378,7 +378,7 @@ def test_a_bad_yaml_file_is_named_with_its_line(text, words):
 def test_a_file_that_is_missing_a_folder_or_not_text_is_named():
     Path("folder.yaml").mkdir()
     Path("binary.yaml").write_bytes(b"\xff\xfe\x00")
-    for name, words in (("no.yaml", "does not exist"), ("folder.yaml", "cannot read"), ("binary.yaml", "cannot read")):
+    for name, words in (("no.yaml", "there is no"), ("folder.yaml", "is a folder"), ("binary.yaml", "is not UTF-8")):
         with pytest.raises(UserError, match=words) as caught:
             make(files=[name])
         assert name in str(caught.value)

@@ -58,7 +58,7 @@ def test_a_running_benchmark_counts_from_one(tmp_path, capsys, monkeypatch):
             self.polls = 0
 
         def start(self, spec, folder):
-            curve = [{"epoch": 0, "valid": {"ndcg@10": 0.25}}]
+            curve = [{"epoch": 0, "train_seconds": 1, "valid_seconds": 1, "train_loss": 1, "valid": {"ndcg@10": 0.25}}]
             (folder / "progress.json").write_text(json.dumps({"curve": curve, "valid_metric": "ndcg@10"}))
             return spec
 
