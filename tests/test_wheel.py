@@ -94,7 +94,7 @@ ELSEWHERE = """
     import recbole_cocorr
     from recbole_cocorr import __main__
     from recbole_cocorr.demo.folder import web_folder
-    from recbole_cocorr.property_files import known_names, property_file
+    from recbole_cocorr.base.property_files import known_names, property_file
 
     root = Path(sys.argv.pop())
     assert Path(recbole_cocorr.__file__).parent == root / "recbole_cocorr", recbole_cocorr.__file__

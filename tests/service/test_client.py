@@ -321,7 +321,7 @@ class Refuse:
 
 sys.meta_path.insert(0, Refuse())
 import numpy
-from recbole_cocorr.cloud import Client
+from recbole_cocorr.service import Client
 with Client(sys.argv[1], sys.argv[2], (2, 3, 8), timeout=20) as client:
     print(client.correct(numpy.ones((3, 16)), 1, 20).status)
 """
