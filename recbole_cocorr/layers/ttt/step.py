@@ -3,7 +3,7 @@
 import torch
 
 from recbole_cocorr.layers.correction import Correction, CorrectionFusion
-from recbole_cocorr.layers.ttt.equations import InnerModel, Reading, descend, mix_corrected
+from recbole_cocorr.layers.ttt.equations import InnerModel, descend
 from recbole_cocorr.layers.ttt.state import TTTState
 from recbole_cocorr.layers.ttt.weights import TTTWeights
 
@@ -35,9 +35,9 @@ def step(
             mixed = now.predict(q)
         else:
             seen = (slot <= position[:, None])[:, None, None, :]
-            attention = q @ keys.transpose(-1, -2)
-            reading = Reading(start.read(q), tau, attention, gradients, seen)
-            mixed = mix_corrected(reading, now.b, correction.at(position), fusion)
+            row, bbar = fusion.fuse(q @ keys.transpose(-1, -2), now.b, correction.at(position), seen)
+            # einsum, not a matrix product: of a lone click (K = 1) it multiplies and sums nothing.
+            mixed = descend(start.read(q), tau, torch.einsum("bhqk,bhkf->bhqf", row, gradients)) + bbar
         heads = weights.read_out(q.transpose(0, 1), mixed.transpose(0, 1)).squeeze(2)
         full = position + 1 == weights.mini_batch_size
 
