@@ -31,7 +31,7 @@ def learning_rates(gates: torch.Tensor, bias: torch.Tensor, base_rate: float) ->
 def descend(start: torch.Tensor, step: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
     """``start`` after one step of gradient descent, start - tau * gradient.
 
-    W' from W and S_W, b' and bbar from b and S_b (eqs. 4-6), and the first two terms of Zbar from Q W and A g (eq. 7).
+    W' from W and S_W, b' and bbar from b and S_b, and the first two terms of Zbar from Q W and A g (eqs. 6-7).
     """
     return start - step * gradient
 
@@ -53,11 +53,11 @@ class InnerModel(NamedTuple):
         return x @ self.W if self.W.dim() == 4 else (x.flatten(1, 2) @ self.W).view(x.shape)
 
     def predict(self, x: torch.Tensor) -> torch.Tensor:
-        """x W + b; of the keys, this is Z (eq. 2)."""
+        """x W + b; of the keys, this is Z (eqs. 1-3)."""
         return self.read(x) + self.b
 
     def learn(self, step: torch.Tensor, keys: torch.Tensor, gradients: torch.Tensor) -> "InnerModel":
-        """W' and b' after a mini-batch of ``keys`` and g [H, B, R, f]; ``step`` is tau_K (eqs. 4-5)."""
+        """W' and b' after a mini-batch of ``keys`` and g [H, B, R, f]; ``step`` is tau_K (eqs. 6-7)."""
         W = self.W if self.W.dim() == 4 else self.W[:, None]
         return InnerModel(
             descend(W, step, outer_sum(keys, gradients)), descend(self.b, step, gradients.sum(dim=2, keepdim=True))
@@ -103,6 +103,6 @@ def mix(reading: Reading, b: torch.Tensor) -> torch.Tensor:
 
 
 def mix_corrected(reading: Reading, bbar: torch.Tensor, sent: Correction, fusion: CorrectionFusion) -> torch.Tensor:
-    """Zbar (eq. 7) [..., R, f] with A and bbar corrected (eqs. 14-15), from bbar of the queries."""
+    """Zbar (eqs. 6-7) [..., R, f] with A and bbar corrected (eqs. 14-15), from bbar of the queries."""
     attention, bbar = fusion.fuse(reading.attention, bbar, sent, reading.mask)
     return descend(reading.product, reading.steps, attention @ reading.gradients) + bbar

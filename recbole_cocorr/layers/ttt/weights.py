@@ -222,13 +222,13 @@ class TTTWeights(nn.Module):
     # -- ... and after it ------------------------------------------------------------------------
 
     def inner_gradient(self, keys: torch.Tensor, values: torch.Tensor, prediction: torch.Tensor) -> torch.Tensor:
-        """G of clicks, from their Z (eq. 3); all [H, ..., f]."""
+        """G of clicks, from their Z (eqs. 4-5); all [H, ..., f]."""
         shape = (self.num_heads, *[1] * (prediction.dim() - 2), self.head_width)
         gamma, beta = self.inner_norm_weight.view(shape), self.inner_norm_bias.view(shape)
         return inner_gradient(keys, values, prediction, gamma, beta)
 
     def gradients(self, clicks: Projections, prediction: torch.Tensor) -> torch.Tensor:
-        """g = lr * G of clicks, from their Z (eq. 3); all [H, B, R, f]."""
+        """g = lr * G of clicks, from their Z (eqs. 4-5); all [H, B, R, f]."""
         return clicks.rates * self.inner_gradient(clicks.keys, clicks.values, prediction)
 
     def read_out(self, queries: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
