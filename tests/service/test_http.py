@@ -3,12 +3,14 @@
 import http.client
 import json
 import socket
+from contextlib import suppress
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from recbole_cocorr.service import web
 from recbole_cocorr.service.server.settings import ServeSettings
 from recbole_cocorr.service.wire import decode_correction
 from tests.service import TOKEN, serving
@@ -101,3 +103,97 @@ def test_tokens(checkpoint, rows, monkeypatch):
             assert answer.status == status
             assert "Access-Control-Allow-Origin" not in answer.headers
         made.close()
+
+
+# -- slow clients, strangers' pages ------------------------------------------------------------------
+
+
+def exchange(port: int, raw: bytes) -> bytes:
+    """What raw bytes are answered with, until the server closes or has answered one request."""
+    with socket.create_connection(("127.0.0.1", port), 20) as made:
+        made.sendall(raw)
+        answer = http.client.HTTPResponse(made, method=raw.split(b" ")[0].decode())
+        answer.begin()
+        return b"%d " % answer.status + answer.read()
+
+
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        (b"Host: 127.0.0.1\r\n", 200),
+        (b"Host: localhost:80\r\n", 200),
+        (b"Host: [::1]:80\r\n", 200),
+        (b"", 400),
+        (b"Host: \r\n", 400),
+        (b"Host: rebound.example\r\n", 400),
+        (b"Host: http://[\r\n", 400),
+        (b"Host: [\r\n", 400),
+        (b"Host: 127.0.0.1:99999\r\n", 400),
+        (b"Host: 127.0.0.1\r\nHost: 127.0.0.1\r\n", 400),
+        (b"Host: \xff\r\n", 400),
+    ],
+)
+def test_the_host_of_a_request(route, lines, status):
+    assert exchange(route.http_port, b"GET /v1/describe HTTP/1.1\r\n" + lines + b"\r\n").startswith(b"%d " % status)
+
+
+def test_head_and_a_body_that_waits_to_be_asked_for(route, rows):
+    head = exchange(route.http_port, b"HEAD /v1/describe HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert head == b"200 "
+    with socket.create_connection(("127.0.0.1", route.http_port), 20) as made:
+        payload = rows.tobytes()
+        lines = f"X-Fingerprint: {route.model.fingerprint}\r\nX-Clicks: 5\r\nContent-Length: {len(payload)}\r\n"
+        made.sendall(f"POST /v1/correct HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n{lines}\r\n".encode())
+        assert made.recv(100).startswith(b"HTTP/1.1 100 ")
+        made.sendall(payload)
+        assert made.recv(100).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"\r\n",
+        b"GET /v1/describe HTTP/1.1\r\n",
+        b"POST /v1/correct HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n1",
+    ],
+)
+def test_half_a_request_is_not_waited_for(checkpoint, sent, monkeypatch):
+    monkeypatch.setattr(web, "READ", 0.2)
+    with (
+        serving(ServeSettings(str(checkpoint), "127.0.0.1:0", http="127.0.0.1:0")) as server,
+        socket.create_connection(("127.0.0.1", server.http_port), 20) as made,
+        suppress(ConnectionError),
+    ):
+        made.sendall(sent)
+        assert made.recv(100) == b""
+
+
+def test_slow_clients_shut_nobody_out(route):
+    slow = [socket.create_connection(("127.0.0.1", route.http_port), 20) for _ in range(300)]
+    for one in slow:
+        with suppress(ConnectionError):
+            one.sendall(b"GET /v1/describe HTTP/1.1\r\n")
+    for _ in range(3):
+        assert exchange(route.http_port, b"GET /v1/describe HTTP/1.1\r\nHost: localhost\r\n\r\n").startswith(b"200 ")
+    for one in slow:
+        one.close()
+
+
+def test_a_head_without_an_end(route):
+    with socket.create_connection(("127.0.0.1", route.http_port), 20) as made, suppress(ConnectionError):
+        made.sendall(b"GET / HTTP/1.1\r\n")
+        for _ in range(1000):
+            made.sendall(b"X-A: " + b"a" * 1000 + b"\r\n")
+            if made.recv(1, socket.MSG_DONTWAIT) == b"":
+                return
+    # A reset, or an end, before a megabyte was taken.
+
+
+def test_metrics_ask_for_the_token_too(checkpoint, monkeypatch):
+    monkeypatch.setenv("RECBOLE_COCORR_TOKENS", TOKEN)
+    with serving(ServeSettings(str(checkpoint), "127.0.0.1:0", metrics="127.0.0.1:0")) as server:
+        ask = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n"
+        assert exchange(server.metrics_port, ask + b"\r\n").startswith(b"401 ")
+        given = ask + f"Authorization: Bearer {TOKEN}\r\n\r\n".encode()
+        assert b"recbole_cocorr_requests" in exchange(server.metrics_port, given)

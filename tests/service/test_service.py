@@ -5,6 +5,7 @@ import json
 import logging
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -26,7 +27,7 @@ from recbole_cocorr.service.v1 import correction_pb2 as pb
 from recbole_cocorr.service.wire import DESCRIBE, SERVICE, decode_correction
 from recbole_cocorr.training.checkpoint import checkpoint_fingerprint, load_checkpoint, save_checkpoint
 from tests.device import make
-from tests.service import TOKEN, ask, held, request, save, serving
+from tests.service import TOKEN, ask, held, process, request, save, serving
 
 OK, INVALID = grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT
 
@@ -428,6 +429,62 @@ def test_metrics_over_http_and_logs_without_user_data(checkpoint, rows, capsys):
     events = [json.loads(line)["event"] for line in logged.splitlines()]
     assert events == ["serving", "stopping", "stopped"]
     assert "987654321" not in logged + text
+
+
+def test_after_a_signal_every_request_is_answered_or_told_that_the_service_stops(checkpoint, rows):
+    running, port = process(checkpoint)
+    try:
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            fingerprint = pb.DescribeReply.FromString(ask(channel, b"", method=DESCRIBE)[1]).fingerprint.hex()
+            call = channel.unary_unary(f"/{SERVICE}/Correct")
+            sent = [call.future(request(fingerprint, rows), timeout=20) for _ in range(200)]
+            running.terminate()
+            codes = Counter(future.code() for future in sent)
+        assert set(codes) <= {OK, grpc.StatusCode.UNAVAILABLE}, codes
+    finally:
+        running.wait(30)
+    assert running.returncode == 0
+
+
+def test_the_watch_goes_on_whatever_one_file_does(trained, tmp_path, monkeypatch):
+    file = save(trained[0], tmp_path / "model.safetensors")
+    with serving(ServeSettings(str(file), "127.0.0.1:0", watch=0.02)) as server:
+        watching = asyncio.run_coroutine_threadsafe(server.watch(), server.loop)
+        monkeypatch.setattr(json, "loads", lambda *_, **__: 1 / 0)  # a fault that no reader has thought of
+        file.write_bytes(b"another")
+        until = time.monotonic() + 20
+        while value(server, "reloads_total", result="failed") < 1 and time.monotonic() < until:
+            time.sleep(0.005)
+        monkeypatch.undo()
+        other = make()
+        with torch.no_grad():
+            other.model.gcn.bias_net.fc3.weight.mul_(2)
+        save(other, file)
+        while value(server, "reloads_total", result="ok") < 1 and time.monotonic() < until:
+            time.sleep(0.005)
+        assert not watching.done()
+        assert value(server, "reloads_total", result="ok") == 1
+        watching.cancel()
+
+
+def test_threads_are_set_where_they_compute(checkpoint, rows, monkeypatch):
+    seen, plain = [], CorrectionModel.correct
+
+    def correct(self, asked):
+        seen.append(torch.get_num_threads())
+        return plain(self, asked)
+
+    monkeypatch.setattr(CorrectionModel, "correct", correct)
+    monkeypatch.setattr("recbole_cocorr.service.server.server.allowed_cpus", lambda: 3)
+    for threads, used in ((2, 2), (200, 3)):
+        before = torch.get_num_threads()
+        with (
+            serving(ServeSettings(str(checkpoint), "127.0.0.1:0", threads=threads)) as server,
+            grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+        ):
+            assert ask(channel, request(server.model.fingerprint, rows))[0] is OK
+        torch.set_num_threads(before)
+        assert seen.pop() == used
 
 
 def test_two_servers_do_not_share_a_port(server, checkpoint):

@@ -206,8 +206,8 @@ class Flood(threading.Thread):
         self._request = request.SerializeToString()
 
     def run(self) -> None:
-        """Ask until stopped, 1,000 requests in flight."""
-        room = threading.Semaphore(1000)
+        """Ask until stopped, 6,000 requests in flight on one connection."""
+        room = threading.Semaphore(6000)
         with grpc.insecure_channel(f"127.0.0.1:{self._port}") as channel:
             call = channel.unary_unary(self._method)
             while not self._over.is_set():

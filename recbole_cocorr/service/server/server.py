@@ -57,9 +57,9 @@ class Server:
         self._made_by = service
         self.settings, self.metrics, self.port = settings, Metrics(), 0
         s = settings
-        # Two batches: one is computed while the other is read. A connection's share leaves room for others' requests.
-        share = max(1, s.max_batch // 4) if s.max_per_connection else 2 * s.max_batch
-        self._gate = Gate(s.tokens(), Turns(2 * s.max_batch, share, s.max_queue), self.metrics)
+        # A connection's share leaves room for others: whoever comes next waits for one batch at most.
+        share = max(1, s.max_batch // 4) if s.max_per_connection else s.max_batch
+        self._gate = Gate(s.tokens(), Turns(s.max_batch, share, s.max_queue), self.metrics)
         # What torch's threads are set to holds in the thread that sets it, so each thread that computes does.
         limits = (self.metrics, s.max_batch, s.max_queue)
         self._batchers = tuple(Batcher(*limits, method, self._set_threads) for method in ("Correct", "Score"))

@@ -37,7 +37,7 @@ class ServeSettings:
     tls_key: str = _setting("", "its private key, PEM")
     tls_client_ca: str = _setting("", "certificates that a client's must be signed by, PEM: mutual TLS")
     token_file: str = _setting("", f"bearer tokens, one a line; or the tokens themselves in {TOKENS}")
-    max_batch: int = _setting(64, "requests computed together, at most", 1, 65536)
+    max_batch: int = _setting(32, "requests that are worked on at a time, and computed together", 1, 65536)
     max_queue: int = _setting(1024, "requests that may wait; past it RESOURCE_EXHAUSTED", 1, 1_000_000)
     max_per_connection: int = _setting(
         64, "requests that one connection may have under way; 0: any number, behind a proxy", 0, 1_000_000

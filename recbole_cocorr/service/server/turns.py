@@ -9,6 +9,10 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote
 
+# Seconds between two looks whether more come; looks in a row that must find nothing; looks after which the next turns
+# are given anyway.
+_LOOK, _QUIET_LOOKS, _MOST_LOOKS = 0.0005, 3, 20
+
 
 class Peer(NamedTuple):
     """Who asks.
@@ -59,6 +63,10 @@ class Turns:
         self._per_client: Counter[str] = Counter()
         self._waiting = 0
         self._stopping = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._quiet = self._looks = 0
+        # Turns that may still be given in this round, which lasts until nobody comes for a moment.
+        self._left = most
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -95,8 +103,10 @@ class Turns:
     async def _take(self, peer: Peer) -> None:
         if self._stopping:
             raise StoppingError
-        if not self._waiting and self._busy < self._most and self._active[peer] < self._share:
+        self._quiet = 0
+        if not self._waiting and self._busy < self._most and self._left and self._active[peer] < self._share:
             self._enter(peer)
+            self._soon()
             return
         if self._waiting >= self._room:
             self._displace(peer)
@@ -104,7 +114,7 @@ class Turns:
         self._lines.setdefault(peer, deque()).append(turn)
         self._count(peer, 1)
         self._queue(peer)
-        self._next()  # there may be room, where all that wait are of connections that have their share
+        self._soon()  # there may be room, where all that wait are of connections that have their share
         try:
             await turn
         except asyncio.CancelledError:
@@ -117,6 +127,7 @@ class Turns:
     def _enter(self, peer: Peer) -> None:
         self._active[peer] += 1
         self._busy += 1
+        self._left -= 1
         self._idle.clear()
 
     def _give(self, peer: Peer) -> None:
@@ -125,7 +136,7 @@ class Turns:
         if not self._active[peer]:
             del self._active[peer]
         self._queue(peer)
-        self._next()
+        self._soon()
         if not self._busy and not self._waiting:
             self._idle.set()
 
@@ -134,8 +145,24 @@ class Turns:
         if peer in self._lines and self._active[peer] < self._share:
             self._ring.setdefault(peer.client, {}).setdefault(peer)
 
+    def _soon(self) -> None:
+        if self._timer is None and (self._left < self._most or (self._ring and self._busy < self._most)):
+            self._timer = asyncio.get_running_loop().call_later(_LOOK, self._next)
+
     def _next(self) -> None:
-        while self._ring and self._busy < self._most:
+        """Give turns, once all who ask by now are in line.
+
+        gRPC's own queue is first come, first served, and hands over one request at a time: as long as requests come
+        from it, somebody's only one may be behind hundreds of another's.
+        """
+        self._timer = None
+        self._quiet, self._looks = self._quiet + 1, self._looks + 1
+        if self._quiet < _QUIET_LOOKS and self._looks < _MOST_LOOKS:
+            self._soon()
+            return
+        self._quiet = self._looks = 0
+        self._left = self._most
+        while self._ring and self._left and self._busy < self._most:
             client = next(iter(self._ring))
             connections = self._ring.pop(client)
             peer = next(iter(connections))
