@@ -23,7 +23,7 @@ ROOMS = {
     "data": "numpy pandas pyarrow torch recbole tqdm",
     "models": "numpy torch recbole",
     "correctors": "numpy scipy safetensors tqdm yaml",
-    "training": "numpy scipy safetensors torch recbole colorama tqdm yaml",
+    "training": "numpy scipy safetensors torch recbole colorama colorlog tqdm yaml",
     "export": "numpy torch onnx onnxscript onnxruntime",
     "service": "numpy grpc google torch yaml grpc_health grpc_reflection prometheus_client uvicorn",
     "experiments": "numpy scipy torch recbole grpc google tqdm yaml ray matplotlib tabulate onnxruntime",

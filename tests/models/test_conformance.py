@@ -13,10 +13,10 @@ import pytest
 import torch
 from recbole.data.interaction import Interaction
 
-from recbole_cocorr.training.released import import_released, read_state_dict
 from recbole_cocorr.layers import CorrectionFusion, apply_rope, match_moments
 from recbole_cocorr.models.cocorrrec.released_names import released_to_ours
 from recbole_cocorr.training.recommend import recommender_from
+from recbole_cocorr.training.released import import_released, read_state_dict
 from tests.conftest import shared_folder
 
 

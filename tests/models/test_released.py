@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 
 from recbole_cocorr.__main__ import main
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.training.released import import_released, read_state_dict
 from recbole_cocorr.training.recommend import load_model, recommender_from
+from recbole_cocorr.training.released import import_released, read_state_dict
 from tests.conftest import shared_folder
 from tests.models.test_cocorrrec import trained
 from tests.training.test_checkpoint import Malicious
