@@ -47,7 +47,7 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or 3.11 is needed (numpy < 2 and ray 2.6 have no newer wheels); this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11 ...") if not (3, 10) <= sys.version_info[:2] <= (3, 11) else None'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,browser,tuning,report,export,cloud,parquet]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,export,cloud,report,test,browser,tuning,parquet]'
 	touch $(STAMP)
 
 clean:

@@ -1,7 +1,95 @@
 """CoCorrRec for RecBole: device-cloud collaborative correction for on-device recommendation.
 
-Importing this package is cheap on purpose: it loads neither torch nor RecBole, because parts of it
-run where neither is installed.
+What most people need::
+
+    from recbole_cocorr import benchmark, export, load_model, open_session, run
+
+    result = run("CoCorrRec", "ml-100k", overrides={"epochs": 8})  # train and evaluate
+    model = load_model(result["saved_model_file"])
+    model.recommend(["50", "172", "181"], k=5).items  # item tokens, oldest first
+
+    export(result["saved_model_file"], "artifact")  # for a device
+    session = open_session("artifact")  # there: numpy and onnxruntime; cloud="host:port" asks a service for corrections
+    session.click("50")
+    session.rank_all(k=5).items
+
+    records = benchmark(["ml-100k"], models=["CoCorrRec", "SASRec"], out="results")  # `report results` shows them
+
+Importing this package is cheap on purpose: it loads neither torch nor RecBole, because parts of it run where neither is
+installed. What is not installed says which line to type when it is asked for.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from recbole_cocorr.base.errors import UserError
+
+if TYPE_CHECKING:
+    import os
+
+    from recbole_cocorr.device.session import Session
+    from recbole_cocorr.service.client.session import CorrectedSession
+
 __version__ = "0.1.0"
+
+__all__ = ["Recommender", "UserError", "benchmark", "export", "load_model", "open_session", "run"]
+
+# Where each name stands, and the extra that it needs.
+_NAMES = {
+    "Recommender": ("train", "training.recommend"),
+    "benchmark": ("train", "experiments.runs.benchmark"),
+    "load_model": ("train", "training.recommend"),
+    "run": ("train", "training.run"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "export":
+        return import_module(".export", __name__)  # the folder, which can be called
+    if name not in _NAMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from recbole_cocorr.base.extras import require
+
+    extra, module = _NAMES[name]
+    require(extra)
+    return getattr(import_module(f".{module}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def open_session(
+    artifact: "str | os.PathLike", cloud: str | None = None, **settings: Any
+) -> "Session | CorrectedSession":
+    """Open a user's session on an artifact.
+
+    Parameters
+    ----------
+    artifact : str or os.PathLike
+        The folder that :func:`export` wrote.
+    cloud : str, optional
+        ``host:port`` of a correction service, which need not be there. Without it the device is alone.
+    **settings
+        Of :meth:`recbole_cocorr.device.Session.open`: ``state``, ``history``, ``policy`` and ``threads``. With
+        ``cloud`` also those of :meth:`recbole_cocorr.service.CorrectedSession.open`.
+
+    Raises
+    ------
+    UserError
+        If a setting or the artifact is not usable, or a package is not installed.
+    """
+    from recbole_cocorr.base.extras import require
+
+    if cloud is not None:
+        require("cloud-client")
+        from recbole_cocorr.service.client.session import CorrectedSession
+
+        return CorrectedSession.open(artifact, cloud, **settings)
+    require("device")
+    from recbole_cocorr.device.session import Session
+
+    other = sorted(settings.keys() - {"state", "history", "policy", "threads"})
+    if other:
+        raise UserError(f"{other[0]} has no meaning without cloud")
+    return Session.open(artifact, **settings)

@@ -1,4 +1,4 @@
-"""The catalogue of an artifact: written at export, and replaced later without touching the graphs."""
+"""The catalogue of an artifact, and how new files take the place of an artifact's old ones."""
 
 import os
 import re
@@ -14,10 +14,8 @@ from recbole_cocorr.artifact.manifest import NAME, ArrayEntry, read_manifest
 from recbole_cocorr.artifact.table import quantise
 from recbole_cocorr.artifact.vocabulary import build_vocabulary
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.base.files import atomic_write, naming, sync_tree
-from recbole_cocorr.base.leftovers import locked, temporary_folder
+from recbole_cocorr.base.files import atomic_write
 from recbole_cocorr.base.together import put_beside
-from recbole_cocorr.device.artifact import Artifact
 
 # Names of files that an export or an update writes, whichever was killed.
 _OURS = re.compile(r"[a-z_]+-[0-9a-f]{8}\.(bin|onnx)|(step|click|slot|fold|prefill|correct|window|targets)\.onnx")
@@ -68,54 +66,6 @@ def write_catalogue(
     vocabulary, probes = build_vocabulary(tokens)
     arrays |= {name: write_array(folder, name, array) for name, array in vocabulary.items()}
     return arrays, probes
-
-
-def update_catalogue(directory: str | os.PathLike, tokens: Sequence[str], vectors: np.ndarray) -> None:
-    """Give an artifact another catalogue; its graphs stay. Needs numpy and onnxruntime alone.
-
-    Sessions that are open go on with the catalogue they opened. State files of the old catalogue are refused
-    afterwards: ``Session.open(..., history=...)`` makes them again.
-
-    Parameters
-    ----------
-    directory : str or os.PathLike
-    tokens : sequence of str
-        The items, all of them, each once.
-    vectors : numpy.ndarray, shape [len(tokens), d]
-        Their embeddings e_i, made by the same model; phi(e_i) is computed here.
-
-    Raises
-    ------
-    UserError
-        If the artifact, the tokens or the vectors are not usable; the artifact is as it was then.
-    """
-    artifact = Artifact(directory)
-    manifest, folder = artifact.manifest, artifact.folder
-    vectors = np.asarray(vectors)
-    if isinstance(tokens, str) or vectors.shape != (len(tokens), manifest.width) or vectors.dtype.kind != "f":
-        raise UserError(
-            f"vectors has shape {vectors.shape} and type {vectors.dtype}; {len(tokens)} items of this model take "
-            f"floats of shape {(len(tokens), manifest.width)}"
-        )
-    rows = np.concatenate([np.zeros((1, manifest.width), np.float32), vectors.astype(np.float32)])
-    targets = None
-    if "targets" in manifest.graphs:
-        graph = artifact.graph("targets")
-
-        def targets(part: np.ndarray) -> np.ndarray:
-            return graph.run(None, {"items": part})[0]
-
-    with naming(folder, "catalogue"), temporary_folder(folder / "catalogue") as work:
-        arrays, probes = write_catalogue(work, ["", *map(str, tokens)], rows, manifest.table, targets)
-        kept = {n: e for n, e in manifest.arrays.items() if not n.startswith(("item_", "target_", "token_"))}
-        changed = replace(manifest, items=len(rows), arrays={**kept, **arrays}, probes=probes, check={})
-        with atomic_write(work / NAME, what="manifest") as file:
-            file.write(changed.to_json())
-        sync_tree(work)
-        with locked(folder):
-            if read_manifest(folder) != manifest:
-                raise UserError(f"{folder} was replaced by another process meanwhile; update its catalogue again")
-            replace_files(work, folder)
 
 
 def replace_files(work: Path, folder: Path) -> None:

@@ -32,6 +32,27 @@ def number(text: str, most: float) -> float:
     return found
 
 
+def not_negative(text: str) -> float:
+    """A number from 0 to 1000000; raises as :func:`count` does."""
+    return number(text, 1e6)
+
+
+def positive(text: str) -> float:
+    """A number above 0; raises as :func:`count` does."""
+    value = not_negative(text)
+    if not value:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
+
+
+def probability(text: str) -> float:
+    """A number between 0 and 1, neither of them; raises as :func:`count` does."""
+    value = not_negative(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number between 0 and 1")
+    return value
+
+
 def output_file(text: str) -> Path:
     """A file of text to write, a pipe and /dev/stdout included: asked before the work begins, not after it.
 

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.extras import require
 from recbole_cocorr.base.yaml_reader import read_yaml
 
 
@@ -53,10 +53,8 @@ def configuration_file(name: str) -> Path:
 
 def recbole_properties() -> Path:
     """Folder of RecBole's own property files."""
-    spec = importlib.util.find_spec("recbole")
-    if spec is None or spec.origin is None:
-        raise UserError("recbole is not installed, and it has the settings; pip install 'recbole_cocorr[train]'")
-    return Path(spec.origin).resolve().parent / "properties"
+    require("train")
+    return Path(importlib.util.find_spec("recbole").origin).resolve().parent / "properties"
 
 
 @cache

@@ -1,39 +1,25 @@
-"""``python -m recbole_cocorr convert``: raw public files to RecBole's atomic files."""
+"""Make RecBole's atomic files from the raw public files.
+
+Make OUT/NAME/NAME.inter from a raw public file, gzipped or not. Rows keep their order.
+"""
 
 import argparse
 import shlex
-import sys
-from collections.abc import Sequence
 from typing import Any
 
-from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.data.convert.filters import DUPLICATES
-from recbole_cocorr.data.convert.formats import FORMATS
-from recbole_cocorr.data.convert.pipeline import ENCODINGS, Report, convert
-from recbole_cocorr.data.convert.times import UNITS
+from recbole_cocorr.base.extras import require
 
 
-def add_parser(subparsers: Any) -> argparse.ArgumentParser:
-    """Add the command ``convert`` to the subparsers of ``python -m recbole_cocorr``.
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    from recbole_cocorr.data.convert.filters import DUPLICATES
+    from recbole_cocorr.data.convert.formats import FORMATS
+    from recbole_cocorr.data.convert.pipeline import ENCODINGS
+    from recbole_cocorr.data.convert.times import UNITS
 
-    Parameters
-    ----------
-    subparsers
-        What ``ArgumentParser.add_subparsers`` returned.
-
-    Returns
-    -------
-    argparse.ArgumentParser
-        The command's parser; it sets ``func``, to be called with the parsed arguments.
-    """
     formats = "\n".join(f"  {format.name:20} {format.source}" for format in FORMATS.values())
-    parser = subparsers.add_parser(
-        "convert",
-        help="make RecBole's atomic files from the raw public files",
-        description="Make OUT/NAME/NAME.inter from a raw public file, gzipped or not. Rows keep their order.",
-        epilog=f"formats:\n{formats}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser.epilog = f"formats:\n{formats}"
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--format", required=True, choices=FORMATS, metavar="FORMAT", help="see below")
     parser.add_argument("--input", required=True, metavar="FILE", help="the raw file")
     parser.add_argument("--dataset", required=True, metavar="NAME", help="the name of the result")
@@ -72,42 +58,32 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "--time_unit", choices=UNITS, help="of the format csv: unit of the times (default: seen from the first one)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier result")
-    parser.set_defaults(func=run)
-    return parser
 
 
-def run(args: argparse.Namespace) -> int:
-    """Convert as the arguments say and print what was done.
+def run(arguments: argparse.Namespace) -> int:
+    """Carry it out."""
+    require("train")
+    from recbole_cocorr.data.convert.pipeline import convert
 
-    Returns
-    -------
-    int
-        0.
-
-    Raises
-    ------
-    UserError
-        If anything is wrong that the user can mend.
-    """
     report = convert(
-        args.input,
-        args.format,
-        args.dataset,
-        args.out,
-        min_user_inter=args.min_user_inter,
-        min_item_inter=args.min_item_inter,
-        duplicates=args.duplicates,
-        on_error=args.on_error,
-        encoding=args.encoding,
-        columns=args.columns,
-        time_unit=args.time_unit,
-        overwrite=args.overwrite,
+        arguments.input,
+        arguments.format,
+        arguments.dataset,
+        arguments.out,
+        min_user_inter=arguments.min_user_inter,
+        min_item_inter=arguments.min_item_inter,
+        duplicates=arguments.duplicates,
+        on_error=arguments.on_error,
+        encoding=arguments.encoding,
+        columns=arguments.columns,
+        time_unit=arguments.time_unit,
+        overwrite=arguments.overwrite,
     )
-    print(summary(report, args.dataset, args.out))
+    print(summary(report, arguments.dataset, arguments.out))
     return 0
 
 
-def summary(report: Report, dataset: str, out: str) -> str:
+def summary(report: Any, dataset: str, out: str) -> str:
     """The text printed after a conversion: counts, paths and the next command."""
     counts = {
         "rows read": report.read,
@@ -129,26 +105,7 @@ def summary(report: Report, dataset: str, out: str) -> str:
     return "\n".join(text)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``convert`` alone; returns the exit status: 0, or 2 after an error that the user can mend."""
-    parser = argparse.ArgumentParser(prog="recbole_cocorr")
-    add_parser(parser.add_subparsers(required=True, metavar="COMMAND"))
-    args = parser.parse_args(["convert", *(sys.argv[1:] if argv is None else argv)])
-    try:
-        return args.func(args)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-
-
 def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or len(text) > 12:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
     return int(text)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,32 +1,22 @@
-"""``python -m recbole_cocorr cost``: the paper's Table 4 and Figure 4, and what a new click costs."""
+"""Parameters, FLOPs, memory and latency of every model, at every history length.
+
+Count what one inference and one new click cost each model: the paper's Table 4 and Figure 4. No data are read and
+nothing is trained: the counts depend on the sizes alone. docs/cost.md says what is counted.
+"""
 
 import argparse
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.extras import require
+
 LENGTHS = (10, 15, 20, 25, 50, 100, 200, 500, 1000)
 
 
-def add_parser(subparsers: Any) -> argparse.ArgumentParser:
-    """Add the command ``cost`` to the subparsers of ``python -m recbole_cocorr``.
-
-    Parameters
-    ----------
-    subparsers
-        What ``ArgumentParser.add_subparsers`` returned.
-
-    Returns
-    -------
-    argparse.ArgumentParser
-        The command's parser; it sets ``func``, to be called with the parsed arguments.
-    """
-    parser = subparsers.add_parser(
-        "cost",
-        help="parameters, FLOPs, memory and latency of every model, at every history length",
-        description="Count what one inference and one new click cost each model. No data are read and nothing is "
-        "trained: the counts depend on the sizes alone. docs/cost.md says what is counted.",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
     parser.add_argument(
         "--models",
         nargs="+",
@@ -47,8 +37,6 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("--repeats", type=_whole(1), default=50, metavar="N", help="timed runs (default: 50)")
     parser.add_argument("--out", metavar="FILE.json", help="write the figures there too")
     parser.add_argument("--markdown", action="store_true", help="print Markdown tables")
-    parser.set_defaults(func=run)
-    return parser
 
 
 def _whole(least: int) -> Callable[[str], int]:
@@ -64,33 +52,22 @@ def _whole(least: int) -> Callable[[str], int]:
     return read
 
 
-def run(args: argparse.Namespace) -> int:
-    """Measure as the arguments say, print the tables and write the file.
-
-    Returns
-    -------
-    int
-        0, whether the targets hold or not.
-
-    Raises
-    ------
-    UserError
-        If anything is wrong that the user can mend.
-    """
-    from recbole_cocorr.base.errors import UserError
-
-    if args.candidates > args.items:
-        raise UserError(f"--candidates is {args.candidates}, more than the {args.items} items of the catalogue")
-    if len(set(args.lengths)) < len(args.lengths):
-        raise UserError(f"--lengths names a length twice: {' '.join(map(str, args.lengths))}")
-    if args.out:
-        folder = Path(args.out).absolute().parent
+def run(arguments: argparse.Namespace) -> int:
+    """Carry it out."""
+    require("train")
+    if arguments.candidates > arguments.items:
+        raise UserError(
+            f"--candidates is {arguments.candidates}, more than the {arguments.items} items of the catalogue"
+        )
+    if len(set(arguments.lengths)) < len(arguments.lengths):
+        raise UserError(f"--lengths names a length twice: {' '.join(map(str, arguments.lengths))}")
+    if arguments.out:
+        folder = Path(arguments.out).absolute().parent
         if not folder.is_dir():
             raise UserError(f"--out: there is no folder {folder}")
-        if Path(args.out).is_dir():
-            raise UserError(f"--out: {args.out} is a folder; name a file in it")
+        if Path(arguments.out).is_dir():
+            raise UserError(f"--out: {arguments.out} is a folder; name a file in it")
 
-    # Imported late: --help answers at once.
     from tqdm import tqdm
 
     from recbole_cocorr.experiments.cost.cost_file import Cost, write_cost
@@ -101,20 +78,27 @@ def run(args: argparse.Namespace) -> int:
     from recbole_cocorr.experiments.runs import environment
     from recbole_cocorr.models.catalogue import is_trained
 
-    entries = find_entries(args.models) if args.models else [e for e in catalogue_entries() if is_trained(e.model)]
-    settings = Settings(args.items, args.candidates, args.mini_batch_size, args.threads, args.repeats)
+    entries = (
+        find_entries(arguments.models) if arguments.models else [e for e in catalogue_entries() if is_trained(e.model)]
+    )
+    settings = Settings(
+        arguments.items, arguments.candidates, arguments.mini_batch_size, arguments.threads, arguments.repeats
+    )
     rows: list[dict[str, Any]] = []
     # disable=None: no bar where the output is no terminal.
-    with threads(args.threads), tqdm(total=len(args.lengths), unit="length", disable=None, leave=False) as bar:
+    with (
+        threads(arguments.threads),
+        tqdm(total=len(arguments.lengths), unit="length", disable=None, leave=False) as bar,
+    ):
         machine = environment.machine()
-        for length, measured in measure_field(entries, args.lengths, settings):
+        for length, measured in measure_field(entries, arguments.lengths, settings):
             rows += measured
             bar.update()
             bar.set_postfix(L=length)
     cost = Cost(rows, vars(settings), environment.versions(), machine)
     try:
-        if args.out:
-            write_cost(args.out, cost)
+        if arguments.out:
+            write_cost(arguments.out, cost)
     finally:  # a full disk does not take the tables too
-        print(cost_tables(cost, args.markdown))
+        print(cost_tables(cost, arguments.markdown))
     return 0

@@ -1,22 +1,20 @@
-"""``python -m recbole_cocorr demo``."""
+"""Click through films in a browser, the model running in the page.
+
+Serves a page on loopback that runs an artifact with onnxruntime-web and ranks anew after every click. Without
+--checkpoint and --artifact it trains CoCorrRec on ml-100k for a few epochs (a minute or two) the first time, and uses
+what it finds in --out from then on.
+"""
 
 import argparse
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from recbole_cocorr.base.arguments import number
+from recbole_cocorr.base.extras import require
 
 
-def add_parser(commands: Any) -> None:
-    """Add the command to ``python -m recbole_cocorr``."""
-    parser = commands.add_parser(
-        "demo",
-        help="click through films in a browser, the model running in the page",
-        description="Serves a page on loopback that runs an artifact with onnxruntime-web and ranks anew after every "
-        "click. Without --checkpoint and --artifact it trains CoCorrRec on ml-100k for a few epochs (a minute or two) "
-        "the first time, and uses what it finds in --out from then on.",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--checkpoint", type=Path, metavar="FILE", help="a trained model to export and show")
     which.add_argument("--artifact", type=Path, metavar="DIR", help="what `export` wrote, shown as it is")
@@ -32,11 +30,11 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--port", type=int, default=8000, help="on 127.0.0.1; 0 takes a free one (default: 8000)")
     parser.add_argument("--no_browser", action="store_true", help="print the address and open nothing")
-    parser.set_defaults(func=run_demo)
 
 
-def run_demo(arguments: argparse.Namespace) -> int:
-    """Carry ``demo`` out; ends with Ctrl-C, SIGTERM or SIGHUP."""
+def run(arguments: argparse.Namespace) -> int:
+    """Carry it out; ends with Ctrl-C, SIGTERM or SIGHUP."""
+    require("device")
     from recbole_cocorr.artifact.manifest import read_manifest
     from recbole_cocorr.demo.prepare import find_artifact
     from recbole_cocorr.demo.runtime import find_runtime

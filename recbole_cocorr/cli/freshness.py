@@ -1,24 +1,28 @@
-"""``python -m recbole_cocorr freshness``."""
+"""Freeze the device's model at a time and measure what the cloud's item-item scores recover later.
+
+The device's model is trained on the interactions before a time; each later one is ranked in the order of time, with
+its user's clicks before it: without a correction, with item-item scores learned before that time too, and with scores
+that go on learning up to the start of each slice of time.
+"""
 
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+
+from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.extras import require
+from recbole_cocorr.base.files import exclusive, make_folder
+from recbole_cocorr.base.together import write_files
+from recbole_cocorr.cli._flags import add_corrector_flags, corrector_flags
 
 FRESHNESS_FILE, FRESHNESS_FORMAT = "freshness.json", "recbole_cocorr.freshness"
 
 
-def add_parser(subparsers: Any) -> argparse.ArgumentParser:
-    """Add the command ``freshness`` to the subparsers of ``python -m recbole_cocorr``."""
-    parser = subparsers.add_parser(
-        "freshness",
-        help="freeze the device's model at a time and measure what the cloud's item-item scores recover later",
-        description="The device's model is trained on the interactions before a time; each later one is ranked in the "
-        "order of time, with its user's clicks before it: without a correction, with item-item scores learned before "
-        "that time too, and with scores that go on learning up to the start of each slice of time.",
-        epilog="Further settings of the training: --key=value, as for run.",
-        allow_abbrev=False,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    parser.epilog = "Further settings of the training: --key=value, as for run."
+    parser.allow_abbrev = False
+    parser.set_defaults(takes_settings=True)
     parser.add_argument("--dataset", required=True, help="a name in dataset_configs/, or of a folder in --data_path")
     parser.add_argument(
         "--model", default="CoCorrRec (w/o GCN)", help="the device's: a label of properties/benchmark.yaml or a model"
@@ -29,19 +33,13 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--retrain", action="store_true", help="also train the device's model anew at the start of each slice"
     )
-    parser.add_argument("--l2", type=float, help="ridge penalty (default: properties/corrector.yaml)")
-    parser.add_argument("--neighbours", type=int, help="items that an item is regressed on")
-    parser.add_argument("--decay", type=float, help="weight of a click beside that of the click after it")
+    add_corrector_flags(parser)
     parser.add_argument("--out", default="results/freshness", metavar="DIR", help="(default: results/freshness)")
-    parser.set_defaults(func=_freshness, takes_settings=True)
-    return parser
 
 
-def _freshness(arguments: argparse.Namespace) -> int:
-    # Imported late: --help answers at once.
-    from recbole_cocorr.base.errors import UserError
-    from recbole_cocorr.base.files import exclusive, make_folder
-    from recbole_cocorr.base.together import write_files
+def run(arguments: argparse.Namespace) -> int:
+    """Carry it out."""
+    require("report")
     from recbole_cocorr.correctors.settings import corrector_settings
     from recbole_cocorr.experiments.entries import find_entries
     from recbole_cocorr.experiments.freshness import Request, measure
@@ -49,7 +47,7 @@ def _freshness(arguments: argparse.Namespace) -> int:
     from recbole_cocorr.experiments.runs.plan import numbers
     from recbole_cocorr.experiments.runs.run_files import FORMAT_VERSION
     from recbole_cocorr.report.freshness import content, picture_of, sentences, tables_of
-    from recbole_cocorr.report.plot_style import require_matplotlib, save
+    from recbole_cocorr.report.plot_style import save
     from recbole_cocorr.report.table_formats import markdown
     from recbole_cocorr.training.config import parse_overrides
 
@@ -57,10 +55,8 @@ def _freshness(arguments: argparse.Namespace) -> int:
         raise UserError(f"--freeze is {arguments.freeze:g}; it must be between 0 and 1")
     if arguments.slices < 1:
         raise UserError(f"--slices is {arguments.slices}; it must be at least 1")
-    require_matplotlib()
     (entry,) = find_entries([arguments.model])
-    given = {k: v for k in ("l2", "neighbours", "decay") if (v := getattr(arguments, k)) is not None}
-    corrector, settings = corrector_settings(given), parse_overrides(arguments.settings)
+    corrector, settings = corrector_settings(corrector_flags(arguments)), parse_overrides(arguments.settings)
     for key in ("protocol", "seed"):
         if key in settings:
             raise UserError(f"freshness has the paper's protocol and --seeds; leave --{key} out")

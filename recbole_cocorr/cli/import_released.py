@@ -1,30 +1,28 @@
-"""``python -m recbole_cocorr import-released``: weights of the authors' released code as a checkpoint of ours."""
+"""Turn a state dict of the authors' released code into a checkpoint.
+
+Reads a state dict of the authors' released code (.pt, .npz or .safetensors) and writes a checkpoint that load_model
+reads.
+"""
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.extras import require
 from recbole_cocorr.base.files import make_folder
 
 
-def add_parser(commands: Any) -> None:
-    """Add the command to ``python -m recbole_cocorr``."""
-    parser = commands.add_parser(
-        "import-released",
-        help="turn a state dict of the authors' released code into a checkpoint",
-        description="Reads a state dict of the authors' released code (.pt, .npz or .safetensors) and writes a "
-        "checkpoint that load_model reads.",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
     parser.add_argument("file", type=Path, help="the state dict")
     parser.add_argument("--out", type=Path, help="checkpoint to write; FILE with the suffix .safetensors, if left out")
     parser.add_argument("--items", type=Path, help="text file with one item token per line, item 1 first")
     parser.add_argument("--length", type=int, help="MAX_ITEM_LIST_LENGTH; the mini-batch size, if left out")
-    parser.set_defaults(func=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Carry the command out."""
+    """Carry it out."""
+    require("train")
     from recbole_cocorr.training.checkpoint import save_checkpoint
     from recbole_cocorr.training.recommend import recommender_from
     from recbole_cocorr.training.released import import_released, read_items, read_state_dict

@@ -1,21 +1,21 @@
-"""``python -m recbole_cocorr sweep``."""
+"""Quality and inference time of CoCorrRec over the mini-batch size K.
+
+Train CoCorrRec with each K and measure its inference. Goes on after a kill, as benchmark does.
+"""
 
 import argparse
 from pathlib import Path
-from typing import Any
 
-from recbole_cocorr.cli.benchmark import add_running_flags, carry_out
+from recbole_cocorr.base.extras import require
+from recbole_cocorr.cli._flags import add_running_flags
+from recbole_cocorr.cli._plans import carry_out
 
 
-def add_parser(subparsers: Any) -> argparse.ArgumentParser:
-    """Add the command ``sweep`` to the subparsers of ``python -m recbole_cocorr``."""
-    parser = subparsers.add_parser(
-        "sweep",
-        help="quality and inference time of CoCorrRec over the mini-batch size K",
-        description="Train CoCorrRec with each K and measure its inference. Goes on after a kill, as benchmark does.",
-        epilog="Further settings of all runs: --key=value.",
-        allow_abbrev=False,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    parser.epilog = "Further settings of all runs: --key=value."
+    parser.allow_abbrev = False
+    parser.set_defaults(takes_settings=True)
     parser.add_argument("--datasets", required=True, help="one dataset")
     parser.add_argument("--K", default="1,2,5,10,20", help="separated by commas (default: 1,2,5,10,20)")
     parser.add_argument("--length", type=int, default=20, help="L, clicks of history (default: 20)")
@@ -27,13 +27,11 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", default="results/sweep", metavar="DIR", help="(default: results/sweep)")
     add_running_flags(parser)
-    parser.add_argument("--dry_run", action="store_true", help="show the plan and run nothing")
-    parser.set_defaults(func=_sweep, takes_settings=True)
-    return parser
 
 
-def _sweep(arguments: argparse.Namespace) -> int:
-    # Imported late: --help answers at once.
+def run(arguments: argparse.Namespace) -> int:
+    """Carry it out."""
+    require("train")
     from recbole_cocorr.base.property_files import property_file
     from recbole_cocorr.base.yaml_reader import read_yaml
     from recbole_cocorr.experiments.runs.plan import Plan, benchmark_defaults, numbers

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from recbole_cocorr.artifact.manifest import NAME
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.extras import require
 from recbole_cocorr.base.files import make_folder
 from recbole_cocorr.base.leftovers import temporary_folder
 from recbole_cocorr.base.together import finish, write_together
@@ -80,6 +81,7 @@ def _train(checkpoint: Path, epochs: int) -> None:
     """Train into a folder of its own: what a training that was interrupted leaves is never taken for a model."""
     if epochs < 1:
         raise UserError(f"epochs is {epochs}; it must be at least 1")
+    require("export")  # before a training that takes a minute
     from recbole_cocorr.training.run import run
 
     print(f"training CoCorrRec on {DATASET}, {epochs} epochs: a minute or two, this once", flush=True)
@@ -107,12 +109,9 @@ def _make(checkpoint: Path, out: Path, data_path: str | None) -> bool:
     bool
         Whether there is a corrector.
     """
-    try:
-        from recbole_cocorr.export.export import check_target
-    except ModuleNotFoundError as error:
-        if error.name not in ("onnx", "onnxscript", "onnxruntime"):
-            raise
-        raise UserError(f"{error.name} is not installed, and export needs it: pip install '.[export]'") from None
+    require("export")
+    from recbole_cocorr.export.export import check_target
+
     check_target(out / "artifact", overwrite=True)
     with write_together(out, "demo") as together:
         corrector = together.folder("corrector")

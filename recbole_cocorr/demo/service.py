@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from recbole_cocorr.artifact.manifest import Manifest
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.extras import require
 from recbole_cocorr.base.readers import Record, parse_json
 from recbole_cocorr.demo.upstream import AwayError, Upstream
 from recbole_cocorr.service.server.settings import PREFIX, TOKENS
@@ -115,10 +116,8 @@ def _read_by(manifest: Manifest) -> dict[str, str]:
 
 
 def _missing() -> str:
-    from recbole_cocorr.cli.cloud import need_cloud
-
     try:
-        need_cloud()
+        require("cloud")
     except UserError as error:
         return str(error)
     return ""

@@ -11,9 +11,9 @@ _NAMES = {
     "Session": "session",
     "Ranking": "ranking",
     "Correction": "correction",
-    "Evidence": "evidence",
+    "Evidence": ".artifact.evidence",
     "Upload": "correction",
-    "update_catalogue": "catalogue",
+    "update_catalogue": "update",
     "verify": "artifact",
 }
 
@@ -23,7 +23,7 @@ __all__ = ["Correction", "Evidence", "Ranking", "Session", "Upload", "update_cat
 def __getattr__(name: str) -> Any:
     if name not in _NAMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_NAMES[name]}"), name)
+    return getattr(import_module(f".{_NAMES[name]}", __name__), name)
 
 
 def __dir__() -> list[str]:

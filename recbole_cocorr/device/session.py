@@ -4,7 +4,7 @@ import math
 import os
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -26,9 +26,6 @@ from recbole_cocorr.device.correction import Upload, checked
 from recbole_cocorr.device.ranking import Ranking, best
 from recbole_cocorr.device.reader import Reader
 from recbole_cocorr.device.state import Layout, Snapshot, load_state, save_state
-
-if TYPE_CHECKING:
-    from recbole_cocorr.service.client.session import CorrectedSession
 
 
 class Session:
@@ -87,9 +84,7 @@ class Session:
         history: Iterable[str] | None = None,
         policy: str | None = None,
         threads: int = 1,
-        cloud: str | None = None,
-        **of_cloud: Any,
-    ) -> "Session | CorrectedSession":
+    ) -> "Session":
         """Open a session on an artifact.
 
         Parameters
@@ -105,27 +100,12 @@ class Session:
             The artifact's, if left out.
         threads : int
             Threads of ONNX Runtime, from 1 to 256. One click is too little work for more than one.
-        cloud : str, optional
-            ``host:port`` of a correction service: what is returned is then a
-            :class:`~recbole_cocorr.service.CorrectedSession`, which needs grpcio and protobuf as well.
-        **of_cloud
-            With ``cloud``: ``deadline_ms``, ``client``, ``scores``, ``score_clicks``, ``epsilon`` and ``delta`` of
-            ``CorrectedSession.open``.
 
         Raises
         ------
         UserError
             If the artifact or, without ``history``, the state is missing or not usable.
         """
-        if cloud is not None:
-            try:
-                from recbole_cocorr.service.client.session import CorrectedSession
-            except ImportError as error:
-                raise UserError(f"cloud needs {error.name}, which is not installed") from None
-            settings = {"state": state, "history": history, "policy": policy, "threads": threads}
-            return CorrectedSession.open(directory, cloud, **of_cloud, **settings)
-        if of_cloud:
-            raise UserError(f"{next(iter(of_cloud))} has no meaning without cloud")
         folder = checked_path(directory, "directory")
         state = None if state is None else checked_path(state, "state")
         tokens = None if history is None else tokens_of(history, "history")

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.extras import require
 from recbole_cocorr.base.files import atomic_write
 from recbole_cocorr.experiments.timed_service import CAME, READY
 from recbole_cocorr.service.server.correction_model import CorrectionModel, load_correction_model
@@ -219,10 +220,9 @@ def table_text(found: dict[str, Any]) -> str:
 
 def draw(quality: list[dict[str, float]], rows: list[dict[str, Any]], path: Path) -> None:
     """The picture: NDCG@10 by the share that arrives, and what makes the time of each network at the shortest L."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise UserError("matplotlib is not installed; install recbole_cocorr[report]") from None
+    require("report")
+    from matplotlib.figure import Figure
+
     shortest = min(r["length"] for r in rows)
     networks = [r for r in rows if r["length"] == shortest]
     figure = Figure(figsize=(10, max(3.6, 1.2 + 0.26 * len(networks))))

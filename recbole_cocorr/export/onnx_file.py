@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.extras import require
 
 # Read by ONNX Runtime from 1.15 on, and by onnxruntime-web.
 OPSET = 20
@@ -38,11 +38,9 @@ def to_onnx(
     UserError
         If onnx and onnxscript are not installed, or torch cannot express the module.
     """
-    try:
-        import onnx
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise UserError(f"export needs {error.name}; pip install 'recbole_cocorr[export]' brings it") from None
+    require("export")
+    import onnx
+
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             module.eval(),

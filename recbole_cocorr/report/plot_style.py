@@ -9,7 +9,6 @@ import itertools
 import re
 from collections.abc import Iterable
 
-from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.experiments.runs.groups import in_field_order
 from recbole_cocorr.models.card import Look
 from recbole_cocorr.models.catalogue import variants
@@ -37,21 +36,6 @@ def styles_of(labels: Iterable[str]) -> dict[str, Look]:
         label: Look(colour, marker, (0, (4, 1.2)), hollow=True)
         for label, (colour, marker) in zip(others, pairs, strict=False)
     }
-
-
-def require_matplotlib() -> None:
-    """Say what to install where matplotlib is missing.
-
-    Raises
-    ------
-    UserError
-    """
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise UserError(
-            "the report's figures need matplotlib, which is not installed: pip install 'recbole_cocorr[report]'"
-        ) from None
 
 
 _SETTINGS = {

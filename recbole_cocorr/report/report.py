@@ -9,6 +9,7 @@ import numpy as np
 
 from recbole_cocorr import __version__
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.extras import require
 from recbole_cocorr.base.together import write_files
 from recbole_cocorr.evaluation.ranking import RANK_METRICS
 from recbole_cocorr.evaluation.significance import check_same_users, seed_average
@@ -23,7 +24,7 @@ from recbole_cocorr.report.commands import benchmark_command, command, sweep_com
 from recbole_cocorr.report.device_times import DEVICE_FILE, click_times, device_table, read_device
 from recbole_cocorr.report.figures import Picture
 from recbole_cocorr.report.methods import methods, provenance
-from recbole_cocorr.report.plot_style import inline_svg, require_matplotlib, save, styles_of
+from recbole_cocorr.report.plot_style import inline_svg, save, styles_of
 from recbole_cocorr.report.table_formats import Table, latex, markdown
 
 REFERENCE = "CoCorrRec"
@@ -140,7 +141,7 @@ def build(folder: str | Path, reference: str = REFERENCE) -> Report:
     UserError
         If the folder cannot be read, matplotlib is missing, or no run has the reference's label though it was named.
     """
-    require_matplotlib()
+    require("report")
     folder = Path(folder)
     records, extras = read_folder(folder)
     device = read_device(folder / DEVICE_FILE)

@@ -12,10 +12,10 @@ from typing import Any
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 _NAMES = {
-    "Answer": "client",
-    "Client": "client",
-    "CorrectedRanking": "session",
-    "CorrectedSession": "session",
+    "Answer": "client.client",
+    "Client": "client.client",
+    "CorrectedRanking": "client.session",
+    "CorrectedSession": "client.session",
 }
 
 __all__ = ["Answer", "Client", "CorrectedRanking", "CorrectedSession"]

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from recbole_cocorr.__main__ import main
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.files import atomic_write
 from recbole_cocorr.base.together import finish
-from recbole_cocorr.cli import convert as cli
 from recbole_cocorr.data.convert import convert, formats
 from recbole_cocorr.data.convert.formats import FORMATS
 from recbole_cocorr.data.convert.rows import MISSING_VALUES
@@ -553,13 +553,13 @@ def test_command(tmp_path, capsys):
     source = write(tmp_path / "raw", AMAZON + "A1,B1,5.0,100\nbad\n")
     arguments = ["--format", "amazon-ratings", "--input", str(source), "--dataset", "d", "--out", "my out"]
     arguments += ["--duplicates", "exact", "--on_error", "skip", "--min_user_inter", "2"]
-    assert cli.main(arguments) == 0
+    assert main(["convert", *arguments]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert [line.split(":")[1].strip() for line in printed[:7]] == ["5", "2", "1", "1", "1", "1", "2"]
     assert printed[7].startswith("first row skipped:") and "line 5" in printed[7]
     assert printed[8].split() == ["written:", "my", "out/d/d.inter"]
     assert printed[9] == ("next: python run_recbole_cocorr.py --model=CoCorrRec --dataset=d '--data_path=my out'")
-    assert cli.main(arguments) == 2
+    assert main(["convert", *arguments]) == 2
     captured = capsys.readouterr()
     assert captured.err.startswith("error: ") and captured.err.count("\n") == 1 and not captured.out
 
@@ -577,13 +577,13 @@ def test_command(tmp_path, capsys):
 def test_command_refuses_bad_options(tmp_path, extra, capsys):
     arguments = ["--format", "yelp", "--input", "x", "--dataset", "d", *extra]
     with pytest.raises(SystemExit) as caught:
-        cli.main(arguments)
+        main(["convert", *arguments])
     assert caught.value.code == 2 and extra[0] in capsys.readouterr().err
 
 
 def test_help_names_every_format(capsys):
     with pytest.raises(SystemExit):
-        cli.main(["--help"])
+        main(["convert", "--help"])
     printed = capsys.readouterr().out
     assert all(f"  {name} " in printed for name in FORMATS)
 

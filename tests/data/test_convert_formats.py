@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recbole_cocorr.__main__ import main
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.cli import convert as cli
 from recbole_cocorr.data.convert import convert
 from recbole_cocorr.data.convert.check import check_inter_file
 from recbole_cocorr.data.convert.formats import FORMATS
@@ -336,7 +336,7 @@ def test_columns_are_for_csv_alone(tmp_path):
 def test_the_command_takes_columns(tmp_path, capsys):
     (tmp_path / "raw").write_text("who,what,when\nu,i,2018-07-07\n")
     arguments = ["--format", "csv", "--input", str(tmp_path / "raw"), "--dataset", "d", "--out", str(tmp_path / "out")]
-    assert cli.main([*arguments, "--columns", COLUMNS]) == 0
+    assert main(["convert", *arguments, "--columns", COLUMNS]) == 0
     assert "rows written:           1" in capsys.readouterr().out
     assert (tmp_path / "out/d/d.inter").read_text().endswith("u\ti\t1530921600\n")
 

@@ -13,6 +13,7 @@ pytest.importorskip("grpc_reflection")
 pytest.importorskip("prometheus_client")
 pytest.importorskip("h11")
 
+from recbole_cocorr import open_session
 from recbole_cocorr.artifact.evidence import Evidence
 from recbole_cocorr.artifact.manifest import read_manifest
 from recbole_cocorr.correctors.folder import trust_of
@@ -111,7 +112,7 @@ def test_both_lists_are_pythons(opened, folder, running):
     page = opened(upstream)
     switch(page)
     differ = 0
-    with Session.open(folder, cloud=f"127.0.0.1:{server.port}", deadline_ms=20_000) as session:
+    with open_session(folder, cloud=f"127.0.0.1:{server.port}", deadline_ms=20_000) as session:
         for place, token in enumerate(LOG, 1):
             click(page, token, "corrected")
             session.click(token)
@@ -362,7 +363,7 @@ def test_a_late_answer_that_waited_for_its_turn_behind_a_click_is_not_used(opene
 
 
 def corrected(folder, running, log: list[str]) -> list[str]:
-    with Session.open(folder, cloud=f"127.0.0.1:{running[0].port}", deadline_ms=20_000) as session:
+    with open_session(folder, cloud=f"127.0.0.1:{running[0].port}", deadline_ms=20_000) as session:
         session.history(log)
         ranking = session.rank_all(20, exclude=log)
         assert ranking.status == "corrected"

@@ -19,7 +19,6 @@ pytest.importorskip("h11")
 
 from recbole_cocorr.artifact.manifest import Manifest, read_manifest
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.cli import cloud as cloud_cli
 from recbole_cocorr.demo import service
 from recbole_cocorr.demo.runtime import FILES
 from recbole_cocorr.demo.service import cloud_of, ended_by_signals, started
@@ -98,8 +97,8 @@ def test_when_none_is_started(manifest, starts, monkeypatch):
     assert reason(manifest, Path("a"), wanted=False) == "the demo was started with --no_cloud"
     assert "--cloud names a service" in reason(manifest, None)
     with monkeypatch.context() as patch:
-        patch.setattr(cloud_cli, "import_module", lambda name: __import__("no_such_package"))
-        assert reason(manifest, Path("a")) == "grpc is not installed; install recbole_cocorr[cloud]"
+        patch.setitem(sys.modules, "grpc", None)
+        assert reason(manifest, Path("a")) == "grpc is not installed; type: pip install 'recbole_cocorr[cloud]'"
     manifest.correction = manifest.trust = None
     assert "neither a correction network nor trust" in reason(manifest, Path("a"))
     assert starts == []

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from recbole_cocorr import open_session
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.device import Evidence, Session
 from tests.device import clicks, tokens_of
@@ -98,15 +99,15 @@ def test_a_folder(odd):
 def test_opening_with_a_cloud(written, arguments, client):
     pytest.importorskip("grpc")
     folder = written()[1]
-    one_sentence(lambda: Session.open(folder, cloud="127.0.0.1:9", **arguments))
-    one_sentence(lambda: Session.open(folder, cloud="127.0.0.1:9", client=client))
+    one_sentence(lambda: open_session(folder, cloud="127.0.0.1:9", **arguments))
+    one_sentence(lambda: open_session(folder, cloud="127.0.0.1:9", client=client))
 
 
 @often
 @given(ODD)
 def test_an_address(written, odd):
     pytest.importorskip("grpc")
-    one_sentence(lambda: Session.open(written()[1], cloud=odd))
+    one_sentence(lambda: open_session(written()[1], cloud=odd))
 
 
 @often

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recbole_cocorr.service import web
+from recbole_cocorr.service.server import web
 from recbole_cocorr.service.server.settings import ServeSettings
 from recbole_cocorr.service.wire import decode_correction
 from tests.service import TOKEN, serving

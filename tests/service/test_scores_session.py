@@ -9,12 +9,13 @@ from queue import SimpleQueue
 import numpy as np
 import pytest
 
+from recbole_cocorr import open_session
 from recbole_cocorr.artifact.manifest import read_manifest
-from recbole_cocorr.artifact.writer import update_catalogue
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.correctors import Trust
 from recbole_cocorr.correctors.folder import load_corrector, save_corrector, trust_of
 from recbole_cocorr.device import Evidence, Session
+from recbole_cocorr.device.update import update_catalogue
 from recbole_cocorr.export.export import export
 from recbole_cocorr.service import CorrectedSession
 from recbole_cocorr.service.client.client import Answer, Pending
@@ -123,7 +124,7 @@ def test_the_ranking_is_the_single_processs(written, tmp_path, item_item, name, 
     client = {"timeout": 20, "score_encoding": encoding}
     with (
         serving(ServeSettings("", "127.0.0.1:0", str(tmp_path / "c"))) as server,
-        Session.open(tmp_path / "a", cloud=f"127.0.0.1:{server.port}", deadline_ms=LONG, client=client) as session,
+        open_session(tmp_path / "a", cloud=f"127.0.0.1:{server.port}", deadline_ms=LONG, client=client) as session,
     ):
         rows = clicks(20, seed=3)  # more than the device's L
         for cut in (1, 12, 20):
@@ -146,7 +147,7 @@ def test_with_the_correction_too(trained, both, serves_both, item_item):
         sent = model.correction(model.hidden_states(torch.tensor([rows])), torch.tensor([5]))
     correction = (sent.attention[0].numpy(), sent.bias[0].numpy())
     client = {"timeout": 20}
-    with Session.open(both, cloud=f"127.0.0.1:{serves_both.port}", deadline_ms=LONG, client=client) as session:
+    with open_session(both, cloud=f"127.0.0.1:{serves_both.port}", deadline_ms=LONG, client=client) as session:
         session.history(tokens_of(rows))
         found = session.rank(NAMES, exclude=["item-3"])
         wanted = single_process(both, item_item, rows, [n for n in NAMES if n != "item-3"], correction)
@@ -161,7 +162,7 @@ def test_a_service_that_has_only_one_of_them(checkpoint, corrector, both, served
     chosen = {"checkpoint": str(checkpoint)} if served == "correction" else {"corrector": str(corrector)}
     with (
         serving(ServeSettings(listen="127.0.0.1:0", **chosen)) as server,
-        Session.open(both, cloud=f"127.0.0.1:{server.port}", deadline_ms=LONG, client={"timeout": 20}) as session,
+        open_session(both, cloud=f"127.0.0.1:{server.port}", deadline_ms=LONG, client={"timeout": 20}) as session,
     ):
         for row in clicks(6):
             session.click(TOKENS[row])
@@ -338,12 +339,12 @@ def test_no_more_clicks_go_up_than_are_allowed(both, cloud, most):
 def test_an_opened_session_tells_what_it_knows(both, cloud, tmp_path):
     rows = clicks(20)
     address = "127.0.0.1:9"
-    with Session.open(both, cloud=address, history=iter(tokens_of(rows))) as opened:
+    with open_session(both, cloud=address, history=iter(tokens_of(rows))) as opened:
         assert opened._scores._clicked == rows  # the whole history, though the session keeps the last L
         opened.save(tmp_path / "state")
-    with Session.open(both, cloud=address, state=tmp_path / "state") as opened:
+    with open_session(both, cloud=address, state=tmp_path / "state") as opened:
         assert opened._scores._clicked == rows[-7:]
-    with Session.open(both, cloud=address, state=tmp_path / "state", history=tokens_of([*rows, 5])) as opened:
+    with open_session(both, cloud=address, state=tmp_path / "state", history=tokens_of([*rows, 5])) as opened:
         assert opened._scores._clicked == [*rows, 5]
 
 
@@ -434,11 +435,11 @@ def test_settings_that_do_not_fit(both, artifact, cloud):
         with pytest.raises(UserError, match="score_clicks"):
             CorrectedSession(Session.open(both), cloud, 1.0, score_clicks=bad)
     with pytest.raises(UserError, match="in the clear"):
-        Session.open(both, cloud="127.0.0.1:9", epsilon=1.0)
+        open_session(both, cloud="127.0.0.1:9", epsilon=1.0)
     with (
-        Session.open(both, cloud="127.0.0.1:9", epsilon=1.0, scores=False) as opened,
+        open_session(both, cloud="127.0.0.1:9", epsilon=1.0, scores=False) as opened,
         pytest.raises(UserError, match="scores are off"),
     ):
         opened.expect(NAMES)
-    with Session.open(artifact, cloud="127.0.0.1:9") as opened, pytest.raises(UserError, match="trusts no corrector"):
+    with open_session(artifact, cloud="127.0.0.1:9") as opened, pytest.raises(UserError, match="trusts no corrector"):
         opened.expect(NAMES)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from recbole_cocorr import open_session
 from recbole_cocorr.artifact.evidence import Evidence
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.device import Session
@@ -197,12 +198,12 @@ def test_noise_is_added_to_what_is_sent(artifact, server):
 def test_session_open_with_a_cloud(artifact, server):
     address = f"127.0.0.1:{server.port}"
     settings = {"history": tokens_of(clicks(5)), "policy": "carry"}
-    with Session.open(artifact, cloud=address, deadline_ms=LONG, client={"timeout": 20}, **settings) as session:
+    with open_session(artifact, cloud=address, deadline_ms=LONG, client={"timeout": 20}, **settings) as session:
         assert isinstance(session, CorrectedSession)
         assert (session.clicks, session.policy) == (5, "carry")
         assert session.rank_all().status == "corrected"
     with pytest.raises(UserError, match="deadline_ms has no meaning"):
-        Session.open(artifact, deadline_ms=5)
+        open_session(artifact, deadline_ms=5)
 
 
 def test_a_click_ends_the_correction_before_it(artifact, cloud, session):
@@ -302,10 +303,10 @@ def test_closing_ends_the_wait(artifact):
 
 FORKS = """
 import os, sys, threading
+from recbole_cocorr import open_session
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.device import Session
 
-session = Session.open(sys.argv[1], cloud="127.0.0.1:9", deadline_ms=1)
+session = open_session(sys.argv[1], cloud="127.0.0.1:9", deadline_ms=1)
 session.history(["item-1", "item-2"])
 over = threading.Event()
 
@@ -328,7 +329,7 @@ for _ in range(6):
             else:
                 os._exit(3)
         session.close()
-        with Session.open(sys.argv[1], cloud="127.0.0.1:9", deadline_ms=1) as own:
+        with open_session(sys.argv[1], cloud="127.0.0.1:9", deadline_ms=1) as own:
             own.click("item-3")
             assert own.rank_all().status in ("late", "offline")
         sys.stdout.flush()

@@ -14,8 +14,6 @@ from itertools import islice
 from pathlib import Path
 from typing import IO
 
-from tqdm import tqdm
-
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.together import finish, write_together
 from recbole_cocorr.data.convert.filters import DUPLICATES, drop_duplicates, k_core
@@ -243,6 +241,8 @@ class _Conversion:
         """Write the good rows of the source, in their order, and number their users and items."""
         report, users, items, rated = self.report, self.users, self.items, self.format.rated
         filters, timed = self.filters, self.duplicates != "keep"
+        from tqdm import tqdm  # late: --help of the command needs it not
+
         size = os.path.getsize(self.source) if os.path.isfile(self.source) else 0
         off = None if self.progress is None else not self.progress
         with tqdm(total=size, unit="B", unit_scale=True, desc=self.source.name, disable=off) as bar:

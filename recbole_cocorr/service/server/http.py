@@ -27,7 +27,7 @@ from recbole_cocorr.service.server.metrics import Metrics
 from recbole_cocorr.service.server.refusal import Refusal
 from recbole_cocorr.service.server.service import Corrections
 from recbole_cocorr.service.server.turns import peer_of
-from recbole_cocorr.service.web import Web, answer, body_of, header, host_is_known
+from recbole_cocorr.service.server.web import Web, answer, body_of, header, host_is_known
 from recbole_cocorr.service.wire import FLOAT32, MOST_CANDIDATES, MOST_CLICKS, WireError, fingerprint_bytes
 
 _Code = grpc.StatusCode

@@ -9,7 +9,6 @@ from typing import Any
 
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.readers import decode
-from recbole_cocorr.base.yaml_reader import read_yaml
 from recbole_cocorr.service.server.logs import LEVELS
 from recbole_cocorr.service.server.security import is_loopback, read_file, tokens_of
 
@@ -93,6 +92,8 @@ def gather(
     UserError
         For a name that is no setting, a value that does not fit, or settings that do not fit each other.
     """
+    from recbole_cocorr.base.yaml_reader import read_yaml  # late: --help needs no PyYAML
+
     found: dict[str, Any] = {}
     for name, value in read_yaml(config, "configuration file").items() if config else ():
         found[name] = _value(_known(name, config), value, config)

@@ -1,0 +1,36 @@
+"""Compare the two ways to read a history that is longer than the model was trained on.
+
+NDCG@10 of an artifact on the test rows, each user's whole history given: carrying the state on through all of it, and
+reading the last L clicks anew.
+"""
+
+import argparse
+from pathlib import Path
+
+from recbole_cocorr.base.arguments import output_file
+from recbole_cocorr.base.extras import require
+from recbole_cocorr.base.files import write_json
+from recbole_cocorr.cli._flags import POLICIES, PRECISIONS, add_data_path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    parser.add_argument("--checkpoint", type=Path, required=True, help="the checkpoint that the artifact is made of")
+    parser.add_argument("--policy", choices=(*POLICIES, "both"), default="both")
+    parser.add_argument("--table", choices=PRECISIONS, default="fp32")
+    add_data_path(parser, " (default: where training found it)")
+    parser.add_argument("--phase", choices=("test", "valid"), default="test", help="which rows")
+    parser.add_argument("--out", type=output_file, metavar="FILE", help="also write the result as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry it out."""
+    require("export")
+    from recbole_cocorr.export.evaluate import compare_policies, table_text
+
+    policies = POLICIES if arguments.policy == "both" else (arguments.policy,)
+    result = compare_policies(arguments.checkpoint, policies, arguments.table, arguments.data_path, arguments.phase)
+    print(table_text(result))
+    if arguments.out:
+        write_json(arguments.out, result)
+    return 0

@@ -1,0 +1,86 @@
+"""Write a trained model as an artifact for a device.
+
+Writes a folder that recbole_cocorr.device.Session runs with numpy and onnxruntime alone, and checks it against the
+model: user vectors on made-up histories, and NDCG@10 where the data set is at hand.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from recbole_cocorr.base.extras import require
+from recbole_cocorr.cli._flags import POLICIES, PRECISIONS, add_data_path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    parser.add_argument("--checkpoint", type=Path, required=True, help="a .safetensors file that training wrote")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to make")
+    parser.add_argument("--table", choices=PRECISIONS, default="fp32", help="precision of the item table")
+    parser.add_argument("--format", choices=("onnx",), default="onnx", help="of the graphs")
+    parser.add_argument("--policy", choices=POLICIES, help="of sessions with more clicks than the model was trained on")
+    add_data_path(parser, " (default: where training found it)")
+    parser.add_argument("--corrector", type=Path, metavar="DIR", help="what fit-corrector wrote for this checkpoint")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier artifact")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry it out."""
+    require("export")
+    from recbole_cocorr.export.check import check_artifact
+    from recbole_cocorr.export.export import export
+    from recbole_cocorr.training.data_of import DataNotHere, data_of
+
+    found: dict[str, Any] = {}
+
+    def check(recommender: Any, folder: Path) -> dict[str, Any]:
+        try:
+            source = str(arguments.checkpoint)
+            test = data_of(recommender.config, recommender.vocabulary.items, source, arguments.data_path).test
+        except DataNotHere:
+            test = None
+        _, found["check"] = check_artifact(recommender.model, folder, test)
+        return found["check"]
+
+    manifest = export(
+        arguments.checkpoint,
+        arguments.out,
+        arguments.table,
+        arguments.policy,
+        arguments.overwrite,
+        arguments.corrector,
+        check,
+    )
+    graphs = manifest.graph_bytes()
+    tables = sum(e.bytes for n, e in manifest.arrays.items() if n.split("_")[0] in ("item", "target"))
+    rest = sum(e.bytes for e in manifest.files().values()) - graphs - tables
+    print(f"{arguments.out}: {manifest.model['name']}, {manifest.items - 1} items, table {manifest.table}")
+    print(f"bytes: graphs {graphs:,}, item table {tables:,}, vocabulary and the rest {rest:,}")
+    print(check_text(found["check"], manifest.table))
+    return 0
+
+
+def check_text(check: dict[str, Any], table: str) -> str:
+    """What the check found, for people."""
+    lines = [f"against PyTorch, {check['histories']} made-up histories: largest error {check['max_error']:.1e}"]
+    if "max_error_corrected" in check:
+        lines[0] += f", corrected {check['max_error_corrected']:.1e}"
+    lines[0] += f" (tolerance {check['tolerance']:.0e})"
+    ndcg = check.get("ndcg@10")
+    if ndcg is None:
+        return "\n".join([*lines, "NDCG@10 was not measured: the data set is not here (--data_path=FOLDER)"])
+    lines.append(
+        f"NDCG@10 on {ndcg['rows']} test rows (refused: a loss above {ndcg['tolerance']} and "
+        f"{ndcg['standard_errors']:g} standard errors together):"
+    )
+    for suffix, title in (("", "the device alone"), ("_corrected", "corrected")):
+        if "torch" + suffix not in ndcg:
+            continue
+        lines.append(f"  {title}: PyTorch {ndcg['torch' + suffix]:.5f}")
+        for precision in PRECISIONS:
+            value = ndcg[precision + suffix]
+            mark = ""
+            if precision == table:
+                mark = f" (standard error {ndcg['change' + suffix]['standard_error']:.5f})  <- written"
+            lines.append(f"    {precision}  {value:.5f}  change {value - ndcg['torch' + suffix]:+.5f}{mark}")
+    return "\n".join(lines)
