@@ -1,8 +1,9 @@
 """A fitted corrector on the disk: what the cloud scores with, and how far one model's devices trust it.
 
-``trust.json`` holds the trust, the model that it was learned for, the item tokens by the weights' numbers, and the
-name of the file of weights: ``item_item.safetensors``, or for a later fit into the same folder one whose name changes
-with its contents. ``trust.json`` is replaced last, so that whoever reads the folder finds the old or the new corrector.
+``trust.json`` holds the trust, the model that it was learned for, the item tokens by the weights' numbers, the kind of
+corrector (none means item-item), and the name of the file of weights: ``item_item.safetensors``, or for a later fit
+into the same folder one whose name changes with its contents. ``trust.json`` is replaced last, so that whoever reads
+the folder finds the old or the new corrector.
 """
 
 import json
@@ -21,12 +22,12 @@ from recbole_cocorr.base.files import atomic_write, make_folder
 from recbole_cocorr.base.leftovers import locked
 from recbole_cocorr.base.readers import Record, read_json, versioned
 from recbole_cocorr.base.together import read_by_index, remove_old
-from recbole_cocorr.correctors.item_item import ItemItem
+from recbole_cocorr.correctors.base import Corrector
+from recbole_cocorr.correctors.catalogue import CORRECTORS, DEFAULT, corrector_class, kind_of, weights_stem
 from recbole_cocorr.correctors.trust import Trust
 
-WEIGHTS_FILE, TRUST_FILE = "item_item.safetensors", "trust.json"
+TRUST_FILE = "trust.json"
 FORMAT, FORMAT_VERSION = "recbole_cocorr.trust", 2
-_WEIGHTS_NAME = re.compile(r"item_item(-[0-9a-f]{8})?\.safetensors")
 
 
 def catalogue_of(items: list[str]) -> str:
@@ -34,18 +35,26 @@ def catalogue_of(items: list[str]) -> str:
     return catalogue_fingerprint(*(digest_of(memoryview(little_endian(a))) for a in encode_tokens(items)))
 
 
-def _fingerprint(corrector: ItemItem, items: list[str]) -> str:
-    """The corrector's fingerprint: of its weights and decay, and of which item has which row."""
+def _weights_file(kind: str) -> str:
+    return f"{weights_stem(kind)}.safetensors"
+
+
+def _is_weights_file(name: str, kind: str) -> bool:
+    return re.fullmatch(rf"{re.escape(weights_stem(kind))}(-[0-9a-f]{{8}})?\.safetensors", name) is not None
+
+
+def _fingerprint(corrector: Corrector, items: list[str]) -> str:
+    """The corrector's fingerprint: of its scores, and of which item has which row."""
     return digest_of(f"{corrector.digest()}\n{catalogue_of(items)}".encode())
 
 
 def save_corrector(
     folder: str | os.PathLike,
-    corrector: ItemItem,
+    corrector: Corrector,
     trust: Trust,
     items: list[str],
     fingerprint: str,
-    found: dict[str, Any],
+    validation: dict[str, Any],
 ) -> str:
     """Write a corrector; an earlier one in the folder works until this one is whole.
 
@@ -53,13 +62,14 @@ def save_corrector(
     ----------
     folder : str or os.PathLike
         Made if it is not there.
-    corrector : ItemItem
+    corrector : Corrector
+        Of a class in the catalogue.
     trust : Trust
     items : list of str
         Tokens by item id; entry 0 is padding.
     fingerprint : str
         Of the model whose scores the trust was learned with.
-    found : dict
+    validation : dict
         What was measured on the validation items.
 
     Returns
@@ -67,6 +77,7 @@ def save_corrector(
     str
         The corrector's own fingerprint.
     """
+    kind = kind_of(corrector)
     folder = make_folder(folder, "corrector")
     digest = _fingerprint(corrector, items)
     content = {
@@ -75,17 +86,20 @@ def save_corrector(
         "corrector": digest,
         "fingerprint": fingerprint,
         "trust": asdict(trust),
-        "validation": found,
+        "validation": validation,
         "items": items,
     }
     with locked(folder):
+        if kind != DEFAULT:
+            content |= {"kind": kind, "weights": _weights_file(kind)}
         if (folder / TRUST_FILE).exists():
-            content["weights"] = f"item_item-{digest[:8]}.safetensors"
-        weights = content.get("weights", WEIGHTS_FILE)
+            content["weights"] = f"{weights_stem(kind)}-{digest[:8]}.safetensors"
+        weights = content.get("weights", _weights_file(kind))
         corrector.save(folder / weights)
         with atomic_write(folder / TRUST_FILE, what="corrector's trust") as file:
             json.dump(content, file)
-        remove_old(folder, lambda name: name != weights and _WEIGHTS_NAME.fullmatch(name) is not None)
+        # The old weights may be of another kind.
+        remove_old(folder, lambda name: name != weights and any(_is_weights_file(name, k) for k in CORRECTORS))
     return digest
 
 
@@ -102,7 +116,8 @@ def _read(folder: Path) -> Record:
     if not trust.number("scale", 0, MOST_TRUST) or set(trust) != {"base", "per_log_click", "scale"}:
         raise content.refuse("trust", "base, per_log_click and a scale above 0")
     content.text("corrector"), content.text("fingerprint"), content.array("items", str)
-    if not _WEIGHTS_NAME.fullmatch(content.text("weights", default=WEIGHTS_FILE)):
+    kind = content.text("kind", tuple(CORRECTORS), default=DEFAULT)
+    if not _is_weights_file(content.text("weights", default=_weights_file(kind)), kind):
         raise content.refuse("weights", "the name of a file of weights")
     return content
 
@@ -121,8 +136,8 @@ def trust_of(folder: str | os.PathLike, fingerprint: str) -> dict[str, Any]:
     return {**content["trust"], "corrector": content["corrector"], "items": catalogue_of(content["items"])}
 
 
-def load_corrector(folder: str | os.PathLike) -> tuple[ItemItem, list[str], str]:
-    """The weights, the item tokens and the corrector's fingerprint: what the cloud needs.
+def load_corrector(folder: str | os.PathLike) -> tuple[Corrector, list[str], str]:
+    """The corrector, the item tokens and the corrector's fingerprint: what the cloud needs.
 
     Raises
     ------
@@ -133,10 +148,11 @@ def load_corrector(folder: str | os.PathLike) -> tuple[ItemItem, list[str], str]
     return read_by_index(folder / TRUST_FILE, lambda: _load(folder))
 
 
-def _load(folder: Path) -> tuple[ItemItem, list[str], str]:
+def _load(folder: Path) -> tuple[Corrector, list[str], str]:
     content = _read(folder).content
-    weights = content.get("weights", WEIGHTS_FILE)
-    corrector = ItemItem.load(folder / weights)
+    kind = content.get("kind", DEFAULT)
+    weights = content.get("weights", _weights_file(kind))
+    corrector = corrector_class(kind).load(folder / weights)
     digest = _fingerprint(corrector, content["items"])
     if digest != content["corrector"] or corrector.n_items != len(content["items"]):
         raise UserError(f"{folder}: {weights} is not the one that {TRUST_FILE} was written with")

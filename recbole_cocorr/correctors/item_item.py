@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import scipy.sparse as sparse
@@ -39,6 +40,8 @@ class ItemItem:
     decay : float
         Weight of a click beside that of the click after it; the newest has 1.
     """
+
+    SETTINGS: ClassVar = {"l2": (int, float), "neighbours": (int,), "decay": (int, float)}
 
     def __init__(self, weights: sparse.csr_matrix, decay: float = 0.9):
         if not 0.0 < decay <= 1.0:
@@ -93,8 +96,8 @@ class ItemItem:
         clicked, items = np.unique(np.asarray(items, dtype=np.int64), return_inverse=True)
         together = _co_occurrences(np.asarray(users), items, len(clicked))
         near, count = _nearest(together, l2, neighbours)
-        found = _solve(together, near, count, l2, show_progress).tocoo()
-        entries = (found.data, (clicked[found.row], clicked[found.col]))
+        weights = _solve(together, near, count, l2, show_progress).tocoo()
+        entries = (weights.data, (clicked[weights.row], clicked[weights.col]))
         return cls(sparse.csr_matrix(entries, shape=(n_items, n_items)), decay)
 
     # -- scoring ---------------------------------------------------------------------------------
@@ -272,7 +275,7 @@ def _solve(
     """B: for each item the ridge regression on its neighbours."""
     n_items = together.shape[0]
     place = np.full(n_items, -1, dtype=np.int64)  # of an item among the neighbours at hand
-    found: list[np.ndarray] = []
+    solved: list[np.ndarray] = []
     # Similar numbers of neighbours together: a system is padded to the largest of its batch.
     order = np.argsort(count, kind="stable")
     order = order[count[order] > 0]
@@ -296,9 +299,9 @@ def _solve(
             place[ids] = -1
         left[:, np.arange(width), np.arange(width)] += l2
         weights = np.linalg.solve(left, right)[:, :, 0]
-        found += [weights[row, : count[item]].astype(np.float32) for row, item in enumerate(batch)]
-    if not found:
+        solved += [weights[row, : count[item]].astype(np.float32) for row, item in enumerate(batch)]
+    if not solved:
         return sparse.csr_matrix((n_items, n_items), dtype=np.float32)
     rows = np.concatenate([near[item, : count[item]] for item in order])
     columns = np.repeat(order, count[order])
-    return sparse.csr_matrix((np.concatenate(found), (rows, columns)), shape=(n_items, n_items))
+    return sparse.csr_matrix((np.concatenate(solved), (rows, columns)), shape=(n_items, n_items))

@@ -1,32 +1,41 @@
-"""``properties/corrector.yaml``."""
+"""Settings of a corrector: of ``properties/corrector.yaml``, which belongs to the first of the catalogue."""
 
 from typing import Any
 
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.property_files import nearest, property_file
 from recbole_cocorr.base.yaml_reader import read_yaml
+from recbole_cocorr.correctors.catalogue import DEFAULT, corrector_class
 
-_KINDS = {"l2": (int, float), "neighbours": (int,), "decay": (int, float)}
 
+def corrector_settings(given: dict[str, Any] | None = None, kind: str = DEFAULT) -> dict[str, Any]:
+    """Settings of a corrector: those of its file, if it has one, beaten by ``given``.
 
-def corrector_settings(given: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Settings of the item-item corrector: those of the file, beaten by ``given``.
+    Parameters
+    ----------
+    given : dict, optional
+    kind : str
+        A name in the catalogue; the file is ``properties/corrector.yaml`` or, for a later line of the catalogue,
+        ``properties/corrector/<kind>.yaml``, which may be absent.
 
     Raises
     ------
     UserError
-        For an unknown key, or a value of the wrong kind.
+        For an unknown kind or key, or a value of the wrong type.
     """
-    path = property_file("", "corrector")
-    if path is None:
+    types = corrector_class(kind).SETTINGS
+    path = property_file("", "corrector") if kind == DEFAULT else property_file("corrector", kind)
+    if path is None and kind == DEFAULT:
         raise UserError("there is no properties/corrector.yaml; reinstall recbole_cocorr")
-    settings = {**read_yaml(path, "configuration file"), **(given or {})}
+    source = path or f"corrector {kind}"
+    settings = {**(read_yaml(path, "configuration file") if path else {}), **(given or {})}
     for key, value in settings.items():
-        if key not in _KINDS:
-            raise UserError(f"{path} has the key {key!r}; {nearest(key, _KINDS)}")
-        if not isinstance(value, _KINDS[key]) or isinstance(value, bool):
-            raise UserError(f"{path}: {key} is {value!r}; it must be a number")
-    missing = sorted(set(_KINDS) - set(settings))
-    if missing:
-        raise UserError(f"{path} lacks {missing[0]!r}")
+        if key not in types:
+            known = nearest(key, types) if types else "it has none"
+            raise UserError(f"{source} has the key {key!r}; {known}")
+        if not isinstance(value, types[key]) or isinstance(value, bool):
+            raise UserError(f"{source}: {key} is {value!r}; it must be a number")
+    missing = sorted(set(types) - set(settings))
+    if path and missing:
+        raise UserError(f"{source} lacks {missing[0]!r}")
     return settings

@@ -96,8 +96,8 @@ class Trust:
             value = (np.log(total) - logits[:, 0]).mean()
             return value, ((share[..., None] * terms).sum(axis=1) - terms[:, 0]).mean(axis=0)
 
-        found = minimize(loss, np.array([1.0, 0.0, 0.0]), jac=True, method="L-BFGS-B").x / size
-        if found[0] <= 0:
+        solution = minimize(loss, np.array([1.0, 0.0, 0.0]), jac=True, method="L-BFGS-B").x / size
+        if solution[0] <= 0:
             raise UserError("on the validation items the model's scores are no better than a coin; train it first")
         # In units of the device's score, so that without an answer the scores are the device's own.
-        return cls(float(found[1] / found[0]), float(found[2] / found[0]), scale)
+        return cls(float(solution[1] / solution[0]), float(solution[2] / solution[0]), scale)

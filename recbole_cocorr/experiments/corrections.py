@@ -9,7 +9,7 @@ import numpy as np
 
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.files import atomic_write
-from recbole_cocorr.correctors import ItemItem
+from recbole_cocorr.correctors import Corrector, ItemItem
 from recbole_cocorr.data.clicks import histories, training_interactions
 from recbole_cocorr.evaluation.ranking import RANK_METRICS, per_row, summarise
 from recbole_cocorr.experiments.correction_comparisons import CorrectedRanks, compare_corrected
@@ -64,7 +64,7 @@ class CorrectedRun:
         self,
         record: RunRecord,
         weights_file: Path,
-        correctors: dict[str, ItemItem],
+        correctors: dict[str, Corrector],
         settings: dict[str, Any],
     ):
         checkpoint = load_checkpoint(weights_file)
@@ -155,7 +155,7 @@ def correct(
         raise UserError(f"{folder} holds no tested run" + (f" of {labels}" if labels else ""))
     rows: list[dict[str, Any]] = []
     kept: list[CorrectedRanks] = []
-    correctors: dict[str, ItemItem] = {}
+    correctors: dict[str, Corrector] = {}
     failed: list[dict[str, Any]] = []
     for record, weights in runs:
         try:

@@ -18,7 +18,7 @@ from recbole.data.interaction import Interaction
 from recbole.utils import init_seed
 
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.correctors import ItemItem, Trust
+from recbole_cocorr.correctors import Corrector, ItemItem, Trust
 from recbole_cocorr.data.clicks import training_interactions
 from recbole_cocorr.data.dataset import HISTORY_END, SequenceDataset, create_dataset, touched_pairs
 from recbole_cocorr.data.negatives import NegativeSampler, protocol_generator
@@ -346,7 +346,7 @@ class Measured:
     slices: list[Slice]
 
 
-def fused(trust: Trust, device: np.ndarray, corrector: ItemItem, known: list[np.ndarray], candidates: np.ndarray):
+def fused(trust: Trust, device: np.ndarray, corrector: Corrector, known: list[np.ndarray], candidates: np.ndarray):
     """The device's scores [B, C] with the cloud's evidence from the clicks ``known``."""
     clicks = np.array([len(h) for h in known], dtype=np.int64)
     return trust.fuse(device, corrector.scores(known, candidates), clicks)

@@ -1,11 +1,14 @@
 """What this package's models have in common: a score is a dot product of a user and an item vector."""
 
 import math
+import sys
+from typing import Any
 
 import torch
 from recbole.model.abstract_recommender import SequentialRecommender
 from torch import nn
 
+from recbole_cocorr.base.checks import checked_number, checked_whole
 from recbole_cocorr.data.loaders import NEG_ITEMS
 from recbole_cocorr.layers.softmax_loss import catalogue_cross_entropy
 from recbole_cocorr.models.objective import SAMPLED_LOSSES
@@ -95,19 +98,16 @@ class DotProductRecommender(SequentialRecommender):
         return self.encode(interaction) @ self.item_vectors().T
 
 
-def check_whole(key: str, value, least: int = 1) -> None:
+def check_whole(key: str, value: Any, least: int = 1) -> None:
     """Refuse a setting that is no whole number of at least ``least``."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{key} is {value!r}; it must be a whole number of at least {least}")
+    checked_whole(value, key, least)
 
 
-def check_dropout(value) -> None:
+def check_dropout(value: Any) -> None:
     """Refuse a ``dropout_prob`` that is no probability below 1."""
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value < 1:
-        raise ValueError(f"dropout_prob is {value!r}; it must be at least 0 and below 1")
+    checked_number(value, "dropout_prob", "at least 0 and below 1", 0, math.nextafter(1, 0))
 
 
-def check_number(key: str, value) -> None:
+def check_number(key: str, value: Any) -> None:
     """Refuse a setting that is no finite number of at least 0."""
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value < math.inf:
-        raise ValueError(f"{key} is {value!r}; it must be a finite number of at least 0")
+    checked_number(value, key, "a finite number of at least 0", 0, sys.float_info.max)

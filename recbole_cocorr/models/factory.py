@@ -7,6 +7,9 @@ from torch import nn
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.models import registry
 
+# What a model's constructor raises for settings that it cannot have.
+_REFUSALS = (UserError, ValueError, TypeError, AssertionError, RuntimeError, MemoryError, ArithmeticError, IndexError)
+
 
 class _Settings:
     """A configuration in which one setting reads differently."""
@@ -45,7 +48,7 @@ def build_model(config: Any, dataset: Any) -> nn.Module:
         return model_class(settings, dataset).to(config["device"])
     except KeyError as error:
         raise UserError(f"{name} cannot be built with these settings: it asks for {error}") from error
-    except (ValueError, TypeError, AssertionError, RuntimeError, MemoryError, ArithmeticError, IndexError) as error:
+    except _REFUSALS as error:
         reason = str(error).partition("\n")[0]  # torch adds a stack
         raise UserError(f"{name} cannot be built with these settings: {reason}") from error
     except SystemExit:  # the softmax-cpr models print their reason and quit

@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import sys
 from collections.abc import Callable, Iterable
 from logging import getLogger
 from typing import Any
@@ -9,17 +10,17 @@ from typing import Any
 from recbole.evaluator.register import metric_types, metrics_dict
 from recbole.utils import EvaluatorType
 
+from recbole_cocorr.base.checks import checked_flag, checked_number, checked_whole
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.property_files import nearest
 
 # What values must be. Without these checks RecBole's code stumbles over them halfway through a run, or
 # takes "maybe" for yes.
-WHOLE_NUMBERS: dict[str, tuple[float, float]] = {  # least and most
-    "epochs": (0, float("inf")),
-    "eval_step": (-float("inf"), float("inf")),  # RecBole's: below 1 means no validation
-    "stopping_step": (0, float("inf")),
-    "train_batch_size": (1, float("inf")),
-    "eval_batch_size": (1, float("inf")),
+WHOLE_NUMBERS: dict[str, tuple[int, int | None]] = {  # least and most
+    "epochs": (0, None),
+    "stopping_step": (0, None),
+    "train_batch_size": (1, None),
+    "eval_batch_size": (1, None),
     "MAX_ITEM_LIST_LENGTH": (1, 1 << 16),  # what a checkpoint and an artifact may have
     "seed": (0, 2**32 - 1),  # numpy's limits
     "loss_decimal_place": (0, 17),
@@ -81,11 +82,12 @@ LISTS = (
     "benchmark_filename",
 )
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
+_AT_LEAST_0 = ("a number of at least 0", 0, sys.float_info.max)
 SPLITS = ("valid_and_test", "valid_only", "test_only")
 
 
-def _is_whole(value: Any, least: float = 1, most: float = float("inf")) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+def _is_whole(value: Any, least: float = 1) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value
 
 
 def _is_number(value: Any) -> bool:
@@ -114,12 +116,14 @@ def check_kinds(final: dict[str, Any]) -> None:
             if key in final and not fits(final[key]):
                 raise UserError(f"{key} is {final[key]!r}; it must be {wanted}")
 
-    for key, (least, most) in WHOLE_NUMBERS.items():
-        limits = "" if least < 0 else f" of at least {least}" if most == float("inf") else f" from {least} to {most}"
-        check([key], lambda v, a=least, b=most: _is_whole(v, a, b), "a whole number" + limits)
+    for key in filter(final.__contains__, WHOLE_NUMBERS):
+        final[key] = checked_whole(final[key], key, *WHOLE_NUMBERS[key])
+    check(["eval_step"], lambda v: _is_whole(v, -float("inf")), "a whole number")  # below 1 means no validation
     check(["softmax_sample_num"], lambda v: v is None or _is_whole(v), "a whole number of at least 1, or None")
-    check(NUMBERS, _is_number, "a number of at least 0")
-    check(SWITCHES, lambda v: isinstance(v, bool), "True or False")
+    for key in filter(final.__contains__, NUMBERS):
+        checked_number(final[key], key, *_AT_LEAST_0)
+    for key in filter(final.__contains__, SWITCHES):
+        checked_flag(final[key], key)
     check(TEXTS, lambda v: isinstance(v, str) and v != "", "text")
     check(DICTS, lambda v: v is None or isinstance(v, dict), "a dict, or None")
     check(LISTS, lambda v: v is None or isinstance(v, (list, tuple)), "a list, or None")
@@ -219,12 +223,9 @@ def check_negatives(key: str, negatives: Any) -> None:
     distribution, number = negatives.get("distribution", "uniform"), negatives.get("sample_num", 1)
     if distribution not in ("uniform", "popularity"):
         raise UserError(f"{key}: distribution is {distribution!r}; it must be uniform or popularity")
-    if not _is_whole(number):
-        raise UserError(f"{key}: sample_num is {number!r}; it must be a whole number of at least 1")
-    if not _is_number(negatives.get("alpha", 1.0)):
-        raise UserError(f"{key}: alpha is {negatives['alpha']!r}; it must be a number of at least 0")
-    if not isinstance(negatives.get("fixed", False), bool):
-        raise UserError(f"{key}: fixed is {negatives['fixed']!r}; it must be True or False")
+    checked_whole(number, f"{key}: sample_num", 1)
+    checked_number(negatives.get("alpha", 1.0), f"{key}: alpha", *_AT_LEAST_0)
+    checked_flag(negatives.get("fixed", False), f"{key}: fixed")
 
 
 def check_eval_args(arguments: Any) -> None:

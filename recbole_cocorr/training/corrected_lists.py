@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from recbole_cocorr.correctors.item_item import ItemItem
+from recbole_cocorr.correctors.base import Corrector
 from recbole_cocorr.correctors.trust import Trust
 from recbole_cocorr.data.clicks import histories
 from recbole_cocorr.data.loaders import EvalLoader
@@ -63,13 +63,13 @@ class DeviceScores:
     def of(self, loader: EvalLoader, rows: torch.Tensor, candidates: np.ndarray) -> np.ndarray:
         """Scores [rows, C] of the candidates [rows, C]."""
         device = next(self.model.parameters()).device
-        found = [torch.empty(0, candidates.shape[1])]
+        scores = [torch.empty(0, candidates.shape[1])]
         for part in torch.arange(len(rows)).split(loader.step):
             if len(part):
                 interaction = loader.transform(loader.dataset, loader.dataset[rows[part]]).to(device)
                 items = torch.from_numpy(candidates[part.numpy()]).long().to(device)
-                found.append(self.scorer(interaction).candidates(interaction, items).cpu())
-        return torch.cat(found).double().numpy()
+                scores.append(self.scorer(interaction).candidates(interaction, items).cpu())
+        return torch.cat(scores).double().numpy()
 
     @torch.no_grad()
     def blocks(self, loader: EvalLoader) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
@@ -110,7 +110,7 @@ def trust_lists(loader: EvalLoader) -> tuple[torch.Tensor, np.ndarray]:
     return rows, np.concatenate([positive[:, None], drawn], axis=1)
 
 
-def fit_trust(device: DeviceScores, loader: EvalLoader, corrector: ItemItem) -> Trust:
+def fit_trust(device: DeviceScores, loader: EvalLoader, corrector: Corrector) -> Trust:
     """Learn the trust on the loader's lists.
 
     Raises
@@ -127,7 +127,7 @@ def fit_trust(device: DeviceScores, loader: EvalLoader, corrector: ItemItem) -> 
 
 
 def ranks_under(
-    device: DeviceScores, loader: EvalLoader, corrector: ItemItem, trust: Trust, variants: Mapping[str, Variant]
+    device: DeviceScores, loader: EvalLoader, corrector: Corrector, trust: Trust, variants: Mapping[str, Variant]
 ) -> dict[str, np.ndarray]:
     """Ranks [rows, 3] of the loader's items under each variant.
 
@@ -153,9 +153,9 @@ def ranks_under(
 
 
 def _among_all(
-    device: DeviceScores, loader: EvalLoader, corrector: ItemItem, trust: Trust, variants: Mapping[str, Variant]
+    device: DeviceScores, loader: EvalLoader, corrector: Corrector, trust: Trust, variants: Mapping[str, Variant]
 ) -> dict[str, np.ndarray]:
-    found: dict[str, list[np.ndarray]] = {name: [np.empty((0, 3), dtype=np.int64)] for name in variants}
+    ranks: dict[str, list[np.ndarray]] = {name: [np.empty((0, 3), dtype=np.int64)] for name in variants}
     for rows, positive, own in device.blocks(loader):
         hidden = loader.dataset.history_pairs(rows) if loader.mask_history else None
         own = own.double()
@@ -164,14 +164,14 @@ def _among_all(
             if variant.known is not None:
                 known = [variant.known[row] for row in rows.tolist()]
                 _add(scores.numpy(), corrector, known, trust if variant.device else None)
-            found[name].append(rank_among_all(scores, positive, hidden).numpy())
-    return {name: np.concatenate(parts) for name, parts in found.items()}
+            ranks[name].append(rank_among_all(scores, positive, hidden).numpy())
+    return {name: np.concatenate(parts) for name, parts in ranks.items()}
 
 
-def _add(scores: np.ndarray, corrector: ItemItem, known: list[np.ndarray], trust: Trust | None) -> None:
+def _add(scores: np.ndarray, corrector: Corrector, known: list[np.ndarray], trust: Trust | None) -> None:
     """Fuse the cloud's scores into those of all items [b, n_items], in place; without a trust they replace them.
 
-    Only the items that a click speaks for change: where p is 0 the formula adds 0.
+    Only items that the corrector says something of change: where p is 0 the formula adds 0.
     """
     spoken = corrector.all_scores(known)
     row = np.repeat(np.arange(len(known)), np.diff(spoken.indptr))

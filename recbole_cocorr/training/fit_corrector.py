@@ -4,8 +4,8 @@ import os
 from typing import Any
 
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.correctors.catalogue import DEFAULT, corrector_class
 from recbole_cocorr.correctors.folder import save_corrector
-from recbole_cocorr.correctors.item_item import ItemItem
 from recbole_cocorr.correctors.trust import Trust
 from recbole_cocorr.data.clicks import histories, training_interactions
 from recbole_cocorr.evaluation.ranking import RANK_METRICS, summarise
@@ -20,8 +20,9 @@ def fit_corrector(
     out: str | os.PathLike,
     settings: dict[str, Any],
     data_path: str | None = None,
+    kind: str = DEFAULT,
 ) -> tuple[Trust, dict[str, dict[str, float]], str]:
-    """Learn the weights from the training interactions, the trust on the validation items, and write both.
+    """Fit a corrector to the training interactions, learn the trust on the validation items, and write both.
 
     Parameters
     ----------
@@ -29,9 +30,11 @@ def fit_corrector(
     out : str or os.PathLike
         The folder to write.
     settings : dict
-        ``l2``, ``neighbours``, ``decay``.
+        Of the corrector, as :func:`~recbole_cocorr.correctors.settings.corrector_settings` returns them.
     data_path : str, optional
         Holds NAME/NAME.inter; where training found it, if left out.
+    kind : str
+        A name in the catalogue of correctors.
 
     Returns
     -------
@@ -41,23 +44,24 @@ def fit_corrector(
     Raises
     ------
     UserError
-        If the data are missing or other than those trained on.
+        If there is no such kind, or the data are missing or other than those trained on.
     """
+    fit = corrector_class(kind).fit
     if os.path.exists(out) and not os.path.isdir(out):
         raise UserError(f"{out} is no folder; name one for the corrector")
-    read = load_checkpoint(checkpoint)
-    model = recommender_from(read, str(checkpoint), "cpu").model
-    loaders = data_of(read.config, read.items, str(checkpoint), data_path)
+    content = load_checkpoint(checkpoint)
+    model = recommender_from(content, str(checkpoint), "cpu").model
+    loaders = data_of(content.config, content.items, str(checkpoint), data_path)
     valid, test, config = loaders.valid, loaders.test, loaders.config
     users, items = training_interactions(valid.dataset, test.dataset)
-    corrector = ItemItem.fit(users, items, loaders.dataset.item_num, **settings)
+    corrector = fit(users, items, loaders.dataset.item_num, **settings)
     device = DeviceScores(model)
     trust = fit_trust(device, valid, corrector)
     variants = {"none": Variant(None), "own": Variant(histories(valid))}
-    metrics = [m.lower() for m in config["metrics"] if m.lower() in RANK_METRICS]
-    found = {
-        name: {k: float(v) for k, v in summarise(table, metrics, config["topk"], 6).items()}
+    names = [m.lower() for m in config["metrics"] if m.lower() in RANK_METRICS]
+    metrics = {
+        name: {k: float(v) for k, v in summarise(table, names, config["topk"], 6).items()}
         for name, table in ranks_under(device, valid, corrector, trust, variants).items()
     }
-    digest = save_corrector(out, corrector, trust, read.items, checkpoint_fingerprint(read), found)
-    return trust, found, digest
+    digest = save_corrector(out, corrector, trust, content.items, checkpoint_fingerprint(content), metrics)
+    return trust, metrics, digest

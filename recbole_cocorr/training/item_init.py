@@ -64,6 +64,7 @@ def start_items(model: nn.Module, config: Any, dataset: SequenceDataset) -> None
         f"{dataset.item_num - 1:,} items"
     )
     show = bool(config["show_progress"])
+    # Not any corrector: what follows needs the weights B themselves, which only item-item scores have.
     fitted = ItemItem.fit(users, items, dataset.item_num, settings["l2"], settings["neighbours"], show_progress=show)
     log.info(f"item_init: {fitted.weights.nnz:,} weights; computing their {rows.shape[1]} largest eigenvectors")
     items, vectors = _spectral(fitted.weights, rows.shape[1], config["seed"], show)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -64,6 +65,15 @@ def start_log(config: Any) -> None:
     for handler in (screen, file):
         handler.setLevel(level)
     logging.basicConfig(level=level, handlers=[screen, file])
+
+
+class EpochsFromOne(logging.LoggerAdapter):
+    """RecBole's messages with epochs counted from 1, as people count; its code and the files count from 0."""
+
+    def process(self, msg: Any, kwargs: Any) -> tuple[str, Any]:
+        """Add 1 to the number of the epoch in a message, if it has one."""
+        text = re.sub(r"epoch (\d+)(?= training| evaluating|$)", lambda m: f"epoch {int(m[1]) + 1}", str(msg))
+        return text, kwargs
 
 
 class _Board(SummaryWriter):

@@ -1,56 +1,46 @@
-"""RecBole's Trainer on this package's loaders, ranking and checkpoints."""
+"""The epoch loop: RecBole's Trainer on this package's loaders, ranking and checkpoints."""
 
-import logging
-import math
 import os
-import random
-import re
 from collections import OrderedDict
 from collections.abc import Callable
 
 import numpy as np
 import torch
-from recbole.evaluator import Collector
-from recbole.evaluator.register import metrics_dict
 from recbole.trainer import Trainer as RecBoleTrainer
 from recbole.utils import EvaluatorType, get_gpu_usage, set_color
 from torch.nn.utils.clip_grad import clip_grad_norm_
 from tqdm import tqdm
 
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.base.readers import Record, is_number
 from recbole_cocorr.data import distributed
 from recbole_cocorr.data.loaders import EvalLoader, TrainLoader
-from recbole_cocorr.evaluation.ranking import RANK_METRICS, rank_among_all, rank_positive, summarise
 from recbole_cocorr.models.compiling import compile_encoder
 from recbole_cocorr.models.fast_layers import use_fast_layers
 from recbole_cocorr.models.objective import Objective
 from recbole_cocorr.models.scoring import find_scorer
-from recbole_cocorr.training.agreement import LENGTH, PLACE, SPEED, check_agreement, rows_digest
+from recbole_cocorr.training.agreement import rows_digest
 from recbole_cocorr.training.checkpoint import (
     Checkpoint,
-    fitting_weights,
     load_checkpoint,
     load_weights,
     plain_config,
     save_checkpoint,
 )
-from recbole_cocorr.training.resuming import optimizer_state, random_state
-from recbole_cocorr.training.run_log import tensorboard_in
+from recbole_cocorr.training.resume import (
+    Progress,
+    add_training_state,
+    random_state,
+    read_training_state,
+    set_random_state,
+)
+from recbole_cocorr.training.run_log import EpochsFromOne, tensorboard_in
+from recbole_cocorr.training.validation import Ranking, value_metrics
 
 # Rows, shortest histories first, on which a model's scorer is found out.
 _PROBE_ROWS = 8
 
 # RecBole's, but for sparse_adam: no sequential model has sparse gradients.
 _LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop")
-
-
-class _EpochsFromOne(logging.LoggerAdapter):
-    """RecBole's messages with epochs counted from 1, as people count; its code and the files count from 0."""
-
-    def process(self, msg, kwargs):
-        text = re.sub(r"epoch (\d+)(?= training| evaluating|$)", lambda m: f"epoch {int(m[1]) + 1}", str(msg))
-        return text, kwargs
 
 
 class Trainer(RecBoleTrainer):
@@ -71,7 +61,7 @@ class Trainer(RecBoleTrainer):
         os.makedirs(config["checkpoint_dir"], exist_ok=True)  # RecBole's way fails where two processes do it at once
         with tensorboard_in(config["tensorboard_dir"]):
             super().__init__(config, model)
-        self.logger = _EpochsFromOne(self.logger)
+        self.logger = EpochsFromOne(self.logger)
         if config["rank"]:
             self.tensorboard.close()
         self.saved_model_file = os.path.splitext(self.saved_model_file)[0] + ".safetensors"
@@ -88,7 +78,7 @@ class Trainer(RecBoleTrainer):
         self._valid_metrics: dict[str, float] = {}
         self._best_weights: dict[str, torch.Tensor] | None = None
         self._save_state_with_best = False
-        self._random_state: dict[str, torch.Tensor] = {}
+        self._generators: dict[str, torch.Tensor] = {}
         self.ranks: dict[str, np.ndarray] = {}
 
     def _build_optimizer(self, **kwargs):
@@ -124,8 +114,8 @@ class Trainer(RecBoleTrainer):
         self._save_state_with_best = saved and (not valid_data or self.eval_step <= 0)
         self._prepare(train_data)
         # After preparing, which may have drawn numbers; once, for the first epoch after the break.
-        _set_random_state(self._random_state, self.device)
-        self._random_state = {}
+        set_random_state(self._generators, self.device)
+        self._generators = {}
         show_progress = show_progress and not self.config["rank"]
 
         def after_epoch(epoch: int, valid_score: float) -> None:
@@ -226,105 +216,21 @@ class Trainer(RecBoleTrainer):
         show_progress = show_progress and not self.config["rank"]
         try:
             if self.config["eval_type"] == EvaluatorType.VALUE:
-                result = self._evaluate_values(eval_data)
+                result = value_metrics(self.config, self.device, self._scorer, eval_data)
             else:
-                result = self._evaluate_ranking(eval_data, show_progress)
+                training_rows = self.eval_collector.data_struct
+                ranking = Ranking(self.config, self.device, self._scorer, training_rows)
+                result, self.ranks[eval_data.phase] = ranking.measure(eval_data, show_progress)
         except ValueError as error:
             raise UserError(f"the {eval_data.phase} rows cannot be evaluated: {error}") from error
         self.wandblogger.log_eval_metrics(result, head="eval")
         return result
 
-    def _progress(self, eval_data: EvalLoader, show_progress: bool):
-        if not show_progress:
-            return eval_data.batches()
-        return tqdm(eval_data.batches(), total=len(eval_data), ncols=100, desc=set_color("Evaluate   ", "pink"))
-
-    def _evaluate_ranking(self, eval_data: EvalLoader, show_progress: bool) -> "OrderedDict[str, float]":
-        metrics = [m.lower() for m in self.config["metrics"]]
-        item_lists = [m for m in metrics if m not in RANK_METRICS]
-        # Begun with nothing, which is what a process without rows contributes.
-        ranks, recommended = [torch.empty(0, 3, dtype=torch.int64)], [torch.empty(0, dtype=torch.int64)]
-        self._scorer.prepare()
-        for batch in self._progress(eval_data, show_progress):
-            interaction = batch.interaction.to(self.device)
-            if batch.candidates is not None:
-                items = batch.candidates.to(self.device)
-                scores = self._scorer.candidates(interaction, items)
-                real = items > 0
-                ranks.append(rank_positive(scores, real[:, 1:]).cpu())
-                if item_lists:
-                    scores = scores.masked_fill(~real, -torch.inf)
-                    top = scores.topk(min(max(self.config["topk"]), scores.shape[1]), dim=1).indices
-                    recommended.append(items.gather(1, top).cpu())
-            else:
-                found, top = self._rank_all(interaction, batch.rows, eval_data, bool(item_lists))
-                ranks.append(found)
-                if item_lists:
-                    recommended.append(top)
-        table = distributed.gather_rows(torch.cat(ranks)).numpy()
-        self.ranks[eval_data.phase] = table
-        places = self.config["metric_decimal_place"]
-        values = summarise(table, [m for m in metrics if m in RANK_METRICS], self.config["topk"], places)
-        if item_lists:
-            values.update(self._item_list_metrics(item_lists, torch.cat(recommended)))
-        return OrderedDict((k, values[k]) for m in metrics for k in values if k.split("@")[0] == m)
-
-    def _rank_all(self, interaction, rows: torch.Tensor, eval_data: EvalLoader, want_items: bool):
-        """Ranks among all items and, if wanted, the items that come first; some rows at a time."""
-        dataset = eval_data.dataset
-        positive = interaction[dataset.iid_field]
-        ranks, tops = [], []
-        for part, scores in self._scorer.in_blocks(interaction):
-            hidden = dataset.history_pairs(rows[part]) if eval_data.mask_history else None
-            ranks.append(rank_among_all(scores, positive[part], hidden).cpu())
-            if want_items:
-                chosen = scores.gather(1, positive[part, None])
-                if hidden is not None:
-                    scores[hidden] = -torch.inf
-                scores[:, 0] = -torch.inf
-                scores.scatter_(1, positive[part, None], chosen)
-                tops.append(scores.topk(min(max(self.config["topk"]), scores.shape[1]), dim=1).indices.cpu())
-        return torch.cat(ranks), torch.cat(tops) if want_items else None
-
-    def _item_list_metrics(self, metrics: list[str], recommended: torch.Tensor) -> "OrderedDict[str, float]":
-        """RecBole's metrics of the recommended lists (coverage, popularity, ...)."""
-        struct = self.eval_collector.data_struct
-        struct.set("rec.items", distributed.gather_rows(recommended))
-        result: OrderedDict[str, float] = OrderedDict()
-        for metric in metrics:
-            try:
-                result.update(metrics_dict[metric](self.config).calculate_metric(struct))
-            except IndexError:  # RecBole's word for what nobody has collected
-                raise UserError(
-                    f"the metric {metric} counts the training rows, and this trainer has not seen them; call "
-                    "trainer.eval_collector.data_collect(train_data) first"
-                ) from None
-        return result
-
-    def _evaluate_values(self, eval_data: EvalLoader) -> "OrderedDict[str, float]":
-        """RecBole's metrics of scores against labels (AUC, LogLoss, ...) over all candidates."""
-        if eval_data.candidates is None:
-            raise UserError("value metrics such as AUC need sampled candidates; set eval_args mode to uniN")
-        self._scorer.prepare()
-        rows = [torch.empty(0, 2)]
-        for batch in eval_data.batches():
-            items = batch.candidates.to(self.device)
-            scores = torch.sigmoid(self._scorer.candidates(batch.interaction.to(self.device), items))
-            labels = torch.zeros_like(scores)
-            labels[:, 0] = 1.0
-            real = items > 0
-            rows.append(torch.stack([scores[real], labels[real]], dim=1).cpu())
-        table = distributed.gather_rows(torch.cat(rows))
-        collector = Collector(self.config)
-        collector.data_struct.set("rec.score", table[:, :1])
-        collector.data_struct.set("data.label", table[:, 1:])
-        return self.evaluator.evaluate(collector.get_data_struct())
-
     # -- files -----------------------------------------------------------------------------------
 
     @property
     def training_state_file(self) -> str:
-        """Where the state to resume from is kept."""
+        """The file of the state to resume from."""
         return os.path.splitext(self.saved_model_file)[0] + ".training.safetensors"
 
     def _valid_epoch(self, valid_data, show_progress: bool = False):
@@ -354,30 +260,18 @@ class Trainer(RecBoleTrainer):
             self._save_training_state(epoch)  # without validation RecBole makes no call after an epoch
 
     def _save_training_state(self, epoch: int) -> None:
-        random_state = {f"rng.{k}": distributed.gather_rows(v[None]) for k, v in _random_state(self.device).items()}
+        generators = {k: distributed.gather_rows(v[None]) for k, v in random_state(self.device).items()}
         if self.config["rank"]:
             return
         checkpoint = self._checkpoint("training", epoch)
-        state = self.optimizer.state_dict()
-        numbers: dict[str, dict[str, object]] = {}
-        for index, entries in state["state"].items():
-            for name, value in entries.items():
-                if torch.is_tensor(value):
-                    checkpoint.tensors[f"optimizer.{index}.{name}"] = value
-                else:
-                    numbers.setdefault(str(index), {})[name] = value
-        for name, value in (self._best_weights or {}).items():
-            checkpoint.tensors[f"best.{name}"] = value
-        checkpoint.tensors.update(random_state)
-        checkpoint.training = {
-            "param_groups": state["param_groups"],
-            "optimizer_numbers": numbers,
-            "cur_step": self.cur_step,
-            "best_valid_score": self.best_valid_score,
-            "best_valid_result": self.best_valid_result or self._valid_metrics,
-            "saved_model_file": os.path.basename(self.saved_model_file),
-            "rows": self._rows,
-        }
+        progress = Progress(
+            self.cur_step,
+            self.best_valid_score,
+            self.best_valid_result or self._valid_metrics,
+            os.path.basename(self.saved_model_file),
+            self._rows,
+        )
+        add_training_state(checkpoint, self.optimizer, self._best_weights, generators, progress)
         save_checkpoint(self.training_state_file, checkpoint)
 
     def resume_checkpoint(self, resume_file: str) -> None:
@@ -388,36 +282,17 @@ class Trainer(RecBoleTrainer):
         UserError
             If the file is no training state, or one of another model or other data.
         """
-        checkpoint = load_checkpoint(resume_file)
-        if checkpoint.kind != "training":
-            raise UserError(
-                f"{resume_file} holds a model, not a training state; resume from the file that ends in "
-                ".training.safetensors"
-            )
-        source = str(resume_file)
-        check_agreement(checkpoint.config, self.config, source, PLACE | SPEED | LENGTH, "resume with the same settings")
-        saved = Record(checkpoint.training, source, "training.")
         # Everything is checked before the first of it is taken over.
-        optimizer = optimizer_state(self.optimizer, checkpoint, source)
-        best = {k[len("best.") :]: t for k, t in checkpoint.tensors.items() if k.startswith("best.")}
-        if best:
-            best = fitting_weights(self.model, best, source)
-        generators = random_state(checkpoint.tensors, _random_state(self.device), distributed.rank(), source)
-        cur_step, score = saved.whole("cur_step"), saved.content.get("best_valid_score")
-        if not is_number(score) or math.isnan(score):
-            raise saved.refuse("best_valid_score", "a number")
-        result, name = saved.numbers("best_valid_result"), saved.text("saved_model_file")
-        if os.path.basename(name) != name or not name.endswith(".safetensors") or "\0" in name:
-            raise saved.refuse("saved_model_file", "a file name that ends in .safetensors")
-        rows = saved.text("rows", default="")
-        load_weights(self.model, checkpoint.weights, source)
-        self.optimizer.load_state_dict(optimizer)
-        self._random_state = generators
-        self._best_weights = best or None
+        state = read_training_state(resume_file, self.model, self.optimizer, self.config)
+        checkpoint, progress = state.checkpoint, state.progress
+        load_weights(self.model, checkpoint.weights, str(resume_file))
+        self.optimizer.load_state_dict(state.optimizer)
+        self._generators, self._best_weights = state.generators, state.best_weights
         self.start_epoch = checkpoint.epoch + 1
-        self.cur_step, self.best_valid_score, self.best_valid_result = cur_step, score, OrderedDict(result)
-        self.saved_model_file = os.path.join(os.path.dirname(os.fspath(resume_file)), name)
-        self._items, self._rows = checkpoint.items, rows
+        self.cur_step, self.best_valid_score = progress.cur_step, progress.best_valid_score
+        self.best_valid_result = OrderedDict(progress.best_valid_result)
+        self.saved_model_file = os.path.join(os.path.dirname(os.fspath(resume_file)), progress.saved_model_file)
+        self._items, self._rows = checkpoint.items, progress.rows
         self.logger.info(f"Training resumes from epoch {self.start_epoch + 1} of {resume_file}")
 
     def _load_best(self, model_file: str | None) -> None:
@@ -431,21 +306,3 @@ class Trainer(RecBoleTrainer):
             raise UserError(f"{path} was trained on other items than the data hold, or on the same numbered otherwise")
         load_weights(self.model, checkpoint.weights, str(path))
         self.logger.info(f"Weights loaded from {path}")
-
-
-def _random_state(device: torch.device) -> dict[str, torch.Tensor]:
-    """What the generators that training draws from stand at: dropout, and RecBole's masks for BERT4Rec."""
-    state = {"torch": torch.get_rng_state(), "python": torch.tensor(random.getstate()[1])}
-    if device.type == "cuda":
-        state["cuda"] = torch.cuda.get_rng_state(device)
-    return state
-
-
-def _set_random_state(state: dict[str, torch.Tensor], device: torch.device) -> None:
-    if "torch" in state:
-        torch.set_rng_state(state["torch"])
-    if "python" in state:
-        version, _, _ = random.getstate()
-        random.setstate((version, tuple(state["python"].tolist()), None))
-    if "cuda" in state and device.type == "cuda":
-        torch.cuda.set_rng_state(state["cuda"], device)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from recbole_cocorr.correctors.base import Corrector
 from recbole_cocorr.correctors.folder import load_corrector
-from recbole_cocorr.correctors.item_item import ItemItem
 from recbole_cocorr.service.wire import encode_scores
 
 
@@ -36,35 +36,35 @@ class ScoreModel:
     ----------
     fingerprint : str
         Of the corrector, its catalogue included.
-    corrector : ItemItem
+    corrector : Corrector
     """
 
     fingerprint: str
-    corrector: ItemItem
+    corrector: Corrector
 
     @property
     def items(self) -> int:
         """Rows of the catalogue, padding included."""
         return self.corrector.n_items
 
-    def correct(self, asked: list[Asked]) -> list[bytes]:
+    def correct(self, requests: list[Asked]) -> list[bytes]:
         """The scores of several users' candidates, in one pass.
 
         Parameters
         ----------
-        asked : list of Asked
+        requests : list of Asked
 
         Returns
         -------
         list of bytes
             As :func:`~recbole_cocorr.service.wire.encode_scores` makes them.
         """
-        # Requests of different sizes share a matrix: the rest of a row is padding, which no click speaks for.
-        candidates = np.zeros((len(asked), max(len(a.candidates) for a in asked)), np.int64)
-        for row, a in zip(candidates, asked, strict=True):
+        # Requests of different sizes share a matrix: the rest of a row is padding.
+        candidates = np.zeros((len(requests), max(len(a.candidates) for a in requests)), np.int64)
+        for row, a in zip(candidates, requests, strict=True):
             row[: len(a.candidates)] = a.candidates
-        scores = self.corrector.scores([a.clicked for a in asked], candidates)
-        return [encode_scores(row[: len(a.candidates)], a.encoding) for row, a in zip(scores, asked, strict=True)]
+        scores = self.corrector.scores([a.clicked for a in requests], candidates)
+        return [encode_scores(row[: len(a.candidates)], a.encoding) for row, a in zip(scores, requests, strict=True)]
 
 
 def load_score_model(folder: str | Path) -> ScoreModel:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from recbole_cocorr.base.checks import checked_choice
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.readers import decode
 from recbole_cocorr.service.server.logs import LEVELS
@@ -94,15 +95,15 @@ def gather(
     """
     from recbole_cocorr.base.yaml_reader import read_yaml  # late: --help needs no PyYAML
 
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name, value in read_yaml(config, "configuration file").items() if config else ():
-        found[name] = _value(_known(name, config), value, config)
+        values[name] = _value(_known(name, config), value, config)
     for key, value in environment.items():
         if key.startswith(PREFIX):
-            found[_known(key[len(PREFIX) :].lower(), f"the environment ({key})")] = value
-    found = {n: _value(n, v, "the environment") for n, v in found.items()}
-    found |= {n: _value(n, v, "the flags") for n, v in flags.items() if v is not None and n in _NAMES}
-    settings = ServeSettings(**found)
+            values[_known(key[len(PREFIX) :].lower(), f"the environment ({key})")] = value
+    values = {n: _value(n, v, "the environment") for n, v in values.items()}
+    values |= {n: _value(n, v, "the flags") for n, v in flags.items() if v is not None and n in _NAMES}
+    settings = ServeSettings(**values)
     _check(settings, environment)
     return settings
 
@@ -140,8 +141,7 @@ def _check(settings: ServeSettings, environment: Mapping[str, str]) -> None:
         raise UserError(
             "no checkpoint and no corrector is named; say --checkpoint FILE.safetensors or --corrector DIR, or both"
         )
-    if settings.log_level not in LEVELS:
-        raise UserError(f"log_level is {settings.log_level!r}; it must be one of {', '.join(LEVELS)}")
+    checked_choice(settings.log_level, "log_level", LEVELS)
     if bool(settings.tls_cert) != bool(settings.tls_key):
         raise UserError("tls_cert and tls_key belong together; one of them is missing")
     if settings.tls_client_ca and not settings.tls_cert:
