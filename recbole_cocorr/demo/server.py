@@ -4,7 +4,6 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.demo.site import content_type
@@ -80,18 +79,32 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = 60
 
     def do_GET(self) -> None:
-        self._answer(True)
+        if self._is_ours():
+            self._answer(True)
 
     def do_HEAD(self) -> None:
-        self._answer(False)
+        if self._is_ours():
+            self._answer(False)
+
+    def _is_ours(self) -> bool:
+        """Whether Host is this server: a stranger's page may have its own name lead here, and read what it likes."""
+        hosts = self.headers.get_all("Host", [])
+        names = {f"{name}:{self.server.server_port}" for name in ("127.0.0.1", "localhost")}
+        if len(hosts) == 1 and hosts[0].lower() in names:
+            return True
+        self.close_connection = True
+        self.send_error(HTTPStatus.BAD_REQUEST, "Host is not this server")
+        return False
 
     def do_POST(self) -> None:
+        if not self._is_ours():
+            return
         cloud = self.server.cloud
         if cloud is None or self.path not in PATHS:
             self.send_error(HTTPStatus.NOT_IMPLEMENTED)
             return
         origin = self.headers.get("Origin")
-        if origin is not None and urlsplit(origin).netloc != self.headers.get("Host"):
+        if origin is not None and origin != f"http://{self.headers['Host']}":
             self.send_error(HTTPStatus.FORBIDDEN)  # another page, in the same browser
             return
         length = self.headers.get("Content-Length", "")

@@ -19,9 +19,9 @@ def ask(tmp_path):
     site = {"/": page, "/bytes.json": b"{}", "/gone.js": tmp_path / "gone.js"}
     with served(site) as server:
 
-        def ask(address: str, method: str = "GET"):
+        def ask(address: str, method: str = "GET", headers: dict[str, str] | None = None):
             connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
-            connection.request(method, address)
+            connection.request(method, address, headers=headers or {})
             answer = connection.getresponse()
             body = answer.read()
             connection.close()
@@ -52,6 +52,20 @@ def test_what_the_site_has_not(ask, address):
 def test_a_file_that_went_away_and_a_method_that_is_not_served(ask):
     assert ask("/gone.js")[0].status == 410
     assert ask("/", "POST")[0].status == 501
+
+
+@pytest.mark.parametrize("host", ["rebound.example", "127.0.0.1", "[", "", "127.0.0.1:1", "http://["])
+def test_a_strangers_name_for_this_server(ask, host):
+    answer, body = ask("/", headers={"Host": host})
+    assert answer.status == 400 and body != b"page"
+
+
+def test_localhost_is_this_server(tmp_path):
+    with served({"/": b"page"}) as server:
+        connection = http.client.HTTPConnection("localhost", server.server_port, timeout=10)
+        connection.request("GET", "/")
+        assert connection.getresponse().status == 200
+        connection.close()
 
 
 def test_it_listens_on_loopback_alone():

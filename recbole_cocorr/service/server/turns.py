@@ -122,6 +122,7 @@ class Turns:
                 self._give(peer)  # its turn came in the moment in which its caller gave up
             elif turn in self._lines.get(peer, ()):
                 self._remove(peer, turn)
+                self._rest()
             raise
 
     def _enter(self, peer: Peer) -> None:
@@ -137,6 +138,9 @@ class Turns:
             del self._active[peer]
         self._queue(peer)
         self._soon()
+        self._rest()
+
+    def _rest(self) -> None:
         if not self._busy and not self._waiting:
             self._idle.set()
 
@@ -171,9 +175,11 @@ class Turns:
                 self._ring[client] = connections  # at the end
             turn = self._lines[peer][0]
             self._remove(peer, turn)
-            self._enter(peer)
-            turn.set_result(None)
+            if not turn.done():  # its caller may just have given up
+                self._enter(peer)
+                turn.set_result(None)
             self._queue(peer)
+        self._rest()
 
     def _remove(self, peer: Peer, turn: asyncio.Future[None]) -> None:
         line = self._lines[peer]
@@ -185,8 +191,6 @@ class Turns:
             connections.pop(peer, None)
             if not connections:
                 self._ring.pop(peer.client, None)
-        if not self._busy and not self._waiting:
-            self._idle.set()
 
     def _displace(self, peer: Peer) -> None:
         """Make room: the client that has the most in the line, this one counted, loses the last of its longest."""
@@ -200,7 +204,8 @@ class Turns:
             raise CrowdedError
         turn = self._lines[longest][-1]
         self._remove(longest, turn)
-        turn.set_exception(CrowdedError())
+        if not turn.done():
+            turn.set_exception(CrowdedError())
 
     def _count(self, peer: Peer, by: int) -> None:
         self._waiting += by
