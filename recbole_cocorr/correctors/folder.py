@@ -5,7 +5,6 @@ name of the file of weights: ``item_item.safetensors``, or for a later fit into 
 with its contents. ``trust.json`` is replaced last, so that whoever reads the folder finds the old or the new corrector.
 """
 
-import json
 import os
 import re
 from dataclasses import asdict
@@ -17,7 +16,7 @@ from recbole_cocorr.artifact.fingerprint import catalogue_fingerprint
 from recbole_cocorr.artifact.manifest import MOST_TRUST
 from recbole_cocorr.artifact.vocabulary import encode_tokens
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.base.files import atomic_write, make_folder
+from recbole_cocorr.base.files import make_folder, write_versioned
 from recbole_cocorr.base.leftovers import locked
 from recbole_cocorr.base.readers import Record, read_json, versioned
 from recbole_cocorr.base.together import read_by_index, remove_old
@@ -70,8 +69,6 @@ def save_corrector(
     folder = make_folder(folder, "corrector")
     digest = _fingerprint(corrector, items)
     content = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
         "corrector": digest,
         "fingerprint": fingerprint,
         "trust": asdict(trust),
@@ -83,8 +80,7 @@ def save_corrector(
             content["weights"] = f"item_item-{digest[:8]}.safetensors"
         weights = content.get("weights", WEIGHTS_FILE)
         corrector.save(folder / weights)
-        with atomic_write(folder / TRUST_FILE, what="corrector's trust") as file:
-            json.dump(content, file)
+        write_versioned(folder / TRUST_FILE, "corrector's trust", FORMAT, FORMAT_VERSION, content, indent=None)
         remove_old(folder, lambda name: name != weights and _WEIGHTS_NAME.fullmatch(name) is not None)
     return digest
 

@@ -48,8 +48,8 @@ def fit_corrector(
     read = load_checkpoint(checkpoint)
     model = recommender_from(read, str(checkpoint), "cpu").model
     loaders = data_of(read.config, read.items, str(checkpoint), data_path)
-    valid, test, config = loaders.valid, loaders.test, loaders.config
-    users, items = training_interactions(valid.dataset, test.dataset)
+    valid, config = loaders.valid, loaders.config
+    users, items = training_interactions(valid.dataset)
     corrector = ItemItem.fit(users, items, loaders.dataset.item_num, **settings)
     device = DeviceScores(model)
     trust = fit_trust(device, valid, corrector)
