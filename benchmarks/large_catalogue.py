@@ -85,7 +85,7 @@ def main() -> int:
             return config, data_preparation(config, data)
 
         (config, (train, _, test)), seconds, rise = measured(prepare)
-        clicked = len(set(train.dataset.shown_interactions()[1].tolist()))
+        clicked = len(set(train.dataset.training_interactions()[1].tolist()))
         print(f"{arguments.items:,} items, {clicked:,} of them clicked in training, {20 * arguments.users:,} clicks\n")
         print("| | s | memory up by, MB |\n|---|---|---|", flush=True)
         row("read, split, draw candidates", seconds, rise)

@@ -5,7 +5,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -234,3 +234,39 @@ def write_json(path: str | os.PathLike, content: Any, what: str = "result", thro
     """Write content as JSON, whole or not at all; parameters and errors are those of :func:`atomic_write`."""
     with atomic_write(path, what=what, through=through) as file:
         file.write(json.dumps(content, indent=1) + "\n")
+
+
+def versioned_content(kind: str, version: int, content: Mapping[str, Any]) -> dict[str, Any]:
+    """What a JSON file of this package holds: ``format`` and ``format_version`` first, then the rest."""
+    return {"format": kind, "format_version": version, **content}
+
+
+def write_versioned(
+    path: str | os.PathLike,
+    what: str,
+    kind: str,
+    version: int,
+    content: Mapping[str, Any],
+    indent: int | None = 1,
+    end: str = "",
+    through: bool = False,
+) -> None:
+    """Write a JSON file that :func:`recbole_cocorr.base.readers.versioned` reads again, whole or not at all.
+
+    Parameters
+    ----------
+    path, what, through
+        As for :func:`atomic_write`.
+    kind : str
+        The value of ``format``.
+    version : int
+    content : mapping
+        All but ``format`` and ``format_version``.
+    indent : int, optional
+        None for one line.
+    end : str
+        What follows the last bracket.
+    """
+    with atomic_write(path, what=what, through=through) as file:
+        json.dump(versioned_content(kind, version, content), file, indent=indent)
+        file.write(end)

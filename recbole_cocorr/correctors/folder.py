@@ -6,7 +6,6 @@ into the same folder one whose name changes with its contents. ``trust.json`` is
 the folder finds the old or the new corrector.
 """
 
-import json
 import os
 import re
 from dataclasses import asdict
@@ -18,7 +17,7 @@ from recbole_cocorr.artifact.fingerprint import catalogue_fingerprint
 from recbole_cocorr.artifact.manifest import MOST_TRUST
 from recbole_cocorr.artifact.vocabulary import encode_tokens
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.base.files import atomic_write, make_folder
+from recbole_cocorr.base.files import make_folder, write_versioned
 from recbole_cocorr.base.leftovers import locked
 from recbole_cocorr.base.readers import Record, read_json, versioned
 from recbole_cocorr.base.together import read_by_index, remove_old
@@ -81,8 +80,6 @@ def save_corrector(
     folder = make_folder(folder, "corrector")
     digest = _fingerprint(corrector, items)
     content = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
         "corrector": digest,
         "fingerprint": fingerprint,
         "trust": asdict(trust),
@@ -96,8 +93,7 @@ def save_corrector(
             content["weights"] = f"{weights_stem(kind)}-{digest[:8]}.safetensors"
         weights = content.get("weights", _weights_file(kind))
         corrector.save(folder / weights)
-        with atomic_write(folder / TRUST_FILE, what="corrector's trust") as file:
-            json.dump(content, file)
+        write_versioned(folder / TRUST_FILE, "corrector's trust", FORMAT, FORMAT_VERSION, content, indent=None)
         # The old weights may be of another kind.
         remove_old(folder, lambda name: name != weights and any(_is_weights_file(name, k) for k in CORRECTORS))
     return digest

@@ -74,21 +74,15 @@ class SequenceDataset(TimeOrder, SequentialDataset):
         sequences = self._sequences
         return sequences[self.uid_field].numpy(), sequences[self.iid_field].numpy(), self._times
 
-    def shown_interactions(self) -> tuple[np.ndarray, np.ndarray]:
-        """Users and items, int64 [N], of the interactions that these rows show: a user's, up to the last target."""
-        users, items, _ = self.interactions()
-        last = np.full(int(users.max(initial=0)) + 1, -1)
-        end = self.inter_feat[HISTORY_END].numpy()
-        np.maximum.at(last, users[end], end)
-        shown = np.arange(len(users)) <= last[users]
-        return users[shown], items[shown]
+    def training_interactions(self) -> tuple[np.ndarray, np.ndarray]:
+        """Users and items, int64 [N], of every interaction that may be learned from; once the splits are made.
 
-    def known_in_training(self) -> np.ndarray:
-        """Which interactions, bool [N] as in :meth:`interactions`, do not come after the training rows' time.
-
-        All of them, unless one time cuts all users (``RS`` without grouping, and ``TS``).
+        These are all but the targets of the validation and test rows and, where one time cuts all users (``RS``
+        without grouping, and ``TS``), what comes after the last training row. A user's first click is the target of no
+        row, and belongs to them even where the user has no training row.
         """
-        return self._known_in_training
+        users, items, _ = self.interactions()
+        return users[self._for_training], items[self._for_training]
 
     def __getitem__(self, index, join: bool = True) -> Interaction:
         """Rows as RecBole gives them: target columns, histories padded at the end, item features."""

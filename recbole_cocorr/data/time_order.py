@@ -115,10 +115,10 @@ class TimeOrder:
         self.inter_feat = self.inter_feat.iloc[order]
         self._times, self._order = self._times[rows][order], self._order[rows][order]
         super()._change_feat_format()
-        self._known_in_training = np.ones(len(order), dtype=bool)
+        self._for_training = np.ones(len(order), dtype=bool)
         users = users[order]
         later = np.flatnonzero(users[1:] == users[:-1]) + 1  # a row for each interaction but a user's first
-        self._row_users, self._row_order = users[later], self._order[later]
+        self._row_place, self._row_users, self._row_order = later, users[later], self._order[later]
 
     def build(self) -> list:
         """Split the rows into training, validation and test rows, as ``eval_args`` says.
@@ -137,5 +137,7 @@ class TimeOrder:
         by_user = "LS" in arguments["split"] or ("RS" in arguments["split"] and arguments["group_by"] == "user")
         if len(parts[0]) and not by_user:
             # One time cuts all users: what comes after the last training row is unknown in training.
-            self._known_in_training = self._order <= self._row_order[parts[0]].max()
+            self._for_training = self._order <= self._row_order[parts[0]].max()
+        for held_out in parts[1:]:
+            self._for_training[self._row_place[held_out]] = False
         return [self.copy(take_rows(self.inter_feat, torch.from_numpy(rows))) for rows in parts]

@@ -1,6 +1,5 @@
 """Is the correction personal? One checkpoint with its own correction, none, a stale one and another user's."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +9,12 @@ import numpy as np
 import torch
 
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.base.files import atomic_write
+from recbole_cocorr.base.files import write_versioned
 from recbole_cocorr.data.loaders import EvalLoader
 from recbole_cocorr.evaluation.ranking import per_row, rank_positive, summarise
-from recbole_cocorr.experiments.corrections import another
+from recbole_cocorr.experiments.corrections import STALE_CLICKS, other_user_rows
 from recbole_cocorr.experiments.extra_files import ABLATION_FILE, ABLATION_FORMAT
-from recbole_cocorr.experiments.runs.run_files import FORMAT_VERSION, RUN_FILE, RunRecord, read_run
+from recbole_cocorr.experiments.runs.run_files import FORMAT_VERSION, RunRecord, runs_in
 from recbole_cocorr.experiments.runs.worker import MODEL_FILE
 from recbole_cocorr.layers import Correction
 from recbole_cocorr.models.catalogue import configured_to_take_corrections, takes_corrections
@@ -24,11 +23,9 @@ from recbole_cocorr.models.factory import build_model
 from recbole_cocorr.training.checkpoint import load_checkpoint, load_weights
 from recbole_cocorr.training.data_of import data_of
 
-STALE = (1, 2, 5)
-
 
 @dataclass(frozen=True)
-class Variant:
+class GivenCorrection:
     """Which correction the device gets.
 
     Attributes
@@ -43,18 +40,18 @@ class Variant:
     stale: int = 0
 
 
-VARIANTS = (
-    Variant("own"),
-    Variant("none"),
-    *(Variant(f"stale {n}", n) for n in STALE),
-    Variant("another user's"),
+GIVEN_CORRECTIONS = (
+    GivenCorrection("own"),
+    GivenCorrection("none"),
+    *(GivenCorrection(f"stale {n}", n) for n in STALE_CLICKS),
+    GivenCorrection("another user's"),
 )
 
 
-def user_vectors(model: CoCorrRec, item_seq: torch.Tensor, item_seq_len: torch.Tensor, variant: Variant):
-    """User vectors under a variant, and the correction that was used.
+def user_vectors(model: CoCorrRec, item_seq: torch.Tensor, item_seq_len: torch.Tensor, given: GivenCorrection):
+    """User vectors with a correction, and the correction that was used.
 
-    A stale correction is made of all clicks but the newest ``variant.stale``; a user of whom the cloud then knows no
+    A stale correction is made of all clicks but the newest ``given.stale``; a user of whom the cloud then knows no
     click goes without. Another user's is that of another row, drawn by chance, each used once.
 
     Parameters
@@ -62,22 +59,22 @@ def user_vectors(model: CoCorrRec, item_seq: torch.Tensor, item_seq_len: torch.T
     model : CoCorrRec
     item_seq : torch.Tensor of int64, shape [B, L]
     item_seq_len : torch.Tensor of int64, shape [B]
-    variant : Variant
+    given : GivenCorrection
 
     Returns
     -------
     tuple of torch.Tensor [B, d] and Correction or None
     """
     hidden = model.hidden_states(item_seq)
-    if variant.name == "none":
+    if given.name == "none":
         return model.user_vectors(hidden, item_seq_len, None), None
-    seen = item_seq_len - variant.stale
+    seen = item_seq_len - given.stale
     correction = model.correction(hidden, seen.clamp_min(1))
-    if variant.name == "another user's":
-        other = torch.from_numpy(another(len(item_seq))).to(item_seq.device)
+    if given.name == "another user's":
+        other = torch.from_numpy(other_user_rows(len(item_seq))).to(item_seq.device)
         correction = Correction(*(part[other] for part in correction))
     vectors = model.user_vectors(hidden, item_seq_len, correction)
-    if variant.stale:
+    if given.stale:
         alone = model.user_vectors(hidden, item_seq_len, None)
         vectors = torch.where((seen > 0)[:, None], vectors, alone)
     return vectors, correction
@@ -96,13 +93,13 @@ def common_share(corrections: torch.Tensor) -> float:
 
 
 @torch.no_grad()
-def ranks_under(model: CoCorrRec, loader: EvalLoader, variant: Variant) -> tuple[np.ndarray, list[Correction]]:
-    """Ranks [rows, 3] of the loader's items under a variant, and the corrections that were used."""
+def ranks_given(model: CoCorrRec, loader: EvalLoader, given: GivenCorrection) -> tuple[np.ndarray, list[Correction]]:
+    """Ranks [rows, 3] of the loader's items with a correction, and the corrections that were used."""
     table, sent = [], []
     items_of = model.item_vectors()
     for batch in loader.batches():
         batch_of = batch.interaction.to(items_of.device)
-        users, correction = user_vectors(model, batch_of[model.ITEM_SEQ], batch_of[model.ITEM_SEQ_LEN], variant)
+        users, correction = user_vectors(model, batch_of[model.ITEM_SEQ], batch_of[model.ITEM_SEQ_LEN], given)
         if correction is not None:
             sent.append(correction)
         candidates = batch.candidates.to(items_of.device)
@@ -113,7 +110,7 @@ def ranks_under(model: CoCorrRec, loader: EvalLoader, variant: Variant) -> tuple
 
 
 def ablate_run(record: RunRecord, weights_file: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Rows of every variant of one run, and how much of its correction is common to all users.
+    """Rows of every correction given in one run, and how much of its correction is common to all users.
 
     Raises
     ------
@@ -133,10 +130,10 @@ def ablate_run(record: RunRecord, weights_file: Path) -> tuple[list[dict[str, An
     metrics, topk = [m.lower() for m in config["metrics"]], config["topk"]
     where = {"dataset": record.dataset, "label": record.label, "seed": record.seed}
     rows, share, own = [], {}, None
-    for variant in VARIANTS:
-        table, sent = ranks_under(model, test, variant)
+    for given in GIVEN_CORRECTIONS:
+        table, sent = ranks_given(model, test, given)
         ndcg = per_row(table, ["ndcg"], [10])["ndcg@10"]
-        if variant.name == "own":
+        if given.name == "own":
             own = ndcg
             share = {
                 **where,
@@ -145,12 +142,12 @@ def ablate_run(record: RunRecord, weights_file: Path) -> tuple[list[dict[str, An
                 "alpha": model.fusion.alpha.item(),
                 "beta": model.fusion.beta.item(),
             }
-        found = summarise(table, metrics, topk, 6)
+        values = summarise(table, metrics, topk, 6)
         rows.append(
             {
                 **where,
-                "variant": variant.name,
-                "metrics": {k: float(v) for k, v in found.items()},
+                "variant": given.name,
+                "metrics": {k: float(v) for k, v in values.items()},
                 "own_minus_this": _difference(own, ndcg),
             }
         )
@@ -166,10 +163,9 @@ def _difference(own: np.ndarray, other: np.ndarray) -> dict[str, float]:
 
 def corrected_runs(folder: Path) -> Iterator[tuple[RunRecord, Path]]:
     """The tested CoCorrRec runs of a results folder, each with its weights."""
-    for file in sorted((folder / "runs").glob(f"*/{RUN_FILE}")):
-        record = read_run(file)
+    for record, run in runs_in(folder):
         if configured_to_take_corrections(record.config) and record.test is not None:
-            yield record, file.parent / MODEL_FILE
+            yield record, run / MODEL_FILE
 
 
 def ablate(folder: Path, say=print) -> dict[str, Any]:
@@ -182,12 +178,12 @@ def ablate(folder: Path, say=print) -> dict[str, Any]:
     """
     rows, shares = [], []
     for record, weights in corrected_runs(folder):
-        found, share = ablate_run(record, weights)
-        rows += found
+        run_rows, share = ablate_run(record, weights)
+        rows += run_rows
         shares.append(share)
         say(f"{record.label} on {record.dataset}, seed {record.seed}")
         say(f"  {'correction':16}{'UAUC':>8}{'NDCG@10':>9}{'HR@10':>8}   own minus this, NDCG@10")
-        for row in found:
+        for row in run_rows:
             m, d = row["metrics"], row["own_minus_this"]
             say(
                 f"  {row['variant']:16}{m.get('gauc', float('nan')):8.4f}{m.get('ndcg@10', float('nan')):9.4f}"
@@ -201,7 +197,6 @@ def ablate(folder: Path, say=print) -> dict[str, Any]:
         raise UserError(
             f"{folder} holds no finished run of CoCorrRec with its GCN; train one with benchmark --models=CoCorrRec"
         )
-    content = {"format": ABLATION_FORMAT, "format_version": FORMAT_VERSION, "rows": rows, "common_share": shares}
-    with atomic_write(folder / ABLATION_FILE, what="result of the ablation") as file:
-        json.dump(content, file, indent=1)
+    content = {"rows": rows, "common_share": shares}
+    write_versioned(folder / ABLATION_FILE, "result of the ablation", ABLATION_FORMAT, FORMAT_VERSION, content)
     return content

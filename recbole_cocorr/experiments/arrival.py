@@ -8,7 +8,7 @@ import numpy as np
 
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.evaluation.ranking import per_row
-from recbole_cocorr.experiments.ablation import Variant, ranks_under
+from recbole_cocorr.experiments.ablation import GivenCorrection, ranks_given
 from recbole_cocorr.models.catalogue import takes_corrections
 from recbole_cocorr.training.checkpoint import load_checkpoint
 from recbole_cocorr.training.data_of import data_of
@@ -59,7 +59,9 @@ def quality_by_share(
         ``share``, ``ndcg@10`` (the mean of ``draws`` draws) and ``deviation`` (between the draws).
     """
     recommender, rows = model_and_rows(checkpoint, data_path)
-    with_it, without = (ndcg_of(ranks_under(recommender.model, rows, Variant(name))[0]) for name in ("own", "none"))
+    with_it, without = (
+        ndcg_of(ranks_given(recommender.model, rows, GivenCorrection(name))[0]) for name in ("own", "none")
+    )
     generator = np.random.default_rng(seed)
     result = []
     for share in shares:

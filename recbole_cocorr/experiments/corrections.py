@@ -1,6 +1,5 @@
 """Every model of a results folder with the same cloud prior, and whether that prior is personal."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.base.files import atomic_write
+from recbole_cocorr.base.files import write_versioned
 from recbole_cocorr.correctors import Corrector, ItemItem
 from recbole_cocorr.data.clicks import histories, training_interactions
 from recbole_cocorr.evaluation.ranking import RANK_METRICS, per_row, summarise
@@ -16,7 +15,7 @@ from recbole_cocorr.experiments.correction_comparisons import CorrectedRanks, co
 from recbole_cocorr.experiments.extra_files import CORRECTORS_FILE, CORRECTORS_FORMAT
 from recbole_cocorr.experiments.runs.environment import machine, versions
 from recbole_cocorr.experiments.runs.groups import is_sweep
-from recbole_cocorr.experiments.runs.run_files import FORMAT_VERSION, RUN_FILE, RunRecord, read_run
+from recbole_cocorr.experiments.runs.run_files import FORMAT_VERSION, RunRecord, runs_in
 from recbole_cocorr.experiments.runs.worker import MODEL_FILE
 from recbole_cocorr.models.factory import build_model
 from recbole_cocorr.models.fast_layers import use_fast_layers
@@ -25,10 +24,11 @@ from recbole_cocorr.training.checkpoint import load_checkpoint, load_weights
 from recbole_cocorr.training.corrected_lists import DeviceScores, Variant, fit_trust, ranks_under
 from recbole_cocorr.training.data_of import data_of
 
-STALE = (1, 2, 5)
+# Newest clicks that the cloud has not seen yet, where a correction is stale.
+STALE_CLICKS = (1, 2, 5)
 
 
-def another(rows: int, seed: int = 0) -> np.ndarray:
+def other_user_rows(rows: int, seed: int = 0) -> np.ndarray:
     """Another row for each, every row once: neighbours in a file are alike, so the circle is drawn by chance.
 
     Returns
@@ -37,9 +37,9 @@ def another(rows: int, seed: int = 0) -> np.ndarray:
         The row itself only where there is no other.
     """
     circle = np.random.default_rng(seed).permutation(rows)
-    found = np.empty(rows, dtype=np.int64)
-    found[circle] = np.roll(circle, -1)
-    return found
+    others = np.empty(rows, dtype=np.int64)
+    others[circle] = np.roll(circle, -1)
+    return others
 
 
 class CorrectedRun:
@@ -74,7 +74,7 @@ class CorrectedRun:
         self.topk = config["topk"]
         where = rows_digest(self.valid.dataset, self.test.dataset)
         if where not in correctors:
-            users, items = training_interactions(self.valid.dataset, self.test.dataset)
+            users, items = training_interactions(self.test.dataset)
             correctors[where] = ItemItem.fit(users, items, self.test.dataset.item_num, **settings)
         self.corrector = correctors[where]
         model = build_model(config, data.train.dataset)
@@ -102,8 +102,8 @@ class CorrectedRun:
         variants = {
             "none": Variant(None),
             "own": Variant(own),
-            **{f"stale {stale}": Variant(histories(self.test, stale)) for stale in STALE},
-            "another user's": Variant([own[other] for other in another(len(own))]),
+            **{f"stale {stale}": Variant(histories(self.test, stale)) for stale in STALE_CLICKS},
+            "another user's": Variant([own[other] for other in other_user_rows(len(own))]),
             "the cloud alone": Variant(own, device=False),
         }
         of_valid = {"valid none": Variant(None), "valid own": Variant(histories(self.valid))}
@@ -118,12 +118,7 @@ class CorrectedRun:
 
 def tested_runs(folder: Path) -> list[tuple[RunRecord, Path]]:
     """The tested runs of a results folder, each with its weights."""
-    found = []
-    for file in sorted((folder / "runs").glob(f"*/{RUN_FILE}")):
-        record = read_run(file)
-        if record.test is not None:
-            found.append((record, file.parent / MODEL_FILE))
-    return found
+    return [(record, run / MODEL_FILE) for record, run in runs_in(folder) if record.test is not None]
 
 
 def correct(
@@ -154,7 +149,7 @@ def correct(
     if not runs:
         raise UserError(f"{folder} holds no tested run" + (f" of {labels}" if labels else ""))
     rows: list[dict[str, Any]] = []
-    kept: list[CorrectedRanks] = []
+    corrected: list[CorrectedRanks] = []
     correctors: dict[str, Corrector] = {}
     failed: list[dict[str, Any]] = []
     for record, weights in runs:
@@ -168,7 +163,7 @@ def correct(
         if not is_sweep(record):
             test = {name: table for name, table in tables.items() if not name.startswith("valid ")}
             chosen_by = summarise(tables["valid own"], ["ndcg"], [10], 6)["ndcg@10"]
-            kept.append(CorrectedRanks(record, run.users, test, float(chosen_by)))
+            corrected.append(CorrectedRanks(record, run.users, test, float(chosen_by)))
         say(
             f"{record.label} on {record.dataset}, seed {record.seed}: trust {run.trust.base:.3f} "
             f"{run.trust.per_log_click:+.3f} ln(clicks)"
@@ -178,11 +173,11 @@ def correct(
         for variant, table in tables.items():
             base = without["valid" if variant.startswith("valid") else ""]
             gain = per_row(table, ["ndcg"], [10])["ndcg@10"] - per_row(base, ["ndcg"], [10])["ndcg@10"]
-            found = {k: float(v) for k, v in summarise(table, run.metrics, run.topk, 6).items()}
+            metrics = {k: float(v) for k, v in summarise(table, run.metrics, run.topk, 6).items()}
             error = float(gain.std(ddof=1) / np.sqrt(len(gain))) if len(gain) > 1 else 0.0
             say(
-                f"  {variant:16}{found.get('gauc', np.nan):8.4f}{found.get('ndcg@10', np.nan):9.4f}"
-                f"{found.get('hit@10', np.nan):8.4f}   {gain.mean():+.5f} (standard error {error:.5f})"
+                f"  {variant:16}{metrics.get('gauc', np.nan):8.4f}{metrics.get('ndcg@10', np.nan):9.4f}"
+                f"{metrics.get('hit@10', np.nan):8.4f}   {gain.mean():+.5f} (standard error {error:.5f})"
             )
             rows.append(
                 {
@@ -192,7 +187,7 @@ def correct(
                     "seed": record.seed,
                     "corrector": "item-item",
                     "variant": variant,
-                    "metrics": found,
+                    "metrics": metrics,
                     "against_none": {"ndcg@10": float(gain.mean()), "standard_error": error},
                     "trust": {"base": run.trust.base, "per_log_click": run.trust.per_log_click},
                 }
@@ -200,17 +195,14 @@ def correct(
     if not rows:
         raise UserError(failed[0]["error"])
     content = {
-        "format": CORRECTORS_FORMAT,
-        "format_version": FORMAT_VERSION,
         "settings": settings,
         "versions": versions(),
         "machine": machine(),
         "rows": rows,
-        **compare_corrected(kept),
+        **compare_corrected(corrected),
         "failed": failed,
     }
     for sentence in content["problems"]:
         say(f"note: {sentence}")
-    with atomic_write(folder / CORRECTORS_FILE, what="result of the corrections") as file:
-        json.dump(content, file, indent=1)
+    write_versioned(folder / CORRECTORS_FILE, "result of the corrections", CORRECTORS_FORMAT, FORMAT_VERSION, content)
     return content

@@ -217,7 +217,7 @@ class Snapshot:
 
     def trust(self, device: "Device") -> Trust:
         """The trust, learned on the snapshot's validation items with a corrector that has not seen them."""
-        users, items = training_interactions(self.valid.dataset, self.test.dataset)
+        users, items = training_interactions(self.valid.dataset)
         corrector = ItemItem.fit(users, items, self.valid.dataset.item_num, **self.request.corrector)
         return fit_trust(DeviceScores(device.model), self.valid, corrector)
 

@@ -1,6 +1,5 @@
 """Figure 6: quality and inference time over the mini-batch size K of the test-time training."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -9,12 +8,12 @@ import torch
 from torch.utils.benchmark import Timer
 
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.base.files import atomic_write
+from recbole_cocorr.base.files import write_versioned
 from recbole_cocorr.experiments.entries import Entry
 from recbole_cocorr.experiments.extra_files import SWEEP_FILE, SWEEP_FORMAT
 from recbole_cocorr.experiments.runs.environment import machine, versions
 from recbole_cocorr.experiments.runs.groups import is_sweep
-from recbole_cocorr.experiments.runs.run_files import FORMAT_VERSION, RUN_FILE, read_run
+from recbole_cocorr.experiments.runs.run_files import FORMAT_VERSION, runs_in
 from recbole_cocorr.experiments.runs.worker import MODEL_FILE
 from recbole_cocorr.training.agreement import PLACE, SPEED
 from recbole_cocorr.training.recommend import load_model
@@ -55,15 +54,14 @@ def time_runs(folder: Path, repeats: int = 5) -> list[dict[str, Any]]:
     UserError
         If the folder holds sweeps with different settings.
     """
-    runs = [(file, read_run(file)) for file in sorted((folder / "runs").glob(f"*/{RUN_FILE}"))]
-    runs = [(file, record) for file, record in runs if is_sweep(record)]
-    for _, record in runs[1:]:
-        _check_same_sweep(runs[0][1].settings, record.settings, folder)
+    runs = [(record, run) for record, run in runs_in(folder) if is_sweep(record)]
+    for record, _ in runs[1:]:
+        _check_same_sweep(runs[0][0].settings, record.settings, folder)
     models: dict[int, Any] = {}
-    for file, record in runs:
+    for record, run in runs:
         size = record.settings["mini_batch_size"]
         if size not in models:
-            models[size] = load_model(file.parent / MODEL_FILE)
+            models[size] = load_model(run / MODEL_FILE)
     threads = torch.get_num_threads()
     took: dict[int, dict[int, list[float]]] = {size: {1: [], BATCH: []} for size in models}
     torch.set_num_threads(1)
@@ -105,8 +103,7 @@ def write_times(folder: Path, say=print) -> None:
     if not rows:
         raise UserError(f"{folder} holds no finished run of a sweep")
     scores: dict[int, list[float]] = {}
-    for file in sorted((folder / "runs").glob(f"*/{RUN_FILE}")):
-        record = read_run(file)
+    for record, _ in runs_in(folder):
         if record.test and "mini_batch_size" in record.settings:
             scores.setdefault(record.settings["mini_batch_size"], []).append(record.test.get("ndcg@10", float("nan")))
     say(f"{'K':>4}{'NDCG@10':>10}{'one user, us':>14}{f'{BATCH} users, us':>16}")
@@ -114,12 +111,5 @@ def write_times(folder: Path, say=print) -> None:
         found = scores.get(row["K"], [])
         mean = f"{sum(found) / len(found):.4f}" if found else ""
         say(f"{row['K']:>4}{mean:>10}{row['latency_us']:>14.0f}{row['batch_latency_us']:>16.0f}")
-    content = {
-        "format": SWEEP_FORMAT,
-        "format_version": FORMAT_VERSION,
-        "versions": versions(),
-        "machine": {**machine(), "threads": 1},
-        "rows": rows,
-    }
-    with atomic_write(folder / SWEEP_FILE, what="times of the sweep") as file:
-        json.dump(content, file, indent=1)
+    content = {"versions": versions(), "machine": {**machine(), "threads": 1}, "rows": rows}
+    write_versioned(folder / SWEEP_FILE, "times of the sweep", SWEEP_FORMAT, FORMAT_VERSION, content)

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.experiments.entries import benchmark_defaults, find_entries
 from recbole_cocorr.experiments.runs.groups import in_field_order, is_sweep
-from recbole_cocorr.experiments.runs.plan import benchmark_defaults, find_entries
 from recbole_cocorr.experiments.runs.run_files import PLAN_FILE, PLAN_FORMAT, RunRecord, read_json
 
 

@@ -13,9 +13,19 @@ from recbole_cocorr.experiments.runs.groups import in_field_order
 from recbole_cocorr.models.card import Look
 from recbole_cocorr.models.catalogue import variants
 
-INK, FAINT, GRID = "#1f2328", "#59636e", "#d1d9e0"
+# The page's colours by name, for a reader's light and dark scheme; figures in files have the light ones.
+PALETTE = {
+    "ink": ("#1f2328", "#e6edf3"),
+    "faint": ("#59636e", "#9aa4af"),
+    "grid": ("#d1d9e0", "#333c46"),
+    "page": ("#ffffff", "#12161b"),
+    "raised": ("#f6f8fa", "#1b2129"),
+    "accent": ("#0a58a6", "#79b8ff"),
+    "warn": ("#8a4600", "#f0b060"),
+}
+INK, FAINT, GRID = (PALETTE[name][0] for name in ("ink", "faint", "grid"))
 # In the page these three follow the reader's light or dark scheme.
-PAGE_COLOURS = {INK: "var(--ink)", FAINT: "var(--faint)", GRID: "var(--grid)"}
+PAGE_COLOURS = {PALETTE[name][0]: f"var(--{name})" for name in ("ink", "faint", "grid")}
 
 WIDTH = 4.2  # inches: at a phone's width of 360 px nine points are still 8 px high
 PANEL_HEIGHT = 2.7

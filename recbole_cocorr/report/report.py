@@ -24,7 +24,7 @@ from recbole_cocorr.report.commands import benchmark_command, command, sweep_com
 from recbole_cocorr.report.device_times import DEVICE_FILE, click_times, device_table, read_device
 from recbole_cocorr.report.figures import Picture
 from recbole_cocorr.report.methods import methods, provenance
-from recbole_cocorr.report.plot_style import inline_svg, save, styles_of
+from recbole_cocorr.report.plot_style import PALETTE, inline_svg, save, styles_of
 from recbole_cocorr.report.table_formats import Table, latex, markdown
 
 REFERENCE = "CoCorrRec"
@@ -411,7 +411,9 @@ def page(report: Report) -> str:
         lstrip_blocks=True,
     )
     environment.filters["svg"] = lambda picture: inline_svg(picture.figure, picture.name)
-    return environment.get_template("report.html.jinja").render(report=report, version=__version__) + "\n"
+    return (
+        environment.get_template("report.html.jinja").render(report=report, version=__version__, palette=PALETTE) + "\n"
+    )
 
 
 def write(report: Report, out: Path) -> list[Path]:

@@ -52,8 +52,8 @@ def fit_corrector(
     content = load_checkpoint(checkpoint)
     model = recommender_from(content, str(checkpoint), "cpu").model
     loaders = data_of(content.config, content.items, str(checkpoint), data_path)
-    valid, test, config = loaders.valid, loaders.test, loaders.config
-    users, items = training_interactions(valid.dataset, test.dataset)
+    valid, config = loaders.valid, loaders.config
+    users, items = training_interactions(valid.dataset)
     corrector = fit(users, items, loaders.dataset.item_num, **settings)
     device = DeviceScores(model)
     trust = fit_trust(device, valid, corrector)

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.correctors.item_item import ItemItem
 from recbole_cocorr.correctors.settings import corrector_settings
+from recbole_cocorr.data.clicks import training_interactions
 from recbole_cocorr.data.dataset import SequenceDataset
 
 # Below this catalogue the eigenvectors come from a dense matrix: the sparse solver wants more items than vectors.
@@ -39,7 +40,7 @@ def start_items(model: nn.Module, config: Any, dataset: SequenceDataset) -> None
     config : Config
         Reads ``item_init``, ``item_init_std`` and ``seed``; ``l2`` and ``neighbours`` are ``corrector.yaml``'s.
     dataset : SequenceDataset
-        The training rows; no click is read that they do not show.
+        The training rows; no held-out click is read.
 
     Raises
     ------
@@ -48,8 +49,7 @@ def start_items(model: nn.Module, config: Any, dataset: SequenceDataset) -> None
     """
     if config["item_init"] != "item-item":
         return
-    if not isinstance(dataset, SequenceDataset):
-        raise UserError(f"item_init is 'item-item', which cannot read the dataset class {type(dataset).__name__}")
+    users, items = training_interactions(dataset, "item_init is 'item-item', which")
     rows = _item_rows(model, dataset)
     if rows is None:
         raise UserError(
@@ -57,7 +57,6 @@ def start_items(model: nn.Module, config: Any, dataset: SequenceDataset) -> None
             "where RecBole's models keep it (item_embedding); item_init must be 'random' for it"
         )
     settings, log, begin = corrector_settings(), getLogger(), time.perf_counter()
-    users, items = dataset.shown_interactions()
     clicked = len(np.unique(items))
     log.info(
         f"item_init: learning item-item weights from {len(items):,} training clicks on {clicked:,} of "

@@ -158,8 +158,25 @@ def test_a_first_click_after_the_cut_is_no_training_click(tmp_path, split):
     late = [(3, 100), (3, 101), (3, 102), (4, 103), (4, 104), (4, 105), (5, 110)]
     clicks = clicks_in(early + late, WRITTEN[0])
     dataset = create_dataset(config_for(write_inter(tmp_path, "small", clicks), split=split, group_by="none"))
-    train, valid, test = dataset.build()
-    users, items = training_interactions(valid, test)
+    train, valid, _ = dataset.build()
+    users, items = training_interactions(valid)
     shown = {(user, item) for user, before, last in rows_of(train) for item in (*before, last)}
     tokens = train.field2id_token
     assert {(tokens["user_id"][u], tokens["item_id"][i]) for u, i in zip(users, items, strict=True)} == shown
+
+
+@pytest.mark.parametrize("split", [{"LS": "valid_and_test"}, {"RS": [0.8, 0.1, 0.1]}], ids=str)
+def test_a_users_only_click_is_a_training_click(tmp_path, split):
+    """No row has it as its target, in no split; every split says the same."""
+    clicks = clicks_in([(1, k) for k in range(8)] + [(2, 3)], WRITTEN[0])
+    dataset = create_dataset(config_for(write_inter(tmp_path, "small", clicks), split=split, group_by="user"))
+    splits = dataset.build()
+    for part in splits:
+        users, items = part.training_interactions()
+        tokens = part.field2id_token
+        own = [str(tokens["item_id"][i]) for u, i in zip(users, items, strict=True) if tokens["user_id"][u] == "u2"]
+        assert len(own) == 1
+        held_out = {(u, i) for other in splits[1:] for u, *_, i in rows_of(other)}
+        assert held_out and not held_out & {
+            (tokens["user_id"][u], tokens["item_id"][i]) for u, i in zip(users, items, strict=True)
+        }

@@ -12,8 +12,15 @@ from recbole_cocorr.__main__ import main
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.data.dataset import create_dataset
 from recbole_cocorr.data.loaders import data_preparation
-from recbole_cocorr.experiments.ablation import VARIANTS, Variant, ablate, common_share, ranks_under, user_vectors
-from recbole_cocorr.experiments.corrections import another
+from recbole_cocorr.experiments.ablation import (
+    GIVEN_CORRECTIONS,
+    GivenCorrection,
+    ablate,
+    common_share,
+    ranks_given,
+    user_vectors,
+)
+from recbole_cocorr.experiments.corrections import other_user_rows
 from recbole_cocorr.layers import Correction
 from recbole_cocorr.models.factory import build_model
 
@@ -39,9 +46,9 @@ def rows_of(model, test):
 def test_own_and_none_are_the_models(model_and_test):
     model, test = model_and_test
     seq, length = rows_of(model, test)
-    own, _ = user_vectors(model, seq, length, Variant("own"))
+    own, _ = user_vectors(model, seq, length, GivenCorrection("own"))
     torch.testing.assert_close(own, model(seq, length))
-    none, sent = user_vectors(model, seq, length, Variant("none"))
+    none, sent = user_vectors(model, seq, length, GivenCorrection("none"))
     model.use_gcn = False
     torch.testing.assert_close(none, model(seq, length))
     assert sent is None and not torch.allclose(own, none, atol=1e-3)
@@ -52,7 +59,7 @@ def test_own_and_none_are_the_models(model_and_test):
 def test_a_stale_correction_knows_nothing_of_the_newest_clicks(model_and_test, stale):
     model, test = model_and_test
     seq, length = rows_of(model, test)
-    found, _ = user_vectors(model, seq, length, Variant(f"stale {stale}", stale))
+    found, _ = user_vectors(model, seq, length, GivenCorrection(f"stale {stale}", stale))
     for row in range(len(seq)):
         hidden, n = model.hidden_states(seq[row : row + 1]), length[row : row + 1]
         seen = seq[row, : int(n) - stale][None]
@@ -66,9 +73,9 @@ def test_a_stale_correction_knows_nothing_of_the_newest_clicks(model_and_test, s
 def test_another_users_is_another_rows(model_and_test):
     model, test = model_and_test
     seq, length = rows_of(model, test)
-    found, _ = user_vectors(model, seq, length, Variant("another user's"))
+    found, _ = user_vectors(model, seq, length, GivenCorrection("another user's"))
     own = model.correction(model.hidden_states(seq), length)
-    for row, giver in enumerate(another(len(seq))):
+    for row, giver in enumerate(other_user_rows(len(seq))):
         assert row != giver
         sent = Correction(*(part[giver : giver + 1] for part in own))
         hidden = model.hidden_states(seq[row : row + 1])
@@ -78,7 +85,7 @@ def test_another_users_is_another_rows(model_and_test):
 
 @given(st.integers(0, 50), st.integers(0, 5))
 def test_everybody_gets_one_of_another(rows, seed):
-    found = another(rows, seed)
+    found = other_user_rows(rows, seed)
     assert sorted(found) == list(range(rows))
     assert rows < 2 or all(found != np.arange(rows))
 
@@ -89,7 +96,7 @@ def test_own_ranks_are_the_trainers(model_and_test, make_config):
     model, test = model_and_test
     trainer = Trainer(make_config("CoCorrRec", hidden_size=16, num_heads=2), model)
     trainer.evaluate(test, load_best_model=False)
-    table, _ = ranks_under(model, test, Variant("own"))
+    table, _ = ranks_given(model, test, GivenCorrection("own"))
     assert np.array_equal(table, trainer.ranks["test"])
 
 
@@ -113,7 +120,7 @@ def test_the_command(small_data, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "another user's" in printed and "common to all users" in printed
     content = json.loads((out / "ablation.json").read_text())
-    assert [r["variant"] for r in content["rows"]] == [v.name for v in VARIANTS]
+    assert [r["variant"] for r in content["rows"]] == [v.name for v in GIVEN_CORRECTIONS]
     own = content["rows"][0]
     assert own["own_minus_this"] == {"ndcg@10": 0.0, "standard_error": 0.0}
     run = json.loads(next(out.glob("runs/*cocorrrec*/run.json")).read_text())

@@ -24,8 +24,8 @@ def by_user(small_data):
 
 def test_it_learns_from_no_held_out_click(make_config, small_data):
     data = create_dataset(make_config("GRU4Rec"))
-    _, valid, test = data_preparation(make_config("GRU4Rec"), data)
-    users, items = training_interactions(valid.dataset, test.dataset)
+    _, valid, _ = data_preparation(make_config("GRU4Rec"), data)
+    users, items = training_interactions(valid.dataset)
     tokens, names = data.field2id_token["item_id"], data.field2id_token["user_id"]
     found = sorted((names[u], tokens[i]) for u, i in zip(users, items, strict=True))
     wanted = []

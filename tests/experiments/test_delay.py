@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from recbole_cocorr.__main__ import main
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.experiments.ablation import Variant, ranks_under
+from recbole_cocorr.experiments.ablation import GivenCorrection, ranks_given
 from recbole_cocorr.experiments.arrival import model_and_rows, ndcg_of, quality_by_share
 from recbole_cocorr.experiments.delay import delays, draw, table_text
 from recbole_cocorr.experiments.simulate.proxy import Link
@@ -57,7 +57,7 @@ def test_the_table_over_sockets(tmp_path):
 def test_quality_by_share(with_data):
     file, model, test = with_data
     found = quality_by_share(file, None, [0, 0.5, 1], draws=5)
-    own, none = (ndcg_of(ranks_under(model, test, Variant(name))[0]).mean() for name in ("own", "none"))
+    own, none = (ndcg_of(ranks_given(model, test, GivenCorrection(name))[0]).mean() for name in ("own", "none"))
     assert own != none
     assert [q["ndcg@10"] for q in (found[0], found[2])] == pytest.approx([none, own])
     assert max(found[0]["deviation"], found[2]["deviation"]) < 1e-12

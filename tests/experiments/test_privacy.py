@@ -15,7 +15,7 @@ from recbole_cocorr.correctors import ItemItem, Trust
 from recbole_cocorr.correctors.folder import save_corrector
 from recbole_cocorr.data.clicks import histories
 from recbole_cocorr.evaluation.ranking import rank_positive
-from recbole_cocorr.experiments.ablation import Variant, ranks_under
+from recbole_cocorr.experiments.ablation import GivenCorrection, ranks_given
 from recbole_cocorr.experiments.arrival import ndcg_of
 from recbole_cocorr.experiments.privacy.attacks import by_length, learned_decoder, nearest, undone
 from recbole_cocorr.experiments.privacy.hidden_states import measure_privacy, table_text
@@ -132,7 +132,7 @@ def test_the_table(with_data):
     file, model, test = with_data
     found = measure_privacy(file, None, [1.0, 1e6], 1e-5, clicks=150, seed=0)
     by = {(r["way"], r["attack"]): r for r in found["rows"]}
-    own, none = (ndcg_of(ranks_under(model, test, Variant(name))[0]).mean() for name in ("own", "none"))
+    own, none = (ndcg_of(ranks_given(model, test, GivenCorrection(name))[0]).mean() for name in ("own", "none"))
     assert by["nothing is uploaded", "the most popular item"]["ndcg@10"] == pytest.approx(none)
     for name, size in (("float32", 384), ("float16", 192), ("int8", 120)):
         row = by[name, "nearest neighbour"]

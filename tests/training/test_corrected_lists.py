@@ -22,7 +22,7 @@ def prepared(make_config, model="GRU4Rec", **settings):
     train, valid, test = data_preparation(config, create_dataset(config))
     torch.manual_seed(0)
     network = build_model(config, train.dataset).eval()
-    users, items = training_interactions(valid.dataset, test.dataset)
+    users, items = training_interactions(valid.dataset)
     return network, valid, test, ItemItem.fit(users, items, test.dataset.item_num, l2=1.0)
 
 

@@ -202,10 +202,10 @@ def test_no_held_out_click_is_read(make_config, tmp_path):
     assert all(np.allclose(found[0][t], found[1][t], atol=1e-5) for t in found[0])
 
 
-def test_the_clicks_that_training_rows_show(make_config, small_data):
+def test_the_training_clicks(make_config, small_data):
     config = make_config()
     train, *_ = data_preparation(config, create_dataset(config))
-    users, items = train.dataset.shown_interactions()
+    users, items = train.dataset.training_interactions()
     tokens = train.dataset.field2id_token
     found = sorted((str(tokens["user_id"][u]), str(tokens["item_id"][i])) for u, i in zip(users, items, strict=True))
     rows = [line.split("\t") for line in (small_data / "small" / "small.inter").read_text().splitlines()[1:]]

@@ -5,13 +5,12 @@
 """
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.base.files import atomic_write
+from recbole_cocorr.base.files import write_versioned
 from recbole_cocorr.base.readers import Record, read_json, versioned
 
 FORMAT = "recbole_cocorr.cost"
@@ -49,10 +48,8 @@ class Cost:
 
 def write_cost(path: str | Path, cost: Cost) -> None:
     """Write the file, whole or not at all."""
-    content = {"format": FORMAT, "format_version": FORMAT_VERSION, **dataclasses.asdict(cost)}
-    with atomic_write(path, what="cost table", through=True) as file:
-        json.dump(content, file, indent=1)
-        file.write("\n")
+    content = dataclasses.asdict(cost)
+    write_versioned(path, "cost table", FORMAT, FORMAT_VERSION, content, end="\n", through=True)
 
 
 def read_cost(path: str | Path) -> Cost:

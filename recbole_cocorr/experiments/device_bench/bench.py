@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.files import versioned_content
 from recbole_cocorr.models.catalogue import cards, exportable
 
 FORMAT, FORMAT_VERSION = "recbole_cocorr.device-bench", 1
@@ -125,7 +126,7 @@ def bench(
                     **_in_process(spec),
                 }
     setting = {"items": items, "candidates": candidates, "clicks": clicks, "table": table, "histories": list(histories)}
-    return {"format": FORMAT, "format_version": FORMAT_VERSION, "setting": setting, "models": rows}
+    return versioned_content(FORMAT, FORMAT_VERSION, {"setting": setting, "models": rows})
 
 
 def _in_process(spec: dict[str, Any]) -> dict[str, Any]:

@@ -30,8 +30,8 @@ def check_plan(plan: Plan, finished: Callable[[RunSpec], RunRecord | None] = lam
     reserved = {"model", "dataset", "protocol", "seed", "learning_rate", "checkpoint_dir", "resume", "nproc"}
     for key in sorted(reserved & set(plan.settings)):
         raise UserError(f"--{key} is the benchmark's own to set; leave it out")
-    for group in plan.groups():
-        for number, spec in enumerate({s.id: s for rate in group.rates for s in group.finals(rate)}.values()):
+    for tuning in plan.tunings():
+        for number, spec in enumerate({s.id: s for rate in tuning.rates for s in tuning.finals(rate)}.values()):
             if number == 0:
                 try:
                     config = Config(spec.model, spec.dataset, None, {}, overrides=spec.overrides())

@@ -13,10 +13,10 @@ from tqdm import tqdm
 
 from recbole_cocorr.base.cpus import allowed_cpus
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.base.files import atomic_write, exclusive, make_folder
+from recbole_cocorr.base.files import atomic_write, exclusive, make_folder, write_versioned
 from recbole_cocorr.base.leftovers import is_temporary
 from recbole_cocorr.experiments.runs.executors import Executor
-from recbole_cocorr.experiments.runs.plan import Group, Plan, RunSpec
+from recbole_cocorr.experiments.runs.plan import Plan, RunSpec, Tuning
 from recbole_cocorr.experiments.runs.run_files import (
     FORMAT_VERSION,
     PLAN_FILE,
@@ -53,9 +53,7 @@ def open_folder(folder: Path, plan: Plan) -> None:
 
 
 def _write_plan(folder: Path, plan: Plan) -> None:
-    content = {"format": PLAN_FORMAT, "format_version": FORMAT_VERSION, **plan.content()}
-    with atomic_write(folder / PLAN_FILE, what="plan") as file:
-        json.dump(content, file, indent=1)
+    write_versioned(folder / PLAN_FILE, "plan", PLAN_FORMAT, FORMAT_VERSION, plan.content())
 
 
 @dataclass
@@ -106,9 +104,9 @@ class Engine:
         record = self.record(spec)
         return record is not None and (record.test is not None or not spec.test)
 
-    def chosen_rate(self, group: Group) -> float | None:
-        """The group's learning rate; None while its trials run, or if they all failed."""
-        trials = group.trials()
+    def chosen_rate(self, tuning: Tuning) -> float | None:
+        """The tuning's learning rate; None while its trials run, or if they all failed."""
+        trials = tuning.trials()
         if not all(self._done(s) or s.id in self.failed for s in trials):
             return None
         records = {s.id: r for s in trials if (r := self.record(s)) is not None}
@@ -118,48 +116,48 @@ class Engine:
             bigger = bool(record.config.get("valid_metric_bigger", True))
             if metric in record.valid:
                 scores[key] = record.valid[metric]
-        return group.chosen(scores, bigger)
+        return tuning.chosen(scores, bigger)
 
     def open_runs(self) -> list[RunSpec]:
         """Runs that can start now, in the plan's order."""
         found: list[RunSpec] = []
-        for group in self.plan.groups():
-            wanted = group.trials()
-            rate = self.chosen_rate(group)
+        for tuning in self.plan.tunings():
+            wanted = tuning.trials()
+            rate = self.chosen_rate(tuning)
             if rate is not None:
-                wanted = group.finals(rate)
+                wanted = tuning.finals(rate)
             found += [s for s in wanted if not self._done(s) and s.id not in self.failed]
         return found
 
     def counts(self) -> tuple[int, int]:
         """Runs finished and runs in all; reading a chosen run on the test items is no run of its own."""
-        total = sum(group.total() for group in self.plan.groups())
+        total = sum(tuning.total() for tuning in self.plan.tunings())
         finished = 0
-        for group in self.plan.groups():
-            rate = self.chosen_rate(group)
-            specs = {s.id: s for s in group.trials()}
+        for tuning in self.plan.tunings():
+            rate = self.chosen_rate(tuning)
+            specs = {s.id: s for s in tuning.trials()}
             if rate is not None:
-                specs.update({s.id: s for s in group.finals(rate)})
+                specs.update({s.id: s for s in tuning.finals(rate)})
             finished += sum(self._done(s) for s in specs.values())
         return finished, total
 
     def lines(self) -> list[str]:
-        """The plan for people: each group, its runs, and what of them is finished."""
+        """The plan for people: each model, its runs, and what of them is finished."""
         lines = []
-        for group in self.plan.groups():
-            rate = self.chosen_rate(group)
-            trials = group.trials()
+        for tuning in self.plan.tunings():
+            rate = self.chosen_rate(tuning)
+            trials = tuning.trials()
             done = sum(self.record(s) is not None for s in trials)
             line = (
-                f"{group.dataset}, {self.plan.protocol}: {group.entry.label}: seed {self.plan.seeds[0]} with learning "
-                f"rate {', '.join(f'{r:g}' for r in group.rates)} ({done} of {len(trials)} finished)"
+                f"{tuning.dataset}, {self.plan.protocol}: {tuning.entry.label}: seed {self.plan.seeds[0]} with "
+                f"learning rate {', '.join(f'{r:g}' for r in tuning.rates)} ({done} of {len(trials)} finished)"
             )
             others = [str(s) for s in self.plan.seeds[1:]]
             if others:
                 best = f"{rate:g}" if rate is not None else "the best of them on validation"
                 line += f"; seeds {', '.join(others)} with {best}"
                 if rate is not None:
-                    finished = sum(self._done(s) for s in group.finals(rate)[1:])
+                    finished = sum(self._done(s) for s in tuning.finals(rate)[1:])
                     line += f" ({finished} of {len(others)} finished)"
             lines.append(line)
         return lines
@@ -274,15 +272,15 @@ class Engine:
         now = time.monotonic()
         spent = {job.spec.id: now - job.started for job in running}
         total = 0.0
-        for group in self.plan.groups():
-            each = median(self._took.get(group.entry.label, [usual]))
-            rate = self.chosen_rate(group)
-            specs = {s.id: s for s in group.trials()}
+        for tuning in self.plan.tunings():
+            each = median(self._took.get(tuning.entry.label, [usual]))
+            rate = self.chosen_rate(tuning)
+            specs = {s.id: s for s in tuning.trials()}
             if rate is not None:
-                specs.update({s.id: s for s in group.finals(rate)})
+                specs.update({s.id: s for s in tuning.finals(rate)})
             open_ = [s for s in specs.values() if self.record(s) is None and s.id not in self.failed]
             total += sum(max(0.0, each - spent.get(s.id, 0.0)) for s in open_)
-            total += (group.total() - len(specs)) * each
+            total += (tuning.total() - len(specs)) * each
         return total / self.jobs
 
 

@@ -115,9 +115,9 @@ class Plan:
         settings = {**self.settings, **entry.settings}
         return RunSpec(entry.label, entry.model, dataset, self.protocol, seed, rate, settings, test)
 
-    def groups(self) -> list["Group"]:
-        """A group per dataset and model: runs whose learning rate is chosen together."""
-        return [Group(self, entry, dataset) for dataset in self.datasets for entry in self.entries]
+    def tunings(self) -> list["Tuning"]:
+        """One per dataset and model: runs whose learning rate is chosen together."""
+        return [Tuning(self, entry, dataset) for dataset in self.datasets for entry in self.entries]
 
     def content(self) -> dict[str, Any]:
         """The plan as JSON."""
@@ -134,7 +134,7 @@ class Plan:
         }
 
 
-class Group:
+class Tuning:
     """The runs of one model on one dataset.
 
     With the first seed every learning rate is trained and judged on the validation items alone; the best is read on
@@ -152,7 +152,7 @@ class Group:
         self.rates = list(entry.learning_rates or plan.learning_rates)
 
     def total(self) -> int:
-        """Training runs of the group."""
+        """Number of its training runs."""
         return len(self.rates) + len(self.plan.seeds) - 1
 
     def _spec(self, seed: int, rate: float, test: bool) -> RunSpec:

@@ -11,8 +11,8 @@ Layout
 """
 
 import dataclasses
-import json
 import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.base.files import atomic_write
+from recbole_cocorr.base.files import write_versioned
 from recbole_cocorr.base.readers import Record, is_number, read_json, versioned
 
 RUN_FORMAT = "recbole_cocorr.run"
@@ -114,9 +114,7 @@ class RunRecord:
 
 def write_run(path: Path, record: RunRecord) -> None:
     """Write a finished run, whole or not at all."""
-    content = {"format": RUN_FORMAT, "format_version": FORMAT_VERSION, **dataclasses.asdict(record)}
-    with atomic_write(path, what="run record") as file:
-        json.dump(content, file)
+    write_versioned(path, "run record", RUN_FORMAT, FORMAT_VERSION, dataclasses.asdict(record), indent=None)
 
 
 def read_record(path: Path, kind: str, name: str, mend: str = _MEND) -> Record:
@@ -186,6 +184,18 @@ def _ranks_of(ranks: Record) -> Ranks:
     return Ranks(users, **counts)
 
 
+def runs_in(folder: Path) -> Iterator[tuple[RunRecord, Path]]:
+    """Every finished run of a results folder and its own folder, in the order of their ids.
+
+    Raises
+    ------
+    UserError
+        If a record is damaged, or of another version.
+    """
+    for file in sorted((folder / "runs").glob(f"*/{RUN_FILE}")):
+        yield read_run(file), file.parent
+
+
 def read_results(folder: str | Path) -> list[RunRecord]:
     """Every finished run of a results folder, in the order of their ids.
 
@@ -201,4 +211,4 @@ def read_results(folder: str | Path) -> list[RunRecord]:
             f"{folder} is no results folder: it has no {PLAN_FILE}; `python -m recbole_cocorr {how}` makes one"
         )
     read_record(folder / PLAN_FILE, PLAN_FORMAT, "plan")
-    return [read_run(path) for path in sorted((folder / "runs").glob(f"*/{RUN_FILE}"))]
+    return [record for record, _ in runs_in(folder)]

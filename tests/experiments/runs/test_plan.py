@@ -111,7 +111,7 @@ def test_unknown_protocol():
 
 
 def test_first_seed_searches_and_the_others_follow():
-    first, second = plan().groups()
+    first, second = plan().tunings()
     assert [(s.seed, s.learning_rate, s.test) for s in first.trials()] == [(1, 0.001, False), (1, 0.01, False)]
     assert [(s.seed, s.learning_rate, s.test) for s in first.finals(0.01)] == [(n, 0.01, True) for n in (1, 2, 3)]
     assert first.total() == 4
@@ -121,7 +121,7 @@ def test_first_seed_searches_and_the_others_follow():
 
 
 def test_validation_chooses():
-    group = plan().groups()[0]
+    group = plan().tunings()[0]
     low, high = (s.id for s in group.trials())
     assert group.chosen({low: 0.2, high: 0.1}) == 0.001
     assert group.chosen({low: 0.2, high: 0.3}) == 0.01
@@ -146,5 +146,5 @@ def test_an_id_tells_runs_apart_and_not_their_place():
 
 def test_an_entrys_settings_beat_the_plans():
     made = plan(settings={"hidden_size": 8, "epochs": 1})
-    assert made.groups()[0].trials()[0].settings == {"hidden_size": 8, "epochs": 1}
-    assert made.groups()[1].trials()[0].settings == {"hidden_size": 64, "epochs": 1}
+    assert made.tunings()[0].trials()[0].settings == {"hidden_size": 8, "epochs": 1}
+    assert made.tunings()[1].trials()[0].settings == {"hidden_size": 64, "epochs": 1}
