@@ -11,7 +11,7 @@ from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.readers import Record
 from recbole_cocorr.layers import GlobalCorrectionNetwork
 from recbole_cocorr.models.build_limit import MOST_LENGTH, BuildLimit
-from recbole_cocorr.models.catalogue import configured_to_take_corrections
+from recbole_cocorr.models.catalogue import configured_to_take_corrections, is_ours
 from recbole_cocorr.service.wire import Shape, encode_correction
 from recbole_cocorr.training.checkpoint import load_checkpoint, load_weights
 
@@ -78,10 +78,10 @@ def load_correction_model(path: str | Path) -> CorrectionModel:
     read, source = load_checkpoint(path), str(path)
     config = read.config
     if not configured_to_take_corrections(config):
-        raise UserError(
-            f"{path} holds {config.get('model')} without a correction network; the service needs a CoCorrRec that was "
-            "trained with use_gcn: True"
-        )
+        model = str(config.get("model"))
+        # Of all that have one, CoCorrRec's is the only network that the service runs.
+        what = "trained without its correction network" if is_ours(model) else "no CoCorrRec"
+        raise UserError(f"{path} holds {model}, {what}; the service needs a CoCorrRec with use_gcn: True")
     settings = Record(config, source, "config.")
     width, heads = settings.whole("hidden_size", 1, MOST_LENGTH), settings.whole("num_heads", 1, MOST_LENGTH)
     mini_batch = most = settings.whole("MAX_ITEM_LIST_LENGTH", 1, MOST_LENGTH)
