@@ -1,5 +1,6 @@
 """A web server on loopback that knows the addresses of one site, and no others, and asks the cloud for its page."""
 
+import re
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,6 +22,7 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 # Most bytes that the page may send: many times what a model reads.
+_ORIGIN = re.compile(r"null|[a-z][a-z0-9+.-]*://[^\s/\[\]?#@]+|[a-z]+://\[[0-9a-f:.]+\](:[0-9]+)?")
 _MOST_BODY = 1 << 20
 
 
@@ -105,7 +107,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         origin = self.headers.get("Origin")
         if origin is not None and origin != f"http://{self.headers['Host']}":
-            self.send_error(HTTPStatus.FORBIDDEN)  # another page, in the same browser
+            # Another page in the same browser, or what no browser sends.
+            known = _ORIGIN.fullmatch(origin) is not None
+            self.send_error(HTTPStatus.FORBIDDEN if known else HTTPStatus.BAD_REQUEST)
             return
         length = self.headers.get("Content-Length", "")
         if not (length.isascii() and length.isdigit()):

@@ -109,6 +109,9 @@ def test_what_is_not_handed_on(page):
         server.cloud = Upstream(f"http://127.0.0.1:{cloud.server_port}")
         assert ask(Origin="http://elsewhere.example")[0].status == 403
         assert ask(Origin="null")[0].status == 403
+        assert ask(Origin="http://[::1]:8000")[0].status == 403
+        for damaged in ("http://[", "x", "http://a b", ""):
+            assert ask(Origin=damaged)[0].status == 400
         assert ask("/v1/describe")[0].status == 501
         assert ask("/v1/correct?x")[0].status == 501
         assert ask(method="GET", body=b"")[0].status == 404

@@ -156,7 +156,9 @@ def test_only_a_transform_has_a_graph():
 
 
 def test_other_models_are_refused():
-    with pytest.raises(UserError, match="STAMP cannot be exported; the models that can are GRU4Rec, SASRec, Mamba4Rec, CoCorrRec"):
+    with pytest.raises(
+        UserError, match="STAMP cannot be exported; the models that can are GRU4Rec, SASRec, Mamba4Rec, CoCorrRec"
+    ):
         graphs_of(make("STAMP", embedding_size=16).model)
 
 
