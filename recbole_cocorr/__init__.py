@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["Recommender", "UserError", "benchmark", "export", "load_model", "open_session", "run"]
+__all__ = ["Recommender", "UserError", "__version__", "benchmark", "export", "load_model", "open_session", "run"]
 
 # Where each name stands, and the extra that it needs.
 _NAMES = {

@@ -2,6 +2,9 @@
 
 import logging
 import os
+import shutil
+import subprocess
+import sys
 
 # Before torch, and for the processes that tests start: their work is too small for more than one thread, and threads
 # that wait for each other on a busy machine take several times as long.
@@ -95,3 +98,23 @@ def shared_folder(name: str) -> Path:
     if not (root / name).is_dir():
         pytest.skip(f"the folder {name} with reference data is not here")
     return root / name
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory) -> Path:
+    """Build the wheel from a copy of the checkout, which stays as it is."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    source.mkdir()
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(CHECKOUT / name, source)
+    for name in ("recbole_cocorr", "properties", "dataset_configs", "web"):
+        ignored = shutil.ignore_patterns("__pycache__", "node_modules")
+        shutil.copytree(CHECKOUT / name, source / name, ignore=ignored)
+    # setuptools' own build backend, without pip: pip would look for the package `wheel`, which setuptools
+    # has not needed since 70.1.
+    code = f"from setuptools.build_meta import build_wheel; build_wheel({str(folder)!r})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=source, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    (file,) = folder.glob("*.whl")
+    return file

@@ -40,6 +40,8 @@ def test_a_documented_command_is_understood(file, line):
         # Words that a shell, or the reader, fills in.
         text = re.sub(r"\$\{?\w+\}?|\[[^\]]*\.\.\.\]|\.\.\.$", "1", match[1])
         arguments = shlex.split(re.split(r"\s(?:[|&]|[0-9]?>)", text)[0])
+        for folder in re.findall(r"--out[ =](\S+)/\S+", text):  # what an earlier command has made
+            Path(folder).mkdir(parents=True, exist_ok=True)
         run = "run_recbole_cocorr" in match[0] or arguments[:1] == ["run"]
         try:
             if run:

@@ -2,38 +2,16 @@
 
 import configparser
 import os
-import shutil
 import subprocess
 import sys
 import textwrap
 import zipfile
-from pathlib import Path
 
 import pytest
 
 from tests.conftest import CHECKOUT, random_rows, write_inter
 
 PACKAGE = CHECKOUT / "recbole_cocorr"
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> Path:
-    """Build the wheel from a copy of the checkout, which stays as it is."""
-    folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"
-    source.mkdir()
-    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(CHECKOUT / name, source)
-    for name in ("recbole_cocorr", "properties", "dataset_configs", "web"):
-        ignored = shutil.ignore_patterns("__pycache__", "node_modules")
-        shutil.copytree(CHECKOUT / name, source / name, ignore=ignored)
-    # setuptools' own build backend, without pip: pip would look for the package `wheel`, which setuptools
-    # has not needed since 70.1.
-    code = f"from setuptools.build_meta import build_wheel; build_wheel({str(folder)!r})"
-    done = subprocess.run([sys.executable, "-c", code], cwd=source, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    (file,) = folder.glob("*.whl")
-    return file
 
 
 @pytest.fixture(scope="module")

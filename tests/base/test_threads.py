@@ -22,7 +22,7 @@ def allowed(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 
     def allow(count: int) -> None:
-        for module in ("base.threads", "benchmark.engine"):
+        for module in ("base.threads", "experiments.runs.engine"):
             monkeypatch.setattr(f"recbole_cocorr.{module}.allowed_cpus", lambda: count)
 
     return allow
@@ -77,7 +77,7 @@ os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
 if sys.argv[1] == "late":
     import torch
     torch.set_num_threads(2)
-from recbole_cocorr import cli
+from recbole_cocorr.cli import run as cli
 
 def look(**_):
     import torch

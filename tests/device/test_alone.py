@@ -66,29 +66,41 @@ def test_nothing_else_is_imported(written):
     answers(sys.executable, folder, recommender.model, [CHECKOUT], REFUSED)
 
 
-def test_in_an_environment_that_has_nothing_else(written, tmp_path):
-    """A new virtual environment with numpy and onnxruntime from the registry."""
+def test_in_an_environment_that_has_nothing_else(written, wheel, tmp_path):
+    """A new virtual environment, the wheel in it by one line of pip."""
     recommender, folder = written()
     venv.create(tmp_path / "venv", with_pip=True)
-    python = tmp_path / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python"
-    constraints = CHECKOUT / "constraints.txt"
-    command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "0"]
-    command += ["--timeout", "5", "-c", constraints, "numpy", "onnxruntime"]
+    programs = tmp_path / "venv" / ("Scripts" if os.name == "nt" else "bin")
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+
+    def run(program: str, *arguments: str) -> subprocess.CompletedProcess:
+        command = [str(programs / program), *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=240)
+
     try:
-        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, timeout=240)
+        flags = ["--quiet", "--disable-pip-version-check", "--retries", "0", "--timeout", "5"]
+        done = run("python", "-m", "pip", "install", *flags, f"{wheel}[device]")
     except subprocess.TimeoutExpired:
         pytest.skip("the registry does not answer")
     if done.returncode:
         pytest.skip(f"no registry to install from: {done.stderr.strip()[-200:]}")
-    listed = subprocess.run(
-        [str(python), "-m", "pip", "list", "--format=json"], capture_output=True, text=True, check=True
-    )
-    installed = {row["name"].lower() for row in json.loads(listed.stdout)}
-    assert not installed & {"torch", "recbole", "pandas", "scipy", "onnx"}
-    package = tmp_path / "package"
-    package.mkdir()
-    (package / "recbole_cocorr").symlink_to(CHECKOUT / "recbole_cocorr")
-    answers(python, folder, recommender.model, [package], [])
+    assert run("python", "-m", "pip", "check").returncode == 0
+    listed = json.loads(run("python", "-m", "pip", "list", "--format=json").stdout)
+    versions = {row["name"].lower(): row["version"] for row in listed}
+    assert not versions.keys() & {"torch", "recbole", "pandas", "scipy", "onnx", "pyyaml", "grpcio", "tqdm"}
+    assert versions["numpy"].startswith("2.")
+
+    done = run("recbole-cocorr", "--help")
+    assert done.returncode == 0 and "import-released" in done.stdout, done.stderr
+    assert run("recbole-cocorr", "convert", "--help").returncode == 0
+    for verb, extra in (("run", "train"), ("serve", "cloud"), ("report results", "report")):
+        done = run("recbole-cocorr", *verb.split())
+        assert done.returncode == 2
+        assert done.stderr.endswith(f" is not installed; type: pip install 'recbole_cocorr[{extra}]'\n"), done.stderr
+        assert done.stderr.count("\n") == 1
+    done = run("python", "-c", "import recbole_cocorr; recbole_cocorr.run('CoCorrRec', 'ml-100k')")
+    assert "UserError: torch is not installed; type: pip install 'recbole_cocorr[train]'" in done.stderr
+    answers(programs / "python", folder, recommender.model, [], [])
 
 
 def test_the_bench_runs_and_imports_nothing_else():

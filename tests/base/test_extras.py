@@ -1,0 +1,42 @@
+"""Extras: what is missing, and the line to type."""
+
+import configparser
+import sys
+
+import pytest
+
+from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.extras import require
+from tests.conftest import CHECKOUT
+
+EXTRAS = ("device", "cloud-client", "train", "export", "cloud", "report")
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_an_extra_that_is_installed(extra):
+    require(extra)
+    setup = configparser.ConfigParser()
+    setup.read(CHECKOUT / "setup.cfg", encoding="utf-8")
+    assert extra in setup["options.extras_require"]
+
+
+@pytest.mark.parametrize(
+    ("module", "extras"),
+    [
+        ("onnxruntime", {"device", "cloud-client", "export", "cloud"}),
+        ("grpc", {"cloud-client", "cloud"}),
+        ("torch", {"train", "export", "cloud", "report"}),
+        ("onnxscript", {"export"}),
+        ("uvicorn", {"cloud"}),
+        ("matplotlib", {"report"}),
+    ],
+)
+def test_a_package_that_is_missing(module, extras, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    for extra in EXTRAS:
+        if extra not in extras:
+            require(extra)
+            continue
+        with pytest.raises(UserError) as caught:
+            require(extra)
+        assert str(caught.value) == f"{module} is not installed; type: pip install 'recbole_cocorr[{extra}]'"
