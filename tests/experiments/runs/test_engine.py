@@ -213,7 +213,7 @@ def test_two_benchmarks_do_not_share_a_folder(tmp_path):
 def test_time_left(tmp_path):
     made = engine(tmp_path / "r", Made())
     assert made.seconds_left([]) is None
-    for spec in made.plan.groups()[0].trials():
+    for spec in made.plan.tunings()[0].trials():
         folder = made.run_folder(spec)
         folder.mkdir(parents=True)
         made.executor.ended((spec, folder))
