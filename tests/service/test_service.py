@@ -450,12 +450,17 @@ def test_the_watch_goes_on_whatever_one_file_does(trained, tmp_path, monkeypatch
     file = save(trained[0], tmp_path / "model.safetensors")
     with serving(ServeSettings(str(file), "127.0.0.1:0", watch=0.02)) as server:
         watching = asyncio.run_coroutine_threadsafe(server.watch(), server.loop)
-        monkeypatch.setattr(json, "loads", lambda *_, **__: 1 / 0)  # a fault that no reader has thought of
+
+        def fail(path):  # what no reader has thought of
+            raise RecursionError
+
+        monkeypatch.setattr("recbole_cocorr.cloud.server.load_correction_model", fail)
         file.write_bytes(b"another")
         until = time.monotonic() + 20
-        while value(server, "reloads_total", result="failed") < 1 and time.monotonic() < until:
+        while value(server, "reloads_total", result="failed") < 1 and not watching.done() and time.monotonic() < until:
             time.sleep(0.005)
         monkeypatch.undo()
+        assert not watching.done()
         other = make()
         with torch.no_grad():
             other.model.gcn.bias_net.fc3.weight.mul_(2)

@@ -58,7 +58,7 @@ class Server:
         self.settings, self.metrics, self.port = settings, Metrics(), 0
         s = settings
         # A connection's share leaves room for others: whoever comes next waits for one batch at most.
-        share = max(1, s.max_batch // 4) if s.max_per_connection else s.max_batch
+        share = max(1, s.max_batch // 2) if s.max_per_connection else s.max_batch
         self._gate = Gate(s.tokens(), Turns(s.max_batch, share, s.max_queue), self.metrics)
         # What torch's threads are set to holds in the thread that sets it, so each thread that computes does.
         limits = (self.metrics, s.max_batch, s.max_queue)
