@@ -22,11 +22,10 @@ installed. What is not installed says which line to type when it is asked for.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from recbole_cocorr.base.errors import UserError
-
 if TYPE_CHECKING:
     import os
 
+    from recbole_cocorr.base.errors import UserError
     from recbole_cocorr.device.session import Session
     from recbole_cocorr.service.client.session import CorrectedSession
 
@@ -44,6 +43,8 @@ _NAMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "UserError":
+        return import_module(".base.errors", __name__).UserError
     if name == "export":
         return import_module(".export", __name__)  # the folder, which can be called
     if name not in _NAMES:
@@ -91,5 +92,7 @@ def open_session(
 
     other = sorted(settings.keys() - {"state", "history", "policy", "threads"})
     if other:
+        from recbole_cocorr.base.errors import UserError
+
         raise UserError(f"{other[0]} has no meaning without cloud")
     return Session.open(artifact, **settings)

@@ -34,7 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
     require("train")
     from recbole_cocorr.base.property_files import property_file
     from recbole_cocorr.base.yaml_reader import read_yaml
-    from recbole_cocorr.experiments.runs.plan import Plan, benchmark_defaults, numbers
+    from recbole_cocorr.experiments.entries import benchmark_defaults
+    from recbole_cocorr.experiments.runs.plan import Plan, numbers
     from recbole_cocorr.experiments.sweep import entries, write_times
     from recbole_cocorr.training.config import parse_overrides
 

@@ -9,7 +9,7 @@ import numpy as np
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.evaluation.ranking import per_row
 from recbole_cocorr.experiments.ablation import GivenCorrection, ranks_given
-from recbole_cocorr.models.catalogue import takes_corrections
+from recbole_cocorr.models.catalogue import our_names, takes_corrections
 from recbole_cocorr.training.checkpoint import load_checkpoint
 from recbole_cocorr.training.data_of import data_of
 from recbole_cocorr.training.recommend import Recommender, recommender_from
@@ -36,7 +36,7 @@ def model_and_rows(
     read = load_checkpoint(checkpoint)
     recommender = recommender_from(read, str(checkpoint), "cpu")
     if needs_correction and not takes_corrections(recommender.model):
-        raise UserError(f"{checkpoint} holds no model with a correction network")
+        raise UserError(f"{checkpoint} is no {our_names()} with a correction network")
     rows = data_of(read.config, read.items, str(checkpoint), data_path).test
     if recommender.config["eval_args"]["mode"]["test"] == "full":
         raise UserError(f"{checkpoint} was trained to rank among all items; this measures ranking among candidates")

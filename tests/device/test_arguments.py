@@ -85,7 +85,7 @@ def one_sentence(call) -> None:
 def test_opening(written, arguments):
     if isinstance(arguments.get("threads"), int):
         arguments["threads"] = min(arguments["threads"], 2) if arguments["threads"] <= 256 else arguments["threads"]
-    one_sentence(lambda: Session.open(written()[1], **arguments))
+    one_sentence(lambda: open_session(written()[1], **arguments))
 
 
 @often

@@ -156,9 +156,7 @@ def test_only_a_transform_has_a_graph():
 
 
 def test_other_models_are_refused():
-    with pytest.raises(
-        UserError, match="STAMP cannot be exported; the models that can are GRU4Rec, SASRec, "
-    ):
+    with pytest.raises(UserError, match="STAMP cannot be exported; the models that can are GRU4Rec, SASRec, "):
         graphs_of(make("STAMP", embedding_size=16).model)
 
 

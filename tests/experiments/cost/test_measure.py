@@ -136,7 +136,7 @@ def test_labels_are_found_whatever_their_capitals():
 
 @pytest.mark.parametrize(
     ("labels", "message"),
-    [(["SASRek"], "no model 'SASRek'; did you mean 'SASRec'"), (["DIN", "din"], "DIN is given twice"), ([""], "''")],
+    [(["SASRek"], "no model 'SASRek'; did you mean 'SASRec'"), (["DIN", "din"], "'DIN' is given twice"), ([""], "''")],
 )
 def test_a_wrong_label_is_an_error(labels, message):
     with pytest.raises(UserError, match=message):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.property_files import property_file
 from recbole_cocorr.base.yaml_reader import read_yaml
-from recbole_cocorr.experiments.entries import Entry, benchmark_defaults, find_entries
+from recbole_cocorr.experiments.entries import Entry, find_entries
 from recbole_cocorr.experiments.runs.plan import Plan, RunSpec, numbers
 
 
@@ -34,7 +34,7 @@ def test_the_field_is_the_papers():
         "CoCorrRec (w/o GCN)",
         "CoCorrRec",
     ]
-    assert benchmark_defaults()["models"]["CoCorrRec (w/o GCN)"]["settings"]["use_gcn"] is False
+    assert find_entries(["CoCorrRec (w/o GCN)"])[0].settings["use_gcn"] is False
 
 
 def test_another_loss_is_run_if_it_is_named():
