@@ -162,4 +162,4 @@ def test_the_sentence(written, arguments, words):
     if "cloud" in arguments:
         pytest.importorskip("grpc")
     with pytest.raises(UserError, match=words):
-        Session.open(written()[1], **arguments)
+        open_session(written()[1], **arguments)
