@@ -454,7 +454,7 @@ def test_the_watch_goes_on_whatever_one_file_does(trained, tmp_path, monkeypatch
         def fail(path):  # what no reader has thought of
             raise RecursionError
 
-        monkeypatch.setattr("recbole_cocorr.cloud.server.load_correction_model", fail)
+        monkeypatch.setattr("recbole_cocorr.service.server.server.load_correction_model", fail)
         file.write_bytes(b"another")
         until = time.monotonic() + 20
         while value(server, "reloads_total", result="failed") < 1 and not watching.done() and time.monotonic() < until:

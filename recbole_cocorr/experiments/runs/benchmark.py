@@ -90,7 +90,7 @@ def benchmark(
         run, error = min(engine.failed.items())
         raise UserError(f"{len(engine.failed)} runs failed, the first is {run}: {error}")
     records = []
-    for group in plan.groups():
+    for group in plan.tunings():
         rate = engine.chosen_rate(group)
         records += [record for spec in group.finals(rate) if (record := engine.record(spec)) is not None]
     return records
