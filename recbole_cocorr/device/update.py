@@ -51,10 +51,10 @@ def update_catalogue(directory: str | os.PathLike, tokens: Sequence[str], vector
 
     with naming(folder, "catalogue"), temporary_folder(folder / "catalogue") as work:
         arrays, probes = write_catalogue(work, ["", *map(str, tokens)], rows, manifest.table, targets)
-        kept = {n: e for n, e in manifest.arrays.items() if not n.startswith(("item_", "target_", "token_"))}
-        changed = replace(manifest, items=len(rows), arrays={**kept, **arrays}, probes=probes, check={})
+        other_arrays = {n: e for n, e in manifest.arrays.items() if not n.startswith(("item_", "target_", "token_"))}
+        new_manifest = replace(manifest, items=len(rows), arrays={**other_arrays, **arrays}, probes=probes, check={})
         with atomic_write(work / NAME, what="manifest") as file:
-            file.write(changed.to_json())
+            file.write(new_manifest.to_json())
         sync_tree(work)
         with locked(folder):
             if read_manifest(folder) != manifest:

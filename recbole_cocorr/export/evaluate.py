@@ -42,14 +42,14 @@ def compare_policies(
     UserError
         If the checkpoint or its data cannot be read, or the model keeps no state.
     """
-    read = load_checkpoint(checkpoint)
-    recommender = recommender_from(read, str(checkpoint), "cpu")
-    data = data_of(read.config, read.items, str(checkpoint), data_path)
+    content = load_checkpoint(checkpoint)
+    recommender = recommender_from(content, str(checkpoint), "cpu")
+    data = data_of(content.config, content.items, str(checkpoint), data_path)
     loader = data.test if phase == "test" else data.valid
     if not hasattr(loader.dataset, "history_pairs"):
         raise UserError("this data set comes already split; whole histories are not known")
     with tempfile.TemporaryDirectory() as folder:
-        write_artifact(Path(folder), recommender, checkpoint_fingerprint(read), "fp32")
+        write_artifact(Path(folder), recommender, checkpoint_fingerprint(content), "fp32")
         artifact = with_precision(Artifact(folder), recommender.model, table)
         if artifact.initial_state is None and "carry" in policies:
             raise UserError(f"{artifact.manifest.model['name']} keeps no state to carry on; say --policy window")
@@ -78,8 +78,8 @@ def _compare(artifact: Artifact, model: torch.nn.Module, loader: Any, policies: 
             ranks[policy].append(scorer.ranks(users, candidates, positives))
     long = np.array(lengths) > window
     result: dict[str, Any] = {"rows": len(lengths), "long": int(long.sum()), "window": window, "policies": {}}
-    for policy, parts in ranks.items():
-        rows = per_row(np.concatenate(parts), _METRICS, (5, 10, 20))
+    for policy, batches in ranks.items():
+        rows = per_row(np.concatenate(batches), _METRICS, (5, 10, 20))
         result["policies"][policy] = {
             "all": {n: float(np.nanmean(v)) for n, v in rows.items()},
             "long": {n: float(np.nanmean(v[long])) if long.any() else None for n, v in rows.items()},
@@ -94,8 +94,8 @@ def table_text(result: dict[str, Any]) -> str:
         f"{result['rows']} rows, {result['long']} of them with more than L = {result['window']} clicks",
         "  ".join([f"{'policy':8}{'rows':6}", *(f"{n:>8}" for n in names)]),
     ]
-    for policy, parts in result["policies"].items():
+    for policy, metrics in result["policies"].items():
         for which in ("all", "long"):
-            cells = ("       -" if v is None else f"{v:8.5f}" for v in parts[which].values())
+            cells = ("       -" if v is None else f"{v:8.5f}" for v in metrics[which].values())
             lines.append("  ".join([f"{policy:8}{which:6}", *cells]))
     return "\n".join(lines)
