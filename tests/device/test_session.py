@@ -16,7 +16,7 @@ from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.device import Correction, Ranking, Session
 from recbole_cocorr.device.reader import Reader
 from recbole_cocorr.device.window import Window
-from recbole_cocorr.export.check import reference
+from recbole_cocorr.exporter.check import reference
 from tests.conftest import CHECKOUT
 from tests.device import ITEMS, TOKENS, WINDOW, assert_close, clicks, make, sent_to, tokens_of
 

@@ -16,7 +16,7 @@ from recbole_cocorr.correctors import Trust
 from recbole_cocorr.correctors.folder import load_corrector, save_corrector, trust_of
 from recbole_cocorr.device import Evidence, Session
 from recbole_cocorr.device.update import update_catalogue
-from recbole_cocorr.export.export import export
+from recbole_cocorr.exporter.export import export
 from recbole_cocorr.service import CorrectedSession
 from recbole_cocorr.service.client.client import Answer, Pending
 from recbole_cocorr.service.server.settings import ServeSettings

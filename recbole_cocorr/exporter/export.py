@@ -18,7 +18,7 @@ from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.files import atomic_write, make_folder, naming, sync_folder, sync_tree
 from recbole_cocorr.base.leftovers import locked, temporary_folder
 from recbole_cocorr.correctors.folder import catalogue_of, trust_of
-from recbole_cocorr.export.onnx_file import shared_weights, to_onnx, with_shared_weights
+from recbole_cocorr.exporter.onnx_file import shared_weights, to_onnx, with_shared_weights
 from recbole_cocorr.models.device_graphs import Graph, Graphs, graphs_of
 from recbole_cocorr.training.checkpoint import checkpoint_fingerprint, load_checkpoint
 from recbole_cocorr.training.recommend import Recommender, recommender_from

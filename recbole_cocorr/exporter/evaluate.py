@@ -13,8 +13,8 @@ from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.device.artifact import Artifact
 from recbole_cocorr.device.reader import Reader
 from recbole_cocorr.evaluation.ranking import per_row
-from recbole_cocorr.export.check import DeviceScorer, with_precision
-from recbole_cocorr.export.export import write_artifact
+from recbole_cocorr.exporter.check import DeviceScorer, with_precision
+from recbole_cocorr.exporter.export import write_artifact
 from recbole_cocorr.training.checkpoint import checkpoint_fingerprint, load_checkpoint
 from recbole_cocorr.training.data_of import data_of
 from recbole_cocorr.training.recommend import recommender_from
