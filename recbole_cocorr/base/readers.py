@@ -156,7 +156,7 @@ def _shown(value: Any) -> str:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value of a file is a number that a float can be made of; true and false are none."""
+    """Whether a value of a file is a number that a float can be made of; true and false are not."""
     return type(value) is float or (type(value) is int and value.bit_length() < 1000)
 
 
@@ -288,7 +288,7 @@ class Record:
 
 
 def versioned(content: Any, source: str, kind: str, name: str, version: int | str, mend: str = "") -> Record:
-    """The Record of a file of this package, after its ``format`` and ``format_version`` were found right.
+    """The Record of a file of this package, after its ``format`` and ``format_version`` were checked.
 
     Parameters
     ----------
@@ -310,12 +310,12 @@ def versioned(content: Any, source: str, kind: str, name: str, version: int | st
     """
     if not isinstance(content, dict) or content.get("format") != kind:
         raise UserError(f"{source} is no {name} of recbole_cocorr")
-    given = content.get("format_version")
-    if type(given) is not type(version) or given != version:
+    file_version = content.get("format_version")
+    if type(file_version) is not type(version) or file_version != version:
         writer = content.get("package_version")
         by = f", written by recbole_cocorr {writer[:20]}" if isinstance(writer, str) else ""
         raise UserError(
-            f"{source} has {name} format {_shown(given)}{by}; this version reads format {version}"
+            f"{source} has {name} format {_shown(file_version)}{by}; this version reads format {version}"
             + (f"; {mend}" if mend else "")
         )
     return Record(content, source)

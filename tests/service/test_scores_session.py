@@ -112,7 +112,7 @@ def with_scores(folder, rows, names, given):
     """The ranking with scores that are given."""
     plain = Session.open(folder)
     plain.history(tokens_of(rows))
-    scores = dict(zip(names, given.scores.tolist(), strict=True))
+    scores = dict(zip(names, given.content.tolist(), strict=True))
     return plain.rank(names, evidence=Evidence(scores, len(rows), plain.artifact.manifest.trust["corrector"]))
 
 
@@ -218,7 +218,7 @@ def test_what_the_session_refuses_changes_nothing(both, cloud, session, bad):
     session.rank(NAMES)
     given = answer(len(NAMES) - (bad == "shape"))
     if bad in ("nan", "inf"):
-        given.scores[3] = float(bad)
+        given.content[3] = float(bad)
     cloud.sent[-1].settle(given)
     found, own = session.rank(NAMES), alone(both, rows)
     assert (found.status, found.items, found.scores) == ("refused", own.items, own.scores)
