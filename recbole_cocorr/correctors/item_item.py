@@ -203,8 +203,8 @@ _ARRAYS = {"indptr": "int64", "indices": "int32", "data": "float32"}
 def _array(tensors: dict[str, np.ndarray], name: str, kind: str, source: str) -> np.ndarray:
     array = tensors.get(name)
     if array is None or array.dtype != kind or array.ndim != 1:
-        given = "missing" if array is None else f"{array.dtype} {list(array.shape)}"
-        raise UserError(f"{source}: {name} is {given}; it must be a row of {kind}")
+        reason = "missing" if array is None else f"{array.dtype} {list(array.shape)}"
+        raise UserError(f"{source}: {name} is {reason}; it must be a row of {kind}")
     return array
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.demo.site import content_type
-from recbole_cocorr.demo.upstream import ANSWER_HEADERS, PATHS, REQUEST_HEADERS, AwayError, Upstream
+from recbole_cocorr.demo.upstream import PATHS, REQUEST_HEADERS, AwayError, Upstream
 
 _HEADERS = {
     # The page may ask this server and nobody else, whatever it is made to show.
@@ -124,7 +124,7 @@ class _Handler(BaseHTTPRequestHandler):
             status, answer_headers, content = cloud.ask("POST", self.path, headers, body)
         except AwayError as error:
             status, answer_headers, content = HTTPStatus.BAD_GATEWAY, {}, f"{error}\n".encode()
-        self._send(status, {name: value for name, value in answer_headers.items() if name in ANSWER_HEADERS}, content)
+        self._send(status, answer_headers, content)
 
     def _answer(self, with_body: bool) -> None:
         address = self.path.partition("?")[0]

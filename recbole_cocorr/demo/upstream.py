@@ -55,7 +55,7 @@ class Upstream:
     def ask(
         self, method: str, path: str, headers: dict[str, str] | None = None, body: bytes | None = None
     ) -> tuple[int, dict[str, str], bytes]:
-        """Status, headers and body of the service's answer.
+        """Status, :data:`ANSWER_HEADERS` and body of the service's answer.
 
         Raises
         ------
@@ -101,7 +101,9 @@ class Upstream:
                 connection.close()
             else:
                 self._idle.append(connection)
-        return answer.status, dict(answer.headers.items()), content
+        # Looked up by name: HTTP does not care for capitals, and the service writes none.
+        headers = {name: answer.headers[name] for name in ANSWER_HEADERS if name in answer.headers}
+        return answer.status, headers, content
 
     def close(self) -> None:
         """Close the connections that wait."""
