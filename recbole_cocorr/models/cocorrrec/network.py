@@ -89,10 +89,10 @@ class CoCorrRec(DotProductRecommender):
     """CoCorrRec as a RecBole sequential recommender.
 
     The SCN reads the clicks: item embedding, RMSNorm (the hidden state X, which the device uploads), blocks of
-    TTT-Linear, final RMSNorm; the user vector u is the output at the last real click (eqs. 8-11). A
-    score is u . phi(e_i) (eq. 12). The paper's block is :class:`PlainBlock`; :class:`GatedBlock` is this project's. The GCN reads X and returns a correction of the TTT layer's dual form
-    (eqs. 13-15). Without the GCN, or where no correction arrives, the SCN goes on alone: that is
-    "CoCorrRec (w/o GCN)".
+    TTT-Linear, final RMSNorm; the user vector u is the output at the last real click (eqs. 8-11). The paper's block is
+    :class:`PlainBlock`, this project's :class:`GatedBlock`. A score is u . phi(e_i) (eq. 12). The GCN reads X and
+    returns a correction of the first TTT layer's dual form (eqs. 13-15). Without the GCN, or where no correction
+    arrives, the SCN goes on alone: that is "CoCorrRec (w/o GCN)".
 
     Parameters
     ----------
