@@ -142,7 +142,7 @@ class DeviceScorer:
         for i, history in enumerate(histories):
             padded[i, : len(history)] = history
         vectors = torch.from_numpy(self.artifact.items.vectors(padded.reshape(-1))).view(*padded.shape, -1)
-        return self.model.correction(self.model.layers[0].input_norm(vectors), lengths)
+        return self.model.correction(self.model.hidden_norm(vectors), lengths)
 
     def ranks(self, users: np.ndarray, candidates: np.ndarray | None, positives: np.ndarray) -> np.ndarray:
         """Ranks [n, 3] of the positives, among candidates [n, C] (the positive first) or all items."""

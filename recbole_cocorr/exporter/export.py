@@ -26,6 +26,7 @@ from recbole_cocorr.training.recommend import Recommender, recommender_from
 # Settings that an artifact's manifest tells.
 _MODEL_SETTINGS = (
     "dataset",
+    "block",
     "hidden_size",
     "embedding_size",
     "num_heads",
