@@ -8,6 +8,7 @@ import json
 import math
 import os
 import stat
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -95,8 +96,25 @@ def parse_json(raw: bytes | str, source: str, nan: bool = False) -> Any:
 
 
 def read_json(path: str | os.PathLike, what: str, most_bytes: int = MOST_BYTES, nan: bool = False) -> Any:
-    """Read and parse a JSON file; parameters and errors are those of :func:`read_bytes` and :func:`parse_json`."""
-    return parse_json(read_bytes(path, what, most_bytes), str(path), nan)
+    """Read and parse a JSON file; parameters and errors are those of :func:`read_bytes` and :func:`parse_json`.
+
+    A file whose name ends in ``.gz`` is unpacked first, to no more than ``most_bytes``.
+    """
+    raw = read_bytes(path, what, most_bytes)
+    return parse_json(_unpacked(raw, path, what, most_bytes) if str(path).endswith(".gz") else raw, str(path), nan)
+
+
+def _unpacked(raw: bytes, path: str | os.PathLike, what: str, most_bytes: int) -> bytes:
+    unpack = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    try:
+        text = unpack.decompress(raw, most_bytes + 1)
+    except zlib.error:
+        raise UserError(f"{path} is no gzip file; a {what} whose name ends in .gz is one") from None
+    if len(text) > most_bytes:
+        raise UserError(f"{path} unpacks to more than {most_bytes} bytes; no {what} is so large")
+    if not unpack.eof or unpack.unused_data:
+        raise UserError(f"{path} is cut off, or something stands behind its end; copy it again")
+    return text
 
 
 def check_depth(content: Any, source: str, most_values: int | None = None) -> None:
