@@ -307,8 +307,8 @@ class Config(RecBoleConfig):
                 getLogger().warning(sentence)
         if final["train_neg_sample_args"].get("dynamic"):
             raise UserError("train_neg_sample_args: dynamic negatives are not supported; set dynamic: False")
-        if final["training_rows"] == "sequence":
-            if final["torch_compile"]:
+        if final.get("training_rows") == "sequence":
+            if final.get("torch_compile"):
                 raise UserError(
                     "training_rows is sequence and torch_compile True, which compiles the vector of a whole history "
                     "alone; leave one out"
