@@ -40,6 +40,7 @@ SWITCHES = (
     "enable_amp",
     "enable_scaler",
     "torch_compile",
+    "batch_by_length",
     "eval_mask_history",
     "filter_inter_by_user_or_item",
 )
@@ -128,6 +129,7 @@ def check_kinds(final: dict[str, Any]) -> None:
     check(DICTS, lambda v: v is None or isinstance(v, dict), "a dict, or None")
     check(LISTS, lambda v: v is None or isinstance(v, (list, tuple)), "a list, or None")
     check(["item_init"], lambda v: v in ("random", "item-item"), "random or item-item")
+    check(["training_rows"], lambda v: v in ("prefix", "sequence"), "prefix or sequence")
     check(["state"], lambda v: v.lower() in LOG_LEVELS, "one of " + ", ".join(LOG_LEVELS))
     if isinstance(final["gpu_id"], tuple):
         final["gpu_id"] = ",".join(map(str, final["gpu_id"]))

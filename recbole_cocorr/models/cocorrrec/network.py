@@ -7,6 +7,7 @@ arXiv 2506.12687. Equation numbers below are the paper's.
 import torch
 from torch import nn
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.layers import Correction, CorrectionFusion, GlobalCorrectionNetwork, TTTLinear
 from recbole_cocorr.layers.dropout import Dropout
 from recbole_cocorr.models.dot_product import DotProductRecommender, check_dropout, check_number, check_whole
@@ -242,6 +243,15 @@ class CoCorrRec(DotProductRecommender):
         hidden_states = self._hidden_states(embedded)
         correction = self.correction(hidden_states, item_seq_len) if self.use_gcn else None
         return self.user_vectors(hidden_states, item_seq_len, correction)
+
+    def outputs_of(self, embedded: torch.Tensor, item_seq_len: torch.Tensor) -> torch.Tensor:
+        """Outputs [B, L, d] of the embedded clicks at every position; without the GCN, which reads later clicks too."""
+        if self.use_gcn:
+            raise UserError(
+                "training_rows is sequence, and the GCN corrects every click by the whole history, the later clicks "
+                "included; set use_gcn: False, or training_rows: prefix"
+            )
+        return self.device_outputs(self._hidden_states(embedded))
 
 
 def _check_settings(config, mini_batch_size: int) -> None:
