@@ -20,9 +20,10 @@ from recbole_cocorr.exporter.export import export
 from recbole_cocorr.service import CorrectedSession
 from recbole_cocorr.service.client.client import Answer, Pending
 from recbole_cocorr.service.server.settings import ServeSettings
+from recbole_cocorr.service.v1 import correction_pb2 as pb
 from recbole_cocorr.training.checkpoint import checkpoint_fingerprint, load_checkpoint
 from tests.device import ITEMS, TOKENS, clicks, tokens_of
-from tests.service import Watched, serving
+from tests.service import Watched, answering, serving
 
 LONG = 20_000.0
 TRUST = Trust(2.0, -0.3)
@@ -85,7 +86,7 @@ def session(both, cloud):
 
 def answer(count: int, seed: int = 0) -> Answer:
     scores = np.random.default_rng(seed).standard_normal(count).astype(np.float32) / 50
-    return Answer("corrected", scores=scores, bytes=2 * count)
+    return Answer("corrected", content=scores, bytes=2 * count)
 
 
 def alone(folder, rows, names=NAMES):
@@ -170,7 +171,7 @@ def test_a_service_that_has_only_one_of_them(checkpoint, corrector, both, served
             # The breaker of the other one is open from the first answer on; this one's is not.
             assert (found.status, found.used) == ("corrected", (served,))
             assert found.reason.startswith("scores: " if served == "correction" else "correction: ")
-            assert "another model or corrector" in found.reason
+            assert "this model or corrector" in found.reason
 
 
 def test_without_an_answer_it_is_the_devices_and_a_late_one_serves_the_next(both, cloud, session):
@@ -327,7 +328,7 @@ def test_no_more_clicks_go_up_than_are_allowed(both, cloud, most):
     cloud.sent[-1].settle(answer(len(NAMES)))
     found = session.rank(NAMES)
     # The trust counts the clicks that the scores are of.
-    given = dict(zip(NAMES, answer(len(NAMES)).scores.tolist(), strict=True))
+    given = dict(zip(NAMES, answer(len(NAMES)).content.tolist(), strict=True))
     plain = Session.open(both)
     plain.history(tokens_of(rows[:151]))
     assert (
@@ -336,16 +337,21 @@ def test_no_more_clicks_go_up_than_are_allowed(both, cloud, most):
     )
 
 
-def test_an_opened_session_tells_what_it_knows(both, cloud, tmp_path):
-    rows = clicks(20)
-    address = "127.0.0.1:9"
-    with open_session(both, cloud=address, history=iter(tokens_of(rows))) as opened:
-        assert opened._scores._clicked == rows  # the whole history, though the session keeps the last L
-        opened.save(tmp_path / "state")
-    with open_session(both, cloud=address, state=tmp_path / "state") as opened:
-        assert opened._scores._clicked == rows[-7:]
-    with open_session(both, cloud=address, state=tmp_path / "state", history=tokens_of([*rows, 5])) as opened:
-        assert opened._scores._clicked == [*rows, 5]
+def test_an_opened_session_tells_what_it_knows(both, tmp_path):
+    rows, requests = clicks(20), SimpleQueue()
+    state = tmp_path / "state"
+    cases = [
+        ({"history": iter(tokens_of(rows))}, rows),  # the whole history, though the session keeps the last L
+        ({"state": state}, rows[-7:]),
+        ({"state": state, "history": tokens_of([*rows, 5])}, [*rows, 5]),
+    ]
+    with answering("Score", lambda raw, context: requests.put(pb.ScoreRequest.FromString(raw)) or b"") as address:
+        for settings, clicked in cases:
+            with open_session(both, cloud=address, client={"timeout": 20}, **settings) as opened:
+                opened.expect(NAMES)
+                assert np.frombuffer(requests.get(timeout=20).clicked, "<i4").tolist() == clicked
+                if not state.exists():
+                    opened.save(state)
 
 
 def test_given_evidence_is_used_and_nothing_asked(cloud, session):

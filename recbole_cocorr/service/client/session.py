@@ -39,9 +39,9 @@ class CorrectedRanking(Ranking):
     upload_bytes, download_bytes : int
         Payloads that were sent and came back.
     round_trip_ms : float
-        From the upload until the (last) answer was there; 0 where none came.
+        From the upload until the (last) answer was there; 0 where no answer came.
     used : tuple of str
-        What of the cloud is in it: ``"correction"``, ``"scores"``, both or none.
+        What of the cloud is in it: ``"correction"``, ``"scores"``, both or nothing.
     """
 
     status: str = ""
@@ -55,18 +55,18 @@ class CorrectedRanking(Ranking):
 
 @dataclass
 class _CorrectionRequest:
-    """A correction that was asked for.
+    """A request for a correction.
 
     Attributes
     ----------
-    of : int
+    clicks : int
         Clicks that the session had read.
     pending : Pending
     answer : Answer or None
-        What became of it, once the session has applied it or it is known that there is none.
+        What became of it, once the session has applied it or no correction will come.
     """
 
-    of: int
+    clicks: int
     pending: Pending
     answer: Answer | None = None
 
@@ -85,13 +85,13 @@ class CorrectedSession:
     Parameters
     ----------
     session : Session
-        Of a model that takes corrections, or of an artifact that trusts a corrector.
+        Its model takes corrections, or its artifact trusts a corrector.
     client : Client
-        Asks for what it was given fingerprints of.
+        Asks for corrections, scores or both.
     deadline_ms : float
         Most milliseconds that a ranking waits.
     score_clicks : int
-        The last clicks that a request for scores tells.
+        How many clicks a request for scores names, the last ones.
     history : sequence of str
         The clicks that the session has read already, if they are at hand, for the scores; the session keeps the last L.
 
@@ -155,9 +155,9 @@ class CorrectedSession:
             Whether scores are asked for where the artifact trusts a corrector. That tells the service the clicks and
             the candidates, in the clear.
         score_clicks : int
-            The last clicks that a request for scores tells.
+            How many clicks a request for scores names, the last ones.
         **settings
-            Of :meth:`Session.open`.
+            Settings of :meth:`Session.open`.
 
         Raises
         ------
@@ -187,11 +187,11 @@ class CorrectedSession:
         of_model = (None, None)
         if manifest.correction is not None:
             of_model = (session.fingerprint, manifest.correction["bias"])
-        made = Client(cloud, *of_model, **extra)
+        asker = Client(cloud, *of_model, **extra)
         try:
-            return cls(session, made, deadline_ms, score_clicks, history or ())
+            return cls(session, asker, deadline_ms, score_clicks, history or ())
         except UserError:
-            made.close()
+            asker.close()
             raise
 
     def __getattr__(self, name: str) -> Any:
@@ -256,18 +256,18 @@ class CorrectedSession:
             return self.session.rank(candidates, k, exclude, scores if evidence is None else evidence)
 
         if self._scores is None or evidence is not None:
-            given = {} if evidence is None else {"scores": Answer(CORRECTED)}
-            return self._by_the_deadline(rank, given)
+            answers = {} if evidence is None else {"scores": Answer(CORRECTED)}
+            return self._by_the_deadline(rank, answers)
         return self._by_the_deadline(rank, {}, lambda: self._scores.ask(candidates, exclude))
 
     def rank_all(self, k: int = 10, exclude: Iterable[str] = ()) -> CorrectedRanking:
         """The best items of the whole catalogue, with the correction if it is there by the deadline; without scores."""
         exclude = tokens_of(exclude, "exclude")
-        given = {}
+        answers = {}
         if not self._corrects:
             reason = "the whole catalogue is ranked without scores; rank names candidates"
-            given = {"scores": Answer(REFUSED, reason)}
-        return self._by_the_deadline(lambda _: self.session.rank_all(k, exclude), given)
+            answers = {"scores": Answer(REFUSED, reason)}
+        return self._by_the_deadline(lambda _: self.session.rank_all(k, exclude), answers)
 
     def _by_the_deadline(
         self,
@@ -275,9 +275,9 @@ class CorrectedSession:
         answers: dict[str, Answer],
         ask: Callable[[], ScoreRequest | None] | None = None,
     ) -> CorrectedRanking:
-        """A ranking, once the answers to what it asked are there or the deadline has come.
+        """A ranking, once the answers to its requests are there or the deadline has come.
 
-        The lock is not held while this waits. If a click comes meanwhile, what was asked is of no use any more: the
+        The lock is not held while this waits. If a click comes meanwhile, the requests are of no use any more: the
         ranking is of the clicks that there are at its end, and waits for the answers to those.
         """
         end, waited, clicks, scores = monotonic() + self.deadline, 0.0, -1, None
@@ -293,19 +293,19 @@ class CorrectedSession:
                             scores = None  # done with it once, whatever happens to the next
                             scores = ask()
                         clicks = self.session.clicks
-                    asked = [request.pending for request in (self._correction, scores) if request is not None]
-                    open_ = [pending for pending in asked if not pending.done]
-                    if not open_ or monotonic() >= end:
-                        sizes = [pending.upload_bytes for pending in asked]
+                    pending = [request.pending for request in (self._correction, scores) if request is not None]
+                    unanswered = [p for p in pending if not p.done]
+                    if not unanswered or monotonic() >= end:
+                        sizes = [p.upload_bytes for p in pending]
                         if self._corrects:
                             answers = {"correction": self._apply(), **answers}
                         evidence = None
                         if ask is not None:
                             evidence, answers["scores"] = self._scores.evidence(scores)
-                        return _told(rank(evidence), answers, waited, sum(sizes))
+                        return _corrected_ranking(rank(evidence), answers, waited, sum(sizes))
                 began = monotonic()
-                for pending in open_:
-                    pending.answer(end - monotonic())
+                for p in unanswered:
+                    p.answer(end - monotonic())
                 waited += monotonic() - began
         finally:
             with self._lock:
@@ -326,7 +326,7 @@ class CorrectedSession:
         request = self._correction
         if not self.session.clicks:
             return
-        if request is not None and request.of == self.session.clicks:
+        if request is not None and request.clicks == self.session.clicks:
             lost = request.answer is not None and request.answer.status in (LATE, OFFLINE)
             if not (again and lost):
                 return
@@ -336,7 +336,7 @@ class CorrectedSession:
         self._correction = _CorrectionRequest(upload.clicks, self.client.upload(upload.hidden_states, upload.clicks))
 
     def _apply(self) -> Answer:
-        """Bring the session to what is known of its correction."""
+        """Apply the correction of the last click, if it is there."""
         request = self._correction
         if request is None:
             return Answer(LATE, "nothing was uploaded")
@@ -347,7 +347,7 @@ class CorrectedSession:
             return answer  # it may still come
         if answer.status == CORRECTED:
             try:
-                self.session.apply((answer.attention, answer.bias), clicks=request.pending.clicks)
+                self.session.apply(answer.content, clicks=request.pending.clicks)
             except UserError as error:
                 answer = Answer(REFUSED, str(error), seconds=answer.seconds)
         request.answer = answer
@@ -375,8 +375,10 @@ class CorrectedSession:
         self.close()
 
 
-def _told(ranking: Ranking, answers: dict[str, Answer], waited: float, upload_bytes: int) -> CorrectedRanking:
-    """A ranking with what became of each thing that was asked, in the order in which it was asked."""
+def _corrected_ranking(
+    ranking: Ranking, answers: dict[str, Answer], waited: float, upload_bytes: int
+) -> CorrectedRanking:
+    """A ranking with what became of each request, in the order of the requests."""
     used = tuple(name for name, answer in answers.items() if answer.status == CORRECTED)
     missing = {name: answer for name, answer in answers.items() if name not in used}
     # The scores change more than the correction does, so they say what became of it where neither came.
