@@ -56,6 +56,11 @@ class NeighbourTable:
         """N."""
         return self.items.shape[1]
 
+    @property
+    def bytes(self) -> int:
+        """Of its files."""
+        return self.items.nbytes + self.weights.nbytes + self.scales.nbytes
+
     @classmethod
     def of(cls, indptr: np.ndarray, indices: np.ndarray, data: np.ndarray, count: int) -> "NeighbourTable":
         """The ``count`` largest weights of each row of a sparse matrix.
