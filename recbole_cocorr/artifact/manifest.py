@@ -20,7 +20,7 @@ FORMAT = "recbole_cocorr.device"
 # An artifact with a neighbour table has format 2; without one it is as readers of format 1 know it.
 VERSIONS = FORMAT_VERSION, WITH_NEIGHBOURS = 1, 2
 NAME = "manifest.json"
-# A manifest is a few kilobytes; what is larger is none.
+# A manifest is a few kilobytes; a larger file is no manifest.
 MOST_BYTES = 1 << 20
 DTYPES = {"float32": 4, "float16": 2, "int8": 1, "uint8": 1, "uint16": 2, "uint32": 4}
 POLICIES = ("carry", "window")
@@ -93,11 +93,11 @@ class Manifest:
     graphs : dict of str to FileEntry
     arrays : dict of str to ArrayEntry
     fingerprint : str
-        Of the model's weights but the item embedding: what a correction must be made for.
+        Digest of the model's weights without the item embedding; a correction must be made for it.
     probes : int
         Most slots of the token index that a look-up has to read.
     norm_eps : float or None
-        Of the RMSNorm that makes the hidden states; None where nothing is uploaded.
+        Epsilon of the RMSNorm that makes the hidden states; None where nothing is uploaded.
     metrics : dict
         The checkpoint's validation result.
     check : dict
@@ -141,11 +141,11 @@ class Manifest:
 
     def identity(self) -> bytes:
         """16 bytes that two artifacts share only if their sessions' states can be exchanged."""
-        parts = [self.fingerprint, self.table, str(self.window), str(self.mini_batch)]
-        parts += [f"{n}:{e.blake2b}" for n, e in sorted({**self.graphs, **self.arrays}.items())]
+        lines = [self.fingerprint, self.table, str(self.window), str(self.mini_batch)]
+        lines += [f"{n}:{e.blake2b}" for n, e in sorted({**self.graphs, **self.arrays}.items())]
         if self.neighbours is not None:
-            parts += [str(self.neighbours["decay"]), str(self.neighbours["clicks"])]
-        return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).digest()
+            lines += [str(self.neighbours["decay"]), str(self.neighbours["clicks"])]
+        return hashlib.blake2b("\n".join(lines).encode(), digest_size=16).digest()
 
     def catalogue(self) -> str:
         """Fingerprint of which item has which row."""
@@ -302,7 +302,7 @@ def _check_parts(manifest: Manifest, source: str) -> None:
 def _check_fit(manifest: Manifest) -> None:
     m = manifest
     item_type = {"fp32": "float32", "fp16": "float16", "int8": "int8"}[m.table]
-    wanted: dict[str, tuple[str, tuple[int | None, ...]]] = {
+    expected: dict[str, tuple[str, tuple[int | None, ...]]] = {
         "item_vectors": (item_type, (m.items, m.width)),
         "token_bytes": ("uint8", (None,)),
         "token_offsets": ("uint32", (m.items + 1,)),
@@ -310,21 +310,23 @@ def _check_fit(manifest: Manifest) -> None:
         "weights": ("uint8", (None,)),
     }
     if "target_vectors" in m.arrays:
-        wanted["target_vectors"] = (item_type, (m.items, m.width))
+        expected["target_vectors"] = (item_type, (m.items, m.width))
     if m.table == "int8":
-        wanted |= {n.replace("vectors", "scales"): ("float32", (m.items,)) for n in wanted if n.endswith("_vectors")}
+        expected |= {
+            n.replace("vectors", "scales"): ("float32", (m.items,)) for n in expected if n.endswith("_vectors")
+        }
     if m.neighbours is not None:
         shape = (m.items, m.neighbours["count"])
-        wanted |= {
+        expected |= {
             "neighbour_items": (neighbour_type(m.items), shape),
             "neighbour_weights": ("int8", shape),
             "neighbour_scales": ("float32", (m.items,)),
         }
     if m.correction is not None:
-        wanted["upload_norm"] = ("float32", (m.width,))
+        expected["upload_norm"] = ("float32", (m.width,))
         if m.norm_eps is None:
             raise ValueError("norm_eps is missing")
-    for name, (dtype, shape) in wanted.items():
+    for name, (dtype, shape) in expected.items():
         entry = m.arrays.get(name)
         if entry is None:
             raise ValueError(f"the array {name!r} is missing")

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Carry it out."""
     require("export")
-    from recbole_cocorr.export.evaluate import compare_policies, table_text
+    from recbole_cocorr.exporter.evaluate import compare_policies, table_text
 
     policies = POLICIES if arguments.policy == "both" else (arguments.policy,)
     result = compare_policies(

@@ -33,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Carry it out."""
     require("export")
-    from recbole_cocorr.export.check import check_artifact
-    from recbole_cocorr.export.export import export
+    from recbole_cocorr.exporter.check import check_artifact
+    from recbole_cocorr.exporter.export import export
     from recbole_cocorr.training.data_of import DataNotHere, data_of
 
     found: dict[str, Any] = {}

@@ -132,15 +132,15 @@ class Artifact:
         except Exception as error:  # ONNX Runtime's exceptions have no class in common
             reason = str(error).partition("\n")[0][:200]
             raise UserError(f"{path} is no graph that ONNX Runtime reads: {reason}") from None
-        found = {i.name: i.shape for i in session.get_inputs()}
-        if list(found) != self.inputs(name):
-            raise UserError(f"the graph {name!r} of {self.folder} reads {list(found)}, not {self.inputs(name)}")
-        wanted = self._shapes(name)
-        for key, shape in found.items():
-            fits = len(shape) == len(wanted[key])
+        shapes = {i.name: i.shape for i in session.get_inputs()}
+        if list(shapes) != self.inputs(name):
+            raise UserError(f"the graph {name!r} of {self.folder} reads {list(shapes)}, not {self.inputs(name)}")
+        expected = self._shapes(name)
+        for key, shape in shapes.items():
+            fits = len(shape) == len(expected[key])
             # A size that is free has a name.
-            if not fits or any(isinstance(n, int) and n != w for n, w in zip(shape, wanted[key], strict=True)):
-                raise UserError(f"the graph {name!r} of {self.folder} reads {key} {shape}, not {wanted[key]}")
+            if not fits or any(isinstance(n, int) and n != w for n, w in zip(shape, expected[key], strict=True)):
+                raise UserError(f"the graph {name!r} of {self.folder} reads {key} {shape}, not {expected[key]}")
         return session
 
     def _refuse_foreign_files(self, path: Path, raw: bytes) -> None:

@@ -41,7 +41,7 @@ class Session:
         Held by every call that changes the session. Who holds it makes several calls one, and must not wait for
         anything meanwhile.
     fingerprint : str
-        Of the model; a correction must have been made for it.
+        The model's fingerprint; a correction must have been made for it.
     clicks : int
         Known clicks read so far.
     corrected : bool
@@ -247,7 +247,7 @@ class Session:
             self._check_clicked()
             rows, unknown = self._rows(dict.fromkeys(tokens))
             if not rows:
-                raise UserError("none of the candidates is an item of the catalogue")
+                raise UserError("no candidate is an item of the catalogue")
             gone = {*out, *unknown} if out or unknown else None
             known = dict.fromkeys(t for t in tokens if t not in gone) if gone else dict.fromkeys(tokens)
             if out:
@@ -381,7 +381,7 @@ class Session:
         clicks : int
             :attr:`Upload.clicks` of the hidden states that it was made from.
         fingerprint : str, optional
-            Of the model that made it; compared where it is given.
+            Fingerprint of the model that made the correction; compared where it is given.
 
         Raises
         ------
@@ -402,10 +402,10 @@ class Session:
                     f"the correction was made after {shown(clicks)} clicks, and the session has read {self.clicks}; "
                     "one that comes too late is not used"
                 )
-            user = self._reader.correct(self._recent[-1], self._place(), correction)
+            user = self._reader.correct(self._recent[-1], self._state_clicks(), correction)
             self._user, self.corrected = user, True
 
-    def _place(self) -> int:
+    def _state_clicks(self) -> int:
         """Clicks that the model's state was made of."""
         return self.clicks if self.policy == "carry" else min(self.clicks, self._window)
 

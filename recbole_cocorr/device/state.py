@@ -54,7 +54,7 @@ class Snapshot:
     user : numpy.ndarray of float32, shape [d]
     recent : numpy.ndarray of int32, shape [min(clicks, M)]
     state : numpy.ndarray of float32
-        Of the shape that the manifest says; empty for a model that keeps none.
+        The reader's state, in the shape that the manifest says; empty for a model without state.
     """
 
     policy: str
@@ -104,8 +104,8 @@ def pack(snapshot: Snapshot, layout: Layout) -> bytes:
         len(snapshot.recent),
         snapshot.clicks,
     )
-    parts = [header, snapshot.user.astype("<f4").tobytes(), recent.tobytes(), snapshot.state.astype("<f4").tobytes()]
-    body = b"".join(parts)
+    blocks = [header, snapshot.user.astype("<f4").tobytes(), recent.tobytes(), snapshot.state.astype("<f4").tobytes()]
+    body = b"".join(blocks)
     return body + hashlib.blake2b(body, digest_size=_DIGEST).digest()
 
 
@@ -161,7 +161,7 @@ def load_state(path: str | os.PathLike, layout: Layout) -> Snapshot:
     Raises
     ------
     UserError
-        If there is none, or it is refused.
+        If there is no state, or it is refused.
     """
     raw = read_bytes(path, "state file", _MOST_BYTES)
     target = Path(os.path.realpath(path))

@@ -57,12 +57,12 @@ def update_catalogue(directory: str | os.PathLike, tokens: Sequence[str], vector
         arrays, probes = write_catalogue(work, tokens, rows, manifest.table, targets)
         if artifact.neighbours is not None:
             artifact.neighbours.check(str(folder / manifest.arrays["neighbour_items"].file))
-            old = np.array([0, *map(artifact.vocabulary.row, tokens[1:])], np.int64)
-            arrays |= artifact.neighbours.moved(old).write(work)
-        kept = {n: e for n, e in manifest.arrays.items() if not n.startswith(_OF_CATALOGUE)}
-        changed = replace(manifest, items=len(rows), arrays={**kept, **arrays}, probes=probes, check={})
+            old_rows = np.array([0, *map(artifact.vocabulary.row, tokens[1:])], np.int64)
+            arrays |= artifact.neighbours.moved(old_rows).write(work)
+        other_arrays = {n: e for n, e in manifest.arrays.items() if not n.startswith(_OF_CATALOGUE)}
+        new_manifest = replace(manifest, items=len(rows), arrays={**other_arrays, **arrays}, probes=probes, check={})
         with atomic_write(work / NAME, what="manifest") as file:
-            file.write(changed.to_json())
+            file.write(new_manifest.to_json())
         sync_tree(work)
         with locked(folder):
             if read_manifest(folder) != manifest:

@@ -34,7 +34,7 @@ def fit_corrector(
     out : str or os.PathLike
         The folder to write.
     settings : dict
-        Of the corrector, as :func:`~recbole_cocorr.correctors.settings.corrector_settings` returns them.
+        The corrector's settings, as :func:`~recbole_cocorr.correctors.settings.corrector_settings` returns them.
     data_path : str, optional
         Holds NAME/NAME.inter; where training found it, if left out.
     kind : str

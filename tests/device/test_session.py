@@ -16,7 +16,7 @@ from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.device import Correction, Ranking, Session
 from recbole_cocorr.device.reader import Reader
 from recbole_cocorr.device.window import Window
-from recbole_cocorr.export.check import reference
+from recbole_cocorr.exporter.check import reference
 from tests.conftest import CHECKOUT
 from tests.device import ITEMS, TOKENS, WINDOW, assert_close, clicks, make, sent_to, tokens_of
 
@@ -204,9 +204,9 @@ def test_repeats_unknown_and_excluded_items(written):
     assert "item-3" not in session.rank_all(ITEMS, exclude=["item-3", "nobody"]).items
     assert len(session.rank_all(10**9).items) == ITEMS - 1
     assert "[PAD]" not in session.rank_all(ITEMS).items
-    with pytest.raises(UserError, match="none of the candidates is an item of the catalogue"):
+    with pytest.raises(UserError, match="no candidate is an item of the catalogue"):
         session.rank(["nobody", "[PAD]"])
-    with pytest.raises(UserError, match="none of the candidates"):
+    with pytest.raises(UserError, match="no candidate"):
         session.rank([])
 
 

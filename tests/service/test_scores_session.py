@@ -16,7 +16,7 @@ from recbole_cocorr.correctors import Trust
 from recbole_cocorr.correctors.folder import load_corrector, save_corrector, trust_of
 from recbole_cocorr.device import Evidence, Session
 from recbole_cocorr.device.update import update_catalogue
-from recbole_cocorr.export.export import export
+from recbole_cocorr.exporter.export import export
 from recbole_cocorr.service import CorrectedSession
 from recbole_cocorr.service.client.client import Answer, Pending
 from recbole_cocorr.service.server.settings import ServeSettings
@@ -358,7 +358,7 @@ def test_given_evidence_is_used_and_nothing_asked(cloud, session):
 def test_what_the_service_cannot_be_asked(cloud, session):
     session.history(tokens_of(clicks(4)))
     assert session.rank_all().status == "refused" and not cloud.sent
-    with pytest.raises(UserError, match="none of the candidates"):
+    with pytest.raises(UserError, match="no candidate"):
         session.rank(["none"])
     with pytest.raises(UserError, match="one string"):
         session.rank("item-1")

@@ -252,7 +252,7 @@ def test_a_ranking_that_fails_after_its_wait(artifact, cloud):
         ranking = pool.submit(session.rank, ["none"])
         assert cloud.waiting.get(timeout=20) == 0
         cloud.sent[0].settle(answer())
-        with pytest.raises(UserError, match="none of the candidates"):
+        with pytest.raises(UserError, match="no candidate"):
             ranking.result(20)
     assert session.rank_all().status == "corrected"
 

@@ -40,7 +40,7 @@ def _untrained(name: str, items: int, window: int) -> Any:
 
 def _write(work: Path, name: str, recommender: Any, table: str) -> Path:
     from recbole_cocorr.artifact.fingerprint import model_fingerprint
-    from recbole_cocorr.export.export import write_artifact
+    from recbole_cocorr.exporter.export import write_artifact
 
     folder = work / name
     folder.mkdir()

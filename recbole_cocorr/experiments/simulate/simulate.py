@@ -92,7 +92,7 @@ def prepare(
     CorrectionModel or None, and ScoreModel or None
         What a server of these will serve.
     """
-    from recbole_cocorr.export.export import export
+    from recbole_cocorr.exporter.export import export
 
     recommender, loader = model_and_rows(checkpoint, data_path, needs_correction=corrector is None)
     model, names = recommender.model, np.array(recommender.vocabulary.items)

@@ -16,8 +16,8 @@ from recbole_cocorr.correctors.settings import corrector_settings
 from recbole_cocorr.device.artifact import Artifact
 from recbole_cocorr.device.reader import Reader
 from recbole_cocorr.evaluation.ranking import per_row
-from recbole_cocorr.export.check import DeviceScorer, ranks_of, with_precision
-from recbole_cocorr.export.export import write_artifact
+from recbole_cocorr.exporter.check import DeviceScorer, ranks_of, with_precision
+from recbole_cocorr.exporter.export import write_artifact
 from recbole_cocorr.training.checkpoint import checkpoint_fingerprint, load_checkpoint
 from recbole_cocorr.training.corrected_lists import add_scores
 from recbole_cocorr.training.data_of import data_of
@@ -62,14 +62,14 @@ def compare_policies(
     UserError
         If the checkpoint or its data cannot be read, or the model keeps no state.
     """
-    read = load_checkpoint(checkpoint)
-    recommender = recommender_from(read, str(checkpoint), "cpu")
-    data = data_of(read.config, read.items, str(checkpoint), data_path)
+    content = load_checkpoint(checkpoint)
+    recommender = recommender_from(content, str(checkpoint), "cpu")
+    data = data_of(content.config, content.items, str(checkpoint), data_path)
     loader = data.test if phase == "test" else data.valid
     if not hasattr(loader.dataset, "history_pairs"):
         raise UserError("this data set comes already split; whole histories are not known")
     with tempfile.TemporaryDirectory() as folder:
-        write_artifact(Path(folder), recommender, checkpoint_fingerprint(read), "fp32")
+        write_artifact(Path(folder), recommender, checkpoint_fingerprint(content), "fp32")
         artifact = with_precision(Artifact(folder), recommender.model, table)
         if artifact.initial_state is None and "carry" in policies:
             raise UserError(f"{artifact.manifest.model['name']} keeps no state to carry on; say --policy window")
@@ -109,8 +109,8 @@ def _compare(
                 ranks.setdefault(name, []).append(ranks_of(scores, candidates, positives, hidden))
     long = np.array(lengths) > window
     result: dict[str, Any] = {"rows": len(lengths), "long": int(long.sum()), "window": window, "policies": {}}
-    for name, parts in ranks.items():
-        rows = per_row(np.concatenate(parts), _METRICS, (5, 10, 20))
+    for name, batches in ranks.items():
+        rows = per_row(np.concatenate(batches), _METRICS, (5, 10, 20))
         result["policies"][name] = {
             "all": {n: float(np.nanmean(v)) for n, v in rows.items()},
             "long": {n: float(np.nanmean(v[long])) if long.any() else None for n, v in rows.items()},
@@ -140,9 +140,9 @@ def table_text(result: dict[str, Any]) -> str:
         f"{result['rows']} rows, {result['long']} of them with more than L = {result['window']} clicks",
         "  ".join([f"{'policy':{width}}", f"{'rows':6}", *(f"{n:>8}" for n in names)]),
     ]
-    for policy, parts in result["policies"].items():
+    for policy, metrics in result["policies"].items():
         for which in ("all", "long"):
-            cells = ("       -" if v is None else f"{v:8.5f}" for v in parts[which].values())
+            cells = ("       -" if v is None else f"{v:8.5f}" for v in metrics[which].values())
             lines.append("  ".join([f"{policy:{width}}", f"{which:6}", *cells]))
     for table in result["neighbours"]:
         trust = f"trust {table['base']:.3f} {table['per_log_click']:+.3f} ln(clicks)"

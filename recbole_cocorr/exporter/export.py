@@ -30,7 +30,7 @@ from recbole_cocorr.correctors.catalogue import DEFAULT
 from recbole_cocorr.correctors.folder import catalogue_of, fitted_with, trust_of
 from recbole_cocorr.correctors.neighbours import DEFAULT_NEIGHBOURS
 from recbole_cocorr.correctors.settings import corrector_settings
-from recbole_cocorr.export.onnx_file import shared_weights, to_onnx, with_shared_weights
+from recbole_cocorr.exporter.onnx_file import shared_weights, to_onnx, with_shared_weights
 from recbole_cocorr.models.device_graphs import Graph, Graphs, graphs_of
 from recbole_cocorr.training.checkpoint import checkpoint_fingerprint, load_checkpoint
 from recbole_cocorr.training.data_of import DataNotHere, data_of
@@ -38,7 +38,7 @@ from recbole_cocorr.training.neighbour_table import FittedTable, fit_neighbours
 from recbole_cocorr.training.recommend import Recommender, recommender_from
 
 # Settings that an artifact's manifest tells.
-_TOLD = (
+_MODEL_SETTINGS = (
     "dataset",
     "hidden_size",
     "embedding_size",
@@ -206,34 +206,36 @@ def write_artifact(
 ) -> Manifest:
     """Write the files of an artifact into an empty folder."""
     model = recommender.model
-    parts = graphs_of(model)
+    device_graphs = graphs_of(model)
     weight = model.item_embedding.weight.detach().float().numpy()[: model.n_items].copy()
     weight[0] = 0
     if policy is None:
-        policy = DEFAULT_POLICY if parts.state is not None else "window"
-    if parts.state is None and policy != "window":
+        policy = DEFAULT_POLICY if device_graphs.state is not None else "window"
+    if device_graphs.state is None and policy != "window":
         raise UserError(f"{type(model).__name__} keeps no state, so its policy is window")
-    graphs, weights = _write_graphs(folder, parts)
-    arrays, probes = write_catalogue(folder, recommender.vocabulary.items, weight, table, _targets_of(model, parts))
+    graphs, weights = _write_graphs(folder, device_graphs)
+    arrays, probes = write_catalogue(
+        folder, recommender.vocabulary.items, weight, table, _targets_of(model, device_graphs)
+    )
     arrays["weights"] = weights
-    for name, tensor in (("state", parts.state), ("upload_norm", parts.upload_norm)):
+    for name, tensor in (("state", device_graphs.state), ("upload_norm", device_graphs.upload_norm)):
         if tensor is not None:
             arrays[name] = write_array(folder, name, tensor.float().numpy())
     config = recommender.config
     manifest = Manifest(
-        model={"name": type(model).__name__, **{k: config[k] for k in _TOLD if config[k] is not None}},
+        model={"name": type(model).__name__, **{k: config[k] for k in _MODEL_SETTINGS if config[k] is not None}},
         items=len(weight),
         width=weight.shape[1],
         window=model.max_seq_length,
-        mini_batch=parts.mini_batch,
+        mini_batch=device_graphs.mini_batch,
         table=table,
         policy=policy,
-        correction=parts.correction,
+        correction=device_graphs.correction,
         graphs=graphs,
         arrays=arrays,
         fingerprint=fingerprint,
         probes=probes,
-        norm_eps=parts.norm_eps,
+        norm_eps=device_graphs.norm_eps,
         metrics=finite(recommender.metrics or {}),
         package_version=__version__,
     )
@@ -246,9 +248,9 @@ def _write_manifest(folder: Path, manifest: Manifest) -> None:
         file.write(manifest.to_json())
 
 
-def _write_graphs(folder: Path, parts: Graphs) -> tuple[dict[str, FileEntry], ArrayEntry]:
+def _write_graphs(folder: Path, device_graphs: Graphs) -> tuple[dict[str, FileEntry], ArrayEntry]:
     """Write the graphs and the weights that they share."""
-    models = {name: _model_of(graph) for name, graph in parts.graphs.items()}
+    models = {name: _model_of(graph) for name, graph in device_graphs.graphs.items()}
     blob = shared_weights(models)
     weights = write_array(folder, "weights", np.frombuffer(blob, np.uint8))
     graphs = {}
@@ -264,8 +266,8 @@ def _model_of(graph: Graph) -> Any:
     return to_onnx(graph.module, tuple(graph.inputs.values()), list(graph.inputs), graph.outputs, dynamic)
 
 
-def _targets_of(model: nn.Module, parts: Graphs) -> Callable[[np.ndarray], np.ndarray] | None:
-    if "targets" not in parts.graphs:
+def _targets_of(model: nn.Module, device_graphs: Graphs) -> Callable[[np.ndarray], np.ndarray] | None:
+    if "targets" not in device_graphs.graphs:
         return None
 
     def targets(vectors: np.ndarray) -> np.ndarray:
