@@ -274,16 +274,17 @@ def _trust(content: Record) -> dict[str, Any]:
 
 
 def _neighbours(content: Record) -> dict[str, Any]:
-    found = content.record("neighbours")
-    found.whole("count", 1, MOST_NEIGHBOURS), found.whole("clicks", 1, MOST_CLICKS), found.text("form", ("asinh",))
+    neighbours = content.record("neighbours")
+    neighbours.whole("count", 1, MOST_NEIGHBOURS), neighbours.whole("clicks", 1, MOST_CLICKS)
+    neighbours.text("form", ("asinh",))
     for name in ("base", "per_log_click"):
-        found.number(name, -MOST_TRUST, MOST_TRUST)
+        neighbours.number(name, -MOST_TRUST, MOST_TRUST)
     for name, most in (("decay", 1), ("scale", MOST_TRUST)):
-        if not found.number(name, 0, most):
-            raise found.refuse(name, "above 0")
-    if set(found) != {"count", "clicks", "decay", "form", "base", "per_log_click", "scale"}:
+        if not neighbours.number(name, 0, most):
+            raise neighbours.refuse(name, "above 0")
+    if set(neighbours) != {"count", "clicks", "decay", "form", "base", "per_log_click", "scale"}:
         raise content.refuse("neighbours", "count, clicks, decay, form, base, per_log_click and scale")
-    return found.content
+    return neighbours.content
 
 
 def neighbour_type(items: int) -> str:

@@ -48,10 +48,10 @@ class RunningScores:
         self._unit *= self._decay
         items, weights, scale = row
         scores, scale = self._scores, scale / self._unit
-        known = scores.get
+        before = scores.get
         for item, weight in zip(items, weights, strict=True):
             if item:
-                scores[item] = known(item, 0.0) + weight * scale
+                scores[item] = before(item, 0.0) + weight * scale
 
     def rows(self, recent: Sequence[int]) -> list[Row]:
         """Rows of the last T clicks.
@@ -72,8 +72,8 @@ class RunningScores:
 
     def at(self, items: Sequence[int]) -> np.ndarray:
         """p [n] of some items, float64."""
-        known, unit = self._scores.get, self._unit
-        return np.array([known(item, 0.0) for item in items]) * unit
+        score = self._scores.get
+        return np.array([score(item, 0.0) for item in items]) * self._unit
 
     def all(self) -> tuple[np.ndarray, np.ndarray]:
         """The items that have a score, and p of them."""

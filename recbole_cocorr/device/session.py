@@ -66,12 +66,13 @@ class Session:
         self.source, self.refused = "new", None
         self.clicks, self.corrected = 0, False
         self._window = manifest.window
-        self._said: RunningScores | None = None
+        self._neighbour_scores: RunningScores | None = None
+        most_recent = self._window
         if artifact.neighbours is not None:
-            neighbours = manifest.neighbours
-            self._said = RunningScores(artifact.neighbours, neighbours["decay"], neighbours["clicks"])
-        kept = max(self._window, self._said.clicks if self._said else 0)
-        self._recent: deque[int] = deque(maxlen=kept)
+            settings = manifest.neighbours
+            self._neighbour_scores = RunningScores(artifact.neighbours, settings["decay"], settings["clicks"])
+            most_recent = max(most_recent, settings["clicks"])
+        self._recent: deque[int] = deque(maxlen=most_recent)
         self._user = np.zeros(manifest.width, np.float32)
         self._reader = Reader(artifact)
         self._row = artifact.vocabulary.row
@@ -80,7 +81,7 @@ class Session:
         self._alone = self._window if self._reader.recurrent else 0
         self.lock = lock_free_at_forks()
         shape = self._reader.state().shape
-        self._layout = Layout(manifest.identity(), manifest.width, kept, manifest.items, shape)
+        self._layout = Layout(manifest.identity(), manifest.width, most_recent, manifest.items, shape)
 
     @classmethod
     def open(
@@ -149,14 +150,14 @@ class Session:
             if not row:
                 return False
             clicks = self.clicks
-            said = self._said.row(row) if self._said else None
+            neighbours = self._neighbour_scores.row(row) if self._neighbour_scores else None
             if self._carries or clicks < self._alone:
                 self._user = self._reader.click(row, clicks)
             else:
                 self._user = self._reader.from_start([*self._recent, row][-self._window :])
             self._recent.append(row)
-            if said:
-                self._said.add(said, self._recent)
+            if neighbours:
+                self._neighbour_scores.add(neighbours, self._recent)
             self.clicks, self.corrected = clicks + 1, False
             return True
 
@@ -183,14 +184,14 @@ class Session:
         if not rows:
             return
         recent = [*self._recent, *rows]
-        said = self._said.rows(recent) if self._said else None
+        neighbours = self._neighbour_scores.rows(recent) if self._neighbour_scores else None
         if self._carries:
             self._user = self._reader.go_on(rows, self.clicks)
         else:
             self._user = self._reader.from_start(recent[-self._window :])
         self._recent.extend(rows)
-        if said:
-            self._said.start(said)
+        if neighbours:
+            self._neighbour_scores.start(neighbours)
         self.clicks, self.corrected = self.clicks + len(rows), False
 
     def _rows(self, tokens: Iterable[str]) -> tuple[list[int], list[str]]:
@@ -256,8 +257,8 @@ class Session:
             names = list(known)
             if evidence is not None:
                 scores = self._with_evidence(scores, names, evidence)
-            elif self._said:
-                scores = self._with_neighbours(scores, self._said.at(rows))
+            elif self._neighbour_scores:
+                scores = self._with_neighbours(scores, self._neighbour_scores.at(rows))
             places, chosen = self._best(scores, len(rows) if k is None else k)
             return Ranking([names[place] for place in places], chosen, unknown)
 
@@ -280,9 +281,9 @@ class Session:
         with self.lock:
             self._check_clicked()
             scores = self.artifact.targets.all_scores(self._user)
-            if self._said:
-                said, p = self._said.all()
-                scores[said] = self._with_neighbours(scores[said], p)
+            if self._neighbour_scores:
+                numbers, p = self._neighbour_scores.all()
+                scores[numbers] = self._with_neighbours(scores[numbers], p)
             keep = np.ones(len(scores), dtype=bool)
             keep[[0, *self._rows(out)[0]]] = False
             numbers = np.flatnonzero(keep)
@@ -443,8 +444,8 @@ class Session:
             if len(done) < snapshot.clicks or done[-len(snapshot.recent) :] != snapshot.recent.tolist():
                 raise UserError(f"{source} is of other clicks than the history")
         recent = snapshot.recent.tolist()
-        if self._said:
-            self._said.start(self._said.rows(recent))
+        if self._neighbour_scores:
+            self._neighbour_scores.start(self._neighbour_scores.rows(recent))
         self.clicks, self.corrected = snapshot.clicks, snapshot.corrected
         self._user, self._recent = snapshot.user, deque(recent, self._layout.recent)
         self._reader.set_state(snapshot.state)
