@@ -305,7 +305,9 @@ class Record:
         return default
 
 
-def versioned(content: Any, source: str, kind: str, name: str, version: int | str, mend: str = "") -> Record:
+def versioned(
+    content: Any, source: str, kind: str, name: str, version: int | str | tuple[int, ...], mend: str = ""
+) -> Record:
     """The Record of a file of this package, after its ``format`` and ``format_version`` were found right.
 
     Parameters
@@ -317,8 +319,8 @@ def versioned(content: Any, source: str, kind: str, name: str, version: int | st
         The value that ``format`` must have.
     name : str
         What the file is, in words: "run record".
-    version : int or str
-        The one version that is read; a text where the file's format has only those.
+    version : int, str or tuple of int
+        The version, or versions, that are read; a text where the file's format has only those.
     mend : str
         What to do about a file of another version, for example "run fit-corrector again".
 
@@ -329,11 +331,13 @@ def versioned(content: Any, source: str, kind: str, name: str, version: int | st
     if not isinstance(content, dict) or content.get("format") != kind:
         raise UserError(f"{source} is no {name} of recbole_cocorr")
     given = content.get("format_version")
-    if type(given) is not type(version) or given != version:
+    versions = version if isinstance(version, tuple) else (version,)
+    if type(given) is not type(versions[0]) or given not in versions:
         writer = content.get("package_version")
         by = f", written by recbole_cocorr {writer[:20]}" if isinstance(writer, str) else ""
+        read = " or ".join(map(str, versions))
         raise UserError(
-            f"{source} has {name} format {_shown(given)}{by}; this version reads format {version}"
+            f"{source} has {name} format {_shown(given)}{by}; this version reads format {read}"
             + (f"; {mend}" if mend else "")
         )
     return Record(content, source)
