@@ -323,6 +323,8 @@ class EvalLoader:
         self._sampler = sampler
         arguments = config[f"{phase}_neg_sample_args"]
         self.full = config["eval_args"]["mode"][phase] == "full"
+        # The test is measured with the items of the history among the candidates and without them.
+        self.both_ways = self.full and phase == "test" and hasattr(dataset, "history_pairs")
         if not self.full:
             self.candidates = self._draw(arguments)
         if self.mask_history and not self.full:

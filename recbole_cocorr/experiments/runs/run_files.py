@@ -92,6 +92,12 @@ class RunRecord:
         Test metrics of the best epoch; None where the run only served to choose a learning rate.
     ranks : Ranks or None
         Of the test items.
+    test_by_history : dict or None
+        Rank metrics of the same test under full ranking: ``"in"`` where the items of a user's history are candidates,
+        ``"out"`` where they are left out. ``test`` is the one that ``eval_mask_history`` asks for.
+    cut : dict
+        Where time cut the data, and what lies on each side
+        (:class:`~recbole_cocorr.data.cut_by_time.CutByTime`); empty under another split.
     """
 
     label: str
@@ -112,6 +118,8 @@ class RunRecord:
     valid: dict[str, float] = field(default_factory=dict)
     test: dict[str, float] | None = None
     ranks: Ranks | None = None
+    test_by_history: dict[str, dict[str, float]] | None = None
+    cut: dict[str, Any] = field(default_factory=dict)
 
 
 def write_run(path: Path, record: RunRecord) -> None:
@@ -161,7 +169,13 @@ def read_run(path: Path) -> RunRecord:
         valid=run.numbers("valid"),
         test=None if run.absent("test") else run.numbers("test"),
         ranks=None if run.absent("ranks") else _ranks_of(run.record("ranks")),
+        test_by_history=None if run.absent("test_by_history") else _by_history(run.record("test_by_history")),
+        cut={} if run.absent("cut") else run.record("cut").content,
     )
+
+
+def _by_history(metrics: Record) -> dict[str, dict[str, float]]:
+    return {way: metrics.numbers(way) for way in ("in", "out")}
 
 
 def curve_of(content: Record) -> list[dict[str, Any]]:
