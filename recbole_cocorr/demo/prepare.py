@@ -151,4 +151,5 @@ def _export(checkpoint: Path, target: Path, corrector: Path | None) -> None:
         target,
         check=lambda recommender, folder: check_artifact(recommender.model, folder, None)[1],
         corrector=corrector,
+        neighbours=0,  # the page shows what the cloud adds
     )

@@ -142,15 +142,29 @@ class DeviceScorer:
         for i, history in enumerate(histories):
             padded[i, : len(history)] = history
         vectors = torch.from_numpy(self.artifact.items.vectors(padded.reshape(-1))).view(*padded.shape, -1)
-        return self.model.correction(self.model.layers[0].input_norm(vectors), lengths)
+        return self.model.correction(self.model.hidden_norm(vectors), lengths)
+
+    def scores(self, users: np.ndarray, candidates: np.ndarray | None) -> np.ndarray:
+        """Scores of candidates [n, C] for user vectors [n, d], or of all items."""
+        if candidates is None:
+            return np.stack([self.artifact.targets.all_scores(user) for user in users])
+        return np.stack([self.artifact.targets.scores(u, c) for u, c in zip(users, candidates, strict=True)])
 
     def ranks(self, users: np.ndarray, candidates: np.ndarray | None, positives: np.ndarray) -> np.ndarray:
         """Ranks [n, 3] of the positives, among candidates [n, C] (the positive first) or all items."""
-        if candidates is None:
-            scores = np.stack([self.artifact.targets.all_scores(user) for user in users])
-            return rank_among_all(torch.from_numpy(scores), torch.from_numpy(positives)).numpy()
-        scores = np.stack([self.artifact.targets.scores(u, c) for u, c in zip(users, candidates, strict=True)])
-        return rank_positive(torch.from_numpy(scores), torch.from_numpy(candidates[:, 1:] > 0)).numpy()
+        return ranks_of(self.scores(users, candidates), candidates, positives)
+
+
+def ranks_of(
+    scores: np.ndarray, candidates: np.ndarray | None, positives: np.ndarray, hidden: Any = None
+) -> np.ndarray:
+    """Ranks [n, 3] of the positives by the scores of candidates [n, C] (the positive first) or of all items.
+
+    ``hidden``: rows and items to leave out, where all are ranked.
+    """
+    if candidates is None:
+        return rank_among_all(torch.from_numpy(scores), torch.from_numpy(positives), hidden).numpy()
+    return rank_positive(torch.from_numpy(scores), torch.from_numpy(candidates[:, 1:] > 0)).numpy()
 
 
 def ndcg_rows(ranks: list[np.ndarray]) -> np.ndarray:

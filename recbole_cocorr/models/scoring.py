@@ -198,7 +198,7 @@ def _recipes(model: nn.Module) -> list[tuple[Callable, Callable, Callable | None
 
 
 @contextmanager
-def _disturbed(model: nn.Module) -> Iterator[None]:
+def disturbed(model: nn.Module) -> Iterator[None]:
     """Noise on every parameter inside, so that a term that starts at zero (a bias) shows."""
     weights = [p.detach().clone() for p in model.parameters()]
     generator = torch.Generator().manual_seed(0)
@@ -227,7 +227,7 @@ def find_scorer(model: nn.Module, probe: Interaction) -> Scorer:
     training = model.training
     model.eval()
     try:
-        with _disturbed(model):
+        with disturbed(model):
             return _matching_scorer(model, probe)
     except NotImplementedError:
         return PredictScorer(model, model.n_items)

@@ -307,6 +307,17 @@ class Config(RecBoleConfig):
                 getLogger().warning(sentence)
         if final["train_neg_sample_args"].get("dynamic"):
             raise UserError("train_neg_sample_args: dynamic negatives are not supported; set dynamic: False")
+        if final.get("training_rows") == "sequence":
+            if final.get("torch_compile"):
+                raise UserError(
+                    "training_rows is sequence and torch_compile True, which compiles the vector of a whole history "
+                    "alone; leave one out"
+                )
+            if final.get("transform"):
+                raise UserError(
+                    f"training_rows is sequence, and transform {final['transform']} changes the histories of single "
+                    "rows; set training_rows: prefix"
+                )
         try:
             construct_transform(self)
         except (NotImplementedError, TypeError, ValueError) as error:

@@ -163,12 +163,12 @@ def _among_all(
             scores = device_scores.clone() if variant.device else torch.zeros_like(device_scores)
             if variant.known is not None:
                 known = [variant.known[row] for row in rows.tolist()]
-                _add(scores.numpy(), corrector, known, trust if variant.device else None)
+                add_scores(scores.numpy(), corrector, known, trust if variant.device else None)
             ranks[name].append(rank_among_all(scores, positive, histories).numpy())
     return {name: np.concatenate(blocks) for name, blocks in ranks.items()}
 
 
-def _add(scores: np.ndarray, corrector: Corrector, known: list[np.ndarray], trust: Trust | None) -> None:
+def add_scores(scores: np.ndarray, corrector: Corrector, known: list[np.ndarray], trust: Trust | None) -> None:
     """Fuse the cloud's scores into those of all items [b, n_items], in place; without a trust they replace them.
 
     Only items that the corrector says something of change: where p is 0 the formula adds 0.

@@ -23,6 +23,7 @@ from recbole_cocorr.service.server.settings import ServeSettings
 from recbole_cocorr.service.v1 import correction_pb2 as pb
 from recbole_cocorr.training.checkpoint import checkpoint_fingerprint, load_checkpoint
 from tests.device import ITEMS, TOKENS, clicks, tokens_of
+from tests.device.test_neighbours import with_table
 from tests.service import Watched, answering, serving
 
 LONG = 20_000.0
@@ -434,6 +435,30 @@ def test_an_export_of_other_items_is_refused(checkpoint, item_item, tmp_path):
     with pytest.raises(UserError, match="fitted on other items"):
         export(checkpoint, tmp_path / "a", corrector=tmp_path / "c")
     assert not (tmp_path / "a").exists()
+
+
+def test_an_artifact_with_a_table_asks_for_no_scores(both, item_item, serves_both, tmp_path):
+    """Corrections still come; the table's scores are in the ranking once, and no item is told."""
+    folder = shutil.copytree(both, tmp_path / "table")
+    with_table(folder, item_item)
+    rows = clicks(9)
+    with open_session(folder, cloud=f"127.0.0.1:{serves_both.port}", deadline_ms=LONG) as opened:
+        opened.history(tokens_of(rows))
+        ranking = opened.rank(NAMES)
+        assert ranking.status == "corrected" and ranking.used == ("correction",)
+        plain = Session.open(folder)
+        plain.history(tokens_of(rows))
+        upload = plain.hidden_states()
+        answer = opened.client.correct(upload.hidden_states, upload.clicks, LONG / 1000)
+        plain.apply((answer.attention, answer.bias), plain.clicks)
+        assert ranking.scores == pytest.approx(plain.rank(NAMES).scores, rel=1e-4, abs=1e-4)
+        assert opened.rank_all().used == ("correction",)
+        with pytest.raises(UserError, match="asks for no scores"):
+            opened.expect(NAMES)
+    own = Session.open(folder)
+    own.artifact.manifest = dataclasses.replace(own.artifact.manifest, correction=None)
+    with pytest.raises(UserError, match="takes no correction and asks for no scores"):
+        CorrectedSession(own, _Cloud(), 1.0)
 
 
 def test_settings_that_do_not_fit(both, artifact, cloud):

@@ -78,7 +78,7 @@ def _plain(value: Decimal) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def _unit_of(number: str) -> str:
+def unit_of(number: str) -> str:
     """The unit in which a time of our days has this size."""
     size = abs(float(number))
     return next((unit for unit, places in UNITS.items() if size < _SECONDS_END * 10**places), "ns")
@@ -114,7 +114,7 @@ class Clock:
                 raise RowError(
                     f"{what} is {short(text)}, neither a number nor a date such as 2018-07-07 22:09:11"
                 ) from None
-            kind = self.unit or _unit_of(number)
+            kind = self.unit or unit_of(number)
             seconds = unit_seconds(number, kind)
         self._kind = self._kind or kind
         if kind != self._kind:

@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Any
 
 from recbole_cocorr.artifact.evidence import Evidence
+from recbole_cocorr.artifact.manifest import Manifest
 from recbole_cocorr.base.checks import checked_flag, checked_mapping, checked_number, checked_whole, tokens_of
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.device.ranking import Ranking
@@ -20,7 +21,12 @@ from recbole_cocorr.service.wire import MOST_CLICKS
 # Settings of Session.open, and those of Client that the artifact does not decide.
 _OF_SESSION = ("state", "history", "policy", "threads")
 _OF_CLIENT = set(signature(Client).parameters) - {"target", "fingerprint", "shape", "corrector"}
-_OF_NO_USE = "{} takes no correction and trusts no scores; open it without cloud"
+_OF_NO_USE = "{} takes no correction and asks for no scores; open it without cloud"
+
+
+def asks_for_scores(manifest: Manifest) -> bool:
+    """Whether an artifact trusts a corrector and has no neighbour table, which says the same without being asked."""
+    return manifest.trust is not None and manifest.neighbours is None
 
 
 @dataclass
@@ -78,14 +84,15 @@ class CorrectedSession:
     ``deadline_ms`` at most and goes on without it otherwise; one that comes later serves the next ranking, if no click
     came between. What the session has besides is reached as its own.
 
-    Where the artifact trusts a corrector, a ranking of candidates also asks for their scores. They are known only when
-    it is asked for, so it waits for the whole way there and back; :meth:`expect` names them before. Correction and
-    scores are used if they are there, each without the other too; the deadline is one for both.
+    Where the artifact trusts a corrector and has no neighbour table, a ranking of candidates also asks for their
+    scores. They are known only when it is asked for, so it waits for the whole way there and back; :meth:`expect` names
+    them before. Correction and scores are used if they are there, each without the other too; the deadline is one for
+    both.
 
     Parameters
     ----------
     session : Session
-        Its model takes corrections, or its artifact trusts a corrector.
+        Its model takes corrections, or its artifact trusts a corrector and has no neighbour table.
     client : Client
         Asks for corrections, scores or both.
     deadline_ms : float
@@ -110,14 +117,14 @@ class CorrectedSession:
         history: Sequence[str] = (),
     ):
         manifest = session.artifact.manifest
-        if manifest.correction is None and manifest.trust is None:
+        if manifest.correction is None and not asks_for_scores(manifest):
             raise UserError(_OF_NO_USE.format(session.artifact.folder))
         deadline_ms = checked_number(deadline_ms, "deadline_ms", "a number from 0 to 60000", 0, 60_000)
         score_clicks = checked_whole(score_clicks, "score_clicks", 1, MOST_CLICKS)
         self.session, self.client, self.deadline = session, client, deadline_ms / 1000
         self._corrects = manifest.correction is not None and client.asks_corrections
         self._scores = None
-        if manifest.trust is not None and client.asks_scores:
+        if asks_for_scores(manifest) and client.asks_scores:
             self._scores = ScoreRequests(session, client, score_clicks, history)
         self._correction: _CorrectionRequest | None = None
         self._lock, self._process = session.lock, os.getpid()
@@ -152,8 +159,8 @@ class CorrectedSession:
             Budget of local differential privacy of one uploaded hidden state, kept by Gaussian noise; no noise if left
             out. A click is uploaded again with each of the L - 1 clicks after it, and spends the budget each time.
         scores : bool
-            Whether scores are asked for where the artifact trusts a corrector. That tells the service the clicks and
-            the candidates, in the clear.
+            Whether scores are asked for where the artifact trusts a corrector and has no neighbour table. That tells
+            the service the clicks and the candidates, in the clear.
         score_clicks : int
             How many clicks a request for scores names, the last ones.
         **settings
@@ -172,9 +179,10 @@ class CorrectedSession:
             settings["history"] = history = tokens_of(history, "history")
         session = Session.open(directory, **settings)
         manifest = session.artifact.manifest
-        if manifest.correction is None and (manifest.trust is None or not scores):
+        scores = scores and asks_for_scores(manifest)
+        if manifest.correction is None and not scores:
             raise UserError(_OF_NO_USE.format(directory))
-        if manifest.trust is not None and scores:
+        if scores:
             extra["corrector"] = manifest.trust["corrector"]
         if epsilon is not None:
             if "corrector" in extra:
@@ -228,11 +236,12 @@ class CorrectedSession:
         Raises
         ------
         UserError
-            If the artifact trusts no corrector, or scores were switched off.
+            If the artifact asks for no scores, or they were switched off.
         """
         if self._scores is None:
             raise UserError(
-                f"{self.session.artifact.folder} trusts no corrector, or scores are off; nothing is asked for"
+                f"{self.session.artifact.folder} asks for no scores (it has a neighbour table or trusts no corrector), "
+                "or they are off"
             )
         candidates = tokens_of(candidates, "candidates")
         with self._lock:
@@ -261,7 +270,8 @@ class CorrectedSession:
         return self._by_the_deadline(rank, {}, lambda: self._scores.ask(candidates, exclude))
 
     def rank_all(self, k: int = 10, exclude: Iterable[str] = ()) -> CorrectedRanking:
-        """The best items of the whole catalogue, with the correction if it is there by the deadline; without scores."""
+        """The best items of the whole catalogue, with the correction if it is there by the deadline; the cloud's scores
+        are not asked for."""
         exclude = tokens_of(exclude, "exclude")
         answers = {}
         if not self._corrects:
