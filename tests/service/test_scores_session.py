@@ -450,7 +450,7 @@ def test_an_artifact_with_a_table_asks_for_no_scores(both, item_item, serves_bot
         plain.history(tokens_of(rows))
         upload = plain.hidden_states()
         answer = opened.client.correct(upload.hidden_states, upload.clicks, LONG / 1000)
-        plain.apply((answer.attention, answer.bias), plain.clicks)
+        plain.apply(answer.content, plain.clicks)
         assert ranking.scores == pytest.approx(plain.rank(NAMES).scores, rel=1e-4, abs=1e-4)
         assert opened.rank_all().used == ("correction",)
         with pytest.raises(UserError, match="asks for no scores"):
