@@ -171,10 +171,12 @@ def test_a_target_that_training_never_saw_is_a_miss_and_stays_in_the_mean(tmp_pa
 def test_correctors_read_the_histories_of_users_that_training_never_saw(tmp_path):
     clicks = [(f"u{u}", f"i{(u + k) % 4}", 10 * k + u) for u in range(4) for k in range(5)]
     clicks += [("u0", "i1", 1000), ("z", "i1", 2000), ("z", "new", 2001), ("z", "i2", 2002), ("z", "i3", 2003)]
+    clicks += [("u0", "new", 2004)]
     config = config_for(write_inter(tmp_path, "small", clicks), valid_from=1000, test_from=2000)
     _, _, test = data_preparation(config, create_dataset(config))
     tokens = test.dataset.field2id_token["item_id"]
-    assert [tokens[h].tolist() for h in histories(test)] == [["i1", "i2"]]
+    own = ["i0", "i1", "i2", "i3", "i0", "i1"]
+    assert [tokens[h].tolist() for h in histories(test)] == [own, ["i1", "i2"]]
     assert len(training_interactions(test.dataset)[0]) == 20
 
 

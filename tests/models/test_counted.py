@@ -72,7 +72,7 @@ def test_pop_recent_refuses_positions_and_days_that_are_none(make_config, tmp_pa
     with pytest.raises(UserError, match="PopRecent needs real timestamps, and these are positions"):
         trained(make_config, "PopRecent", folder)
     for days in ([], [0], 7, ["a"], [True]):
-        with pytest.raises(UserError, match="PopRecent cannot be built .* recent_days is"):
+        with pytest.raises(UserError, match=r"PopRecent cannot be built .* recent_days is"):
             prepare(make_config("PopRecent", recent_days=days))
 
 
