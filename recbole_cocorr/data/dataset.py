@@ -239,16 +239,16 @@ def _dataset_class(config) -> type:
 
 
 def _check_names(dataset: Dataset) -> None:
-    """Refuse columns that others would silently take the place of: the batch's own, and two of one name."""
+    """Refuse columns that others would silently take the place of: those that a batch adds, and two of one name."""
     config, split_files = dataset.config, dataset.config["benchmark_filename"] is not None
-    made = {HISTORY_END, NEG_ITEMS, config["NEG_PREFIX"] + dataset.iid_field}
-    own = {dataset.item_list_length_field} | {name + config["LIST_SUFFIX"] for name in dataset.inter_feat}
+    reserved = {HISTORY_END, NEG_ITEMS, config["NEG_PREFIX"] + dataset.iid_field}
+    derived = {dataset.item_list_length_field} | {name + config["LIST_SUFFIX"] for name in dataset.inter_feat}
     tables = {"inter": dataset.inter_feat, "user": dataset.user_feat, "item": dataset.item_feat}
     keys = {"inter": (), "user": (dataset.uid_field,), "item": (dataset.iid_field,)}
     seen: dict[str, str] = {}
     for source, table in tables.items():
         for name in table if table is not None else ():
-            if name in made or (name in own and not (split_files and source == "inter")):
+            if name in reserved or (name in derived and not (split_files and source == "inter")):
                 raise UserError(
                     f"the column {name!r} of .{source} has the name of one that is made for the batches; rename it, or "
                     "leave it out with load_col (LIST_SUFFIX, ITEM_LIST_LENGTH_FIELD and NEG_PREFIX name those)"
@@ -280,16 +280,16 @@ def touched_pairs(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
         return dataset.known_interactions()
     table = dataset.inter_feat
     users, items = (table[field].to_numpy() for field in (dataset.uid_field, dataset.iid_field))
-    others = [field for field in dataset.alias["item_id"] if field in table and field != dataset.iid_field]
-    if not others:
+    item_fields = [field for field in dataset.alias["item_id"] if field in table and field != dataset.iid_field]
+    if not item_fields:
         return users, items
-    owners, parts = [users], [items]
-    for field in others:
+    owners, item_lists = [users], [items]
+    for field in item_fields:
         column = table[field].to_numpy()
         lists = column if dataset.field2type[field] == FeatureType.TOKEN_SEQ else column[:, None]
         owners.append(np.repeat(users, [len(row) for row in lists]))
-        parts.append(np.concatenate(lists))
-    pairs = np.unique(np.concatenate(owners).astype(np.int64) * dataset.item_num + np.concatenate(parts))
+        item_lists.append(np.concatenate(lists))
+    pairs = np.unique(np.concatenate(owners).astype(np.int64) * dataset.item_num + np.concatenate(item_lists))
     pairs = pairs[pairs % dataset.item_num > 0]
     return pairs // dataset.item_num, pairs % dataset.item_num
 

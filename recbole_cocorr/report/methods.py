@@ -33,6 +33,7 @@ def methods(
             _setting(runs, "MAX_ITEM_LIST_LENGTH", "L = {} clicks of history"),
             _setting([run for run in runs if not own_loss(run.model)], "loss_type", "loss {}"),
             _setting(runs, "learner", "optimiser {}"),
+            _setting(runs, "training_rows", "training rows {}"),
             _setting(runs, "train_batch_size", "batch {}"),
             _setting(runs, "epochs", "at most {} epochs"),
             _setting(runs, "stopping_step", "ended after {} validations without a better score"),

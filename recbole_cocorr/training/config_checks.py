@@ -41,6 +41,7 @@ SWITCHES = (
     "enable_amp",
     "enable_scaler",
     "torch_compile",
+    "batch_by_length",
     "eval_mask_history",
     "filter_inter_by_user_or_item",
     "shuffle_history",
@@ -135,6 +136,7 @@ def check_kinds(final: dict[str, Any]) -> None:
     for key in filter(final.__contains__, ("valid_from", "test_from")):
         final[key] = checked_moment(final[key], key)
     check(["item_init"], lambda v: v in ("random", "item-item"), "random or item-item")
+    check(["training_rows"], lambda v: v in ("prefix", "sequence"), "prefix or sequence")
     check(["state"], lambda v: v.lower() in LOG_LEVELS, "one of " + ", ".join(LOG_LEVELS))
     if isinstance(final["gpu_id"], tuple):
         final["gpu_id"] = ",".join(map(str, final["gpu_id"]))

@@ -30,7 +30,7 @@ class Ranking:
         Reads ``metrics``, ``topk`` and ``metric_decimal_place``.
     device : torch.device
     scorer : Scorer
-        Of the model, which is in evaluation mode.
+        The scorer of the model, which is in evaluation mode.
     training_rows : DataStruct
         What RecBole's collector has counted of the training rows, for the metrics that need it.
 

@@ -128,6 +128,7 @@ def made_clicks(later: int) -> list[tuple]:
     [
         ("CoCorrRec", {"item_init": "item-item", "hidden_size": 8, "num_heads": 2}),
         ("SASRec", {"loss_type": "BCE", "hidden_size": 8, "inner_size": 8}),
+        ("SASRec", {"training_rows": "sequence", "hidden_size": 8, "inner_size": 8}),
         ("GRU4Rec", {"softmax_sample_num": 20, "embedding_size": 8, "hidden_size": 8}),
         ("FPMC", {"embedding_size": 8, "loss_type": "BPR"}),
         ("PopRecent", {"recent_days": [0.001, 0.005]}),
@@ -265,6 +266,7 @@ def test_cuts_that_do_not_fit_are_one_sentence(tmp_path, more, sentence):
         ({"share_of": "users"}, "share_of is 'users'; it must be interactions or span"),
         ({"targets_per_user": "first"}, "targets_per_user is 'first'; it must be last or every"),
         ({"new_item_targets": "hit"}, "new_item_targets is 'hit'; it must be miss or leave_out"),
+        ({"shuffle_history": True, "training_rows": "sequence"}, "training_rows is sequence and shuffle_history True"),
         ({"shuffle_history": "maybe"}, "shuffle_history is 'maybe'; it must be True or False"),
         (
             {"eval_args": {"split": {"CUT": "valid_and_test"}, "order": "TO", "mode": "uni100"}},

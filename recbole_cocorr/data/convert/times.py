@@ -37,9 +37,9 @@ def iso_seconds(what: str, value: object) -> str:
     try:
         if match is None:
             raise ValueError
-        *parts, fraction, zone = match.groups()
-        passed = datetime(*(int(part or 0) for part in parts)) - _EPOCH
-        seconds = passed.days * 86400 + passed.seconds - _offset(zone)
+        *numbers, fraction, zone = match.groups()
+        elapsed = datetime(*(int(part or 0) for part in numbers)) - _EPOCH
+        seconds = elapsed.days * 86400 + elapsed.seconds - _offset(zone)
     except ValueError:
         raise RowError(f"{what} is {short(value)}, not YYYY-MM-DD or YYYY-MM-DD HH:MM:SS") from None
     return str(seconds) if fraction is None else _plain(seconds + Decimal(f"0.{fraction}"))
@@ -118,6 +118,6 @@ class Clock:
             seconds = unit_seconds(number, kind)
         self._kind = self._kind or kind
         if kind != self._kind:
-            found, first = (k if k == "dates" else f"numbers in {k}" for k in (kind, self._kind))
-            raise RowError(f"{what} is {short(text)}, which looks like {found}, and the first row has {first}")
+            here, first = (k if k == "dates" else f"numbers in {k}" for k in (kind, self._kind))
+            raise RowError(f"{what} is {short(text)}, which looks like {here}, and the first row has {first}")
         return seconds

@@ -6,6 +6,8 @@ Layout
     What was asked for: ``format``, ``format_version`` and the plan's own settings.
 ``runs/<run id>/run.json``
     A finished run, written last and in one piece: a run without it is not finished.
+``runs/<run id>/run.json.gz``
+    The same in a published folder (:mod:`recbole_cocorr.experiments.runs.publish`).
 ``runs/<run id>/model.safetensors``, ``progress.json``, ``training.log``
     The best epoch's weights, what a killed run goes on from, and the log.
 """
@@ -26,7 +28,7 @@ from recbole_cocorr.base.readers import Record, is_number, read_json, versioned
 RUN_FORMAT = "recbole_cocorr.run"
 PLAN_FORMAT = "recbole_cocorr.plan"
 FORMAT_VERSION = 1
-RUN_FILE, PLAN_FILE = "run.json", "plan.json"
+RUN_FILE, PACKED_RUN_FILE, PLAN_FILE = "run.json", "run.json.gz", "plan.json"
 _MEND = "read it with the version that wrote it, or name a new results folder"
 
 
@@ -206,8 +208,11 @@ def runs_in(folder: Path) -> Iterator[tuple[RunRecord, Path]]:
     UserError
         If a record is damaged, or of another version.
     """
-    for file in sorted((folder / "runs").glob(f"*/{RUN_FILE}")):
-        yield read_run(file), file.parent
+    for run in sorted(folder.glob("runs/*")):
+        for name in (RUN_FILE, PACKED_RUN_FILE):
+            if (run / name).is_file():
+                yield read_run(run / name), run
+                break
 
 
 def read_results(folder: str | Path) -> list[RunRecord]:
