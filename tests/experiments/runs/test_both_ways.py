@@ -90,3 +90,14 @@ def test_a_record_that_is_damaged_is_refused(small_data, tmp_path, change, sente
     write_run(tmp_path / "bad.json", record)
     with pytest.raises(UserError, match=rf"bad\.json: {sentence}"):
         read_run(tmp_path / "bad.json")
+
+
+def test_padding_is_on_no_list_where_the_target_has_no_score(tmp_path):
+    """The list of the one row holds all 23 items that training knew, of which 95 clicks were targets."""
+    rows = [(f"u{u}", f"i{(u * k) % 23}", 7 * k + u) for u in range(5) for k in range(20)]
+    rows += [("u1", "i2", 1001), ("u0", "late", 1200)]
+    folder = write_inter(tmp_path / "data", "small", rows)
+    settings = {"valid_from": 1000, "test_from": 1200, "metrics": ["NDCG", "AveragePopularity"], "topk": [23]}
+    more = {"eval_mask_history": False, "valid_metric": "NDCG@23"}
+    record = execute(tmp_path, folder, protocol="time", settings={**settings, **more})
+    assert record.test["averagepopularity@23"] == pytest.approx(95 / 23, abs=1e-4)
