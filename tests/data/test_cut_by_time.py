@@ -15,6 +15,7 @@ from recbole_cocorr.data.clicks import histories, training_interactions
 from recbole_cocorr.data.dataset import create_dataset
 from recbole_cocorr.data.loaders import data_preparation
 from recbole_cocorr.training.config import Config
+from recbole_cocorr.training.corrected_lists import trust_lists
 from recbole_cocorr.training.prepare import prepare
 from tests.conftest import shared_folder, write_inter
 from tests.data.test_time_order import WRITTEN
@@ -179,6 +180,9 @@ def test_correctors_read_the_histories_of_users_that_training_never_saw(tmp_path
     own = ["i0", "i1", "i2", "i3", "i0", "i1"]
     assert [tokens[h].tolist() for h in histories(test)] == [own, ["i1", "i2"]]
     assert len(training_interactions(test.dataset)[0]) == 20
+    # How far to trust a corrector cannot be learned from a target that nobody scores.
+    rows, candidates = trust_lists(test)
+    assert rows.tolist() == [1] and tokens[candidates[0, 0]] == "i3"
 
 
 @pytest.mark.parametrize("write", WRITTEN[:2] + WRITTEN[4:5])
