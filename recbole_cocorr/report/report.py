@@ -20,6 +20,7 @@ from recbole_cocorr.experiments.runs.groups import Group, comparison_groups, slu
 from recbole_cocorr.experiments.runs.run_files import PLAN_FILE, RunRecord, read_results
 from recbole_cocorr.models.card import Look
 from recbole_cocorr.report import corrector_tables, cost_tables, figures, tables
+from recbole_cocorr.report.both_ways import both_ways_tables
 from recbole_cocorr.report.commands import benchmark_command, command, sweep_command
 from recbole_cocorr.report.device_times import DEVICE_FILE, click_times, device_table, read_device
 from recbole_cocorr.report.figures import Picture
@@ -192,7 +193,7 @@ def _quality(compared: Sequence[tuple[Group, Comparisons]], how: str) -> Section
                 group.name,
                 text=tables.verdicts(group, comparisons),
                 notices=comparisons.problems,
-                tables=[tables.results_table(group, comparisons)],
+                tables=[tables.results_table(group, comparisons), *both_ways_tables(group)],
                 folded=folded,
             )
         )

@@ -308,6 +308,11 @@ class Config(RecBoleConfig):
         if final["train_neg_sample_args"].get("dynamic"):
             raise UserError("train_neg_sample_args: dynamic negatives are not supported; set dynamic: False")
         if final.get("training_rows") == "sequence":
+            if final.get("shuffle_history"):
+                raise UserError(
+                    "training_rows is sequence and shuffle_history True; a sequence is one history for all its clicks, "
+                    "so set training_rows: prefix"
+                )
             if final.get("torch_compile"):
                 raise UserError(
                     "training_rows is sequence and torch_compile True, which compiles the vector of a whole history "
