@@ -24,7 +24,7 @@ ROOMS = {
     "models": "numpy torch recbole",
     "correctors": "numpy scipy safetensors tqdm yaml",
     "training": "numpy scipy safetensors torch recbole colorama colorlog tqdm yaml",
-    "export": "numpy torch onnx onnxscript onnxruntime",
+    "exporter": "numpy torch onnx onnxscript onnxruntime",
     "service": "numpy grpc google torch yaml grpc_health grpc_reflection prometheus_client uvicorn",
     "experiments": "numpy scipy torch recbole grpc google tqdm yaml ray matplotlib tabulate onnxruntime",
     "report": "numpy jinja2 matplotlib",

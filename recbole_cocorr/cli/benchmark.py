@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(takes_settings=True)
     parser.add_argument("--models", help="labels of properties/benchmark.yaml or RecBole models, separated by commas")
     parser.add_argument("--datasets", required=True, help="separated by commas")
-    parser.add_argument("--protocol", default="paper", help="paper or full (default: paper)")
+    parser.add_argument("--protocol", default="paper", help="paper, full or time (default: paper)")
     parser.add_argument("--seeds", help="separated by commas")
     parser.add_argument("--learning_rates", help="separated by commas")
     parser.add_argument("--out", default="results/benchmark", metavar="DIR", help="(default: results/benchmark)")

@@ -25,6 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--candidates", type=count, default=100, help="of a ranking (default: 100)")
     parser.add_argument("--clicks", type=count, default=2000, help="clicks that are timed (default: 2000)")
     parser.add_argument("--table", choices=PRECISIONS, default="int8")
+    parser.add_argument(
+        "--neighbours", nargs="+", type=count, default=[], metavar="N", help="also with made-up tables of N neighbours"
+    )
     parser.add_argument("--work", type=Path, metavar="DIR", help="keep the artifacts in this empty folder")
     parser.add_argument("--out", type=output_file, metavar="FILE", help="also write the result as JSON")
 
@@ -43,6 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.clicks,
         arguments.table,
         arguments.work,
+        arguments.neighbours,
     )
     print(table_text(result))
     if arguments.out:

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--K", default="1,2,5,10,20", help="separated by commas (default: 1,2,5,10,20)")
     parser.add_argument("--length", type=int, default=20, help="L, clicks of history (default: 20)")
     parser.add_argument("--without_gcn", action="store_true", help="sweep the device's model alone")
-    parser.add_argument("--protocol", default="paper", help="paper or full (default: paper)")
+    parser.add_argument("--protocol", default="paper", help="paper, full or time (default: paper)")
     parser.add_argument("--seeds", help="separated by commas (default: the first of properties/benchmark.yaml)")
     parser.add_argument(
         "--learning_rates", help="separated by commas (default: that of properties/model/CoCorrRec.yaml)"

@@ -59,7 +59,7 @@ class TrainBatch:
     weight : float
         Share of this process in the global batch's loss; the weights of all processes add up to 1.
     sample : SharedSample or None
-        Of the global batch, the same in all processes; None unless ``softmax_sample_num`` is set.
+        The negatives of the global batch, the same in all processes; None unless ``softmax_sample_num`` is set.
     """
 
     interaction: Interaction
@@ -93,7 +93,7 @@ class TrainLoader:
         self.sample_num = 0 if arguments["distribution"] == "none" else int(arguments["sample_num"])
         self._arguments = arguments
         self._sampler = sampler
-        # Scored pairs of a row besides its negatives: BPR scores none without one.
+        # Scored pairs of a row besides its negatives: BPR scores nothing without a negative.
         self._own_pairs = 0 if self.sample_num and config["MODEL_INPUT_TYPE"] == InputType.PAIRWISE else 1
         self.step = max(1, config["train_batch_size"] // (self._own_pairs + self.sample_num))
         self._users = dataset.inter_feat[dataset.uid_field].numpy()
@@ -323,6 +323,8 @@ class EvalLoader:
         self._sampler = sampler
         arguments = config[f"{phase}_neg_sample_args"]
         self.full = config["eval_args"]["mode"][phase] == "full"
+        # The test is measured with the items of the history among the candidates and without them.
+        self.both_ways = self.full and phase == "test" and hasattr(dataset, "history_pairs")
         if not self.full:
             self.candidates = self._draw(arguments)
         if self.mask_history and not self.full:
@@ -334,17 +336,17 @@ class EvalLoader:
         num = int(arguments["sample_num"])
         by_user = np.argsort(self.users, kind="stable")
         generator = protocol_generator(self.config["dataset"], self.config["seed"], _PHASES[self.phase])
-        drawn = np.empty((len(self.users), num), dtype=np.int32)
-        drawn[by_user] = self._sampler.sample(self.users[by_user], num, generator, arguments["distribution"])
-        found = (drawn > 0).sum(axis=1)
-        if len(found) and found.min() < num:
+        candidates = np.empty((len(self.users), num), dtype=np.int32)
+        candidates[by_user] = self._sampler.sample(self.users[by_user], num, generator, arguments["distribution"])
+        counts = (candidates > 0).sum(axis=1)
+        if len(counts) and counts.min() < num:
             getLogger().warning(
-                f"the {self.phase} candidates: {int((found < num).sum())} of {len(found)} rows have fewer than "
-                f"{num} items that their user never touched (the fewest: {int(found.min())}); "
+                f"the {self.phase} candidates: {int((counts < num).sum())} of {len(counts)} rows have fewer than "
+                f"{num} items that their user never touched (the fewest: {int(counts.min())}); "
                 "they are ranked against all there are"
             )
         positives = self._dataset.inter_feat[self._dataset.iid_field].numpy()
-        return torch.from_numpy(np.concatenate([positives[:, None], drawn], axis=1).astype(np.int32))
+        return torch.from_numpy(np.concatenate([positives[:, None], candidates], axis=1).astype(np.int32))
 
     def __len__(self) -> int:
         return -(-len(self.users) // self.step)

@@ -110,7 +110,7 @@ def _make(checkpoint: Path, out: Path, data_path: str | None) -> bool:
         Whether there is a corrector.
     """
     require("export")
-    from recbole_cocorr.export.export import check_target
+    from recbole_cocorr.exporter.export import check_target
 
     check_target(out / "artifact", overwrite=True)
     with write_together(out, "demo") as together:
@@ -141,8 +141,8 @@ def _fit(checkpoint: Path, folder: Path, data_path: str | None) -> bool:
 
 
 def _export(checkpoint: Path, target: Path, corrector: Path | None) -> None:
-    from recbole_cocorr.export.check import check_artifact
-    from recbole_cocorr.export.export import export
+    from recbole_cocorr.exporter.check import check_artifact
+    from recbole_cocorr.exporter.export import export
 
     print(f"exporting {checkpoint}", flush=True)
     export(
@@ -150,4 +150,5 @@ def _export(checkpoint: Path, target: Path, corrector: Path | None) -> None:
         target,
         check=lambda recommender, folder: check_artifact(recommender.model, folder, None)[1],
         corrector=corrector,
+        neighbours=0,  # the page shows what the cloud adds
     )

@@ -40,7 +40,7 @@ class Reader:
             artifact.graph("prefill")  # made now, not at the first click
 
     def state(self) -> np.ndarray:
-        """The state after the last click; empty for a model that keeps none."""
+        """The state after the last click; empty for a model without state."""
         if not self.recurrent:
             return np.zeros(0, np.float32)
         if self._unread:

@@ -60,7 +60,7 @@ def rank_among_all(
     scores : torch.Tensor, shape [B, n_items]
         Column 0 is padding and no candidate.
     positive : torch.Tensor of int64, shape [B]
-        The item to rank.
+        The item to rank; 0 for one without a score, which comes after all candidates.
     hidden : tuple of torch.Tensor of int64, optional
         Rows and items, pair by pair, that are no candidates; repeats count once, the positive stays.
 
@@ -97,6 +97,9 @@ def rank_among_all(
     higher.index_add_(0, row, -(values > reference).long())
     tied.index_add_(0, row, -(values == reference).long())
     others = torch.full_like(higher, total).index_add_(0, row, -torch.ones_like(row))
+    unscored = positive == 0  # taken off twice above: as the positive and as padding
+    others += unscored
+    higher, tied = torch.where(unscored, others, higher), tied.masked_fill(unscored, 0)
     return torch.stack([higher, tied, others], dim=1)
 
 

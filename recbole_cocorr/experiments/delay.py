@@ -107,7 +107,7 @@ def tolerance(checkpoint: Path, length: int, repeats: int = 50) -> dict[str, flo
         ``click``: one more click, the state being there. ``history``: L clicks read from the start.
     """
     from recbole_cocorr.device.session import Session
-    from recbole_cocorr.export.export import export
+    from recbole_cocorr.exporter.export import export
 
     with tempfile.TemporaryDirectory() as folder:
         export(checkpoint, Path(folder) / "artifact")

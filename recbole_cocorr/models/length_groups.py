@@ -39,9 +39,9 @@ def length_groups(lengths: torch.Tensor, width: int) -> list[tuple[torch.Tensor,
     if rows == 0 or lengths.is_cuda:  # on a GPU, reading the lengths stops the queue
         return None
     order = torch.argsort(lengths, stable=True)
-    parts = order.chunk(max(1, count))
-    groups = [(part, min(width, max(1, int(lengths[part[-1]])))) for part in parts]
-    if sum(len(part) * longest for part, longest in groups) > _WORTH_BELOW * rows * width:
+    chunks = order.chunk(max(1, count))
+    groups = [(chunk, min(width, max(1, int(lengths[chunk[-1]])))) for chunk in chunks]
+    if sum(len(chunk) * longest for chunk, longest in groups) > _WORTH_BELOW * rows * width:
         return None
     return groups
 

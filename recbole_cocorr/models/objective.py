@@ -171,7 +171,7 @@ class Objective:
         return catalogue_cross_entropy(users, scorer.item_vectors(), target, bias)
 
     def _cloze(self, interaction: Interaction) -> torch.Tensor:
-        """BERT4Rec's loss of the masked positions, those that count alone (RecBole counts none at the first click)."""
+        """BERT4Rec's loss of the masked positions that count (RecBole leaves out a mask at the first click)."""
         model = self.model
         masked = interaction[model.MASK_INDEX]
         row, slot = (masked > 0).nonzero(as_tuple=True)

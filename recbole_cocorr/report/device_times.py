@@ -5,7 +5,7 @@ from typing import Any
 
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.experiments.device_bench.bench import FORMAT as DEVICE_FORMAT
-from recbole_cocorr.experiments.device_bench.bench import WINDOW_SUFFIX
+from recbole_cocorr.experiments.device_bench.bench import NEIGHBOURS_SUFFIX, WINDOW_SUFFIX
 from recbole_cocorr.experiments.extra_files import Row, is_number
 from recbole_cocorr.experiments.runs.groups import in_field_order
 from recbole_cocorr.experiments.runs.run_files import read_record
@@ -14,6 +14,7 @@ from recbole_cocorr.report.plot_style import engineering, legend_below, log_scal
 from recbole_cocorr.report.table_formats import Cell, Table, row
 
 DEVICE_FILE = "device.json"
+_WITH_NEIGHBOURS = NEIGHBOURS_SUFFIX.format("").lstrip(", ")
 _SETTING = ("items", "candidates", "clicks")
 _NUMBERS = ("startup_ms", "peak_rss_mb", "graph_bytes", "artifact_bytes", "state_bytes")
 
@@ -59,9 +60,10 @@ def _check(path: Path, name: str, value: Any, positive: bool = False) -> None:
 def click_times(device: Row, styles: Styles) -> Picture:
     """Microseconds per click over the clicks of history, on logarithmic axes: medians, whiskers up to the p99."""
     histories = sorted(device["setting"]["histories"])
-    # A model that is there twice is drawn as it carries its state on; the table has both.
+    # A model that is there twice is drawn as it carries its state on, and without a neighbour table; the table has all.
     twice = {f"{label}{WINDOW_SUFFIX}" for label in device["models"]}
-    labels = in_field_order([label for label in device["models"] if label not in twice])
+    drawn = [label for label in device["models"] if label not in twice and not label.endswith(_WITH_NEIGHBOURS)]
+    labels = in_field_order(drawn)
     with settings():
         figure, axes = panel(len(labels))
         for label in labels:

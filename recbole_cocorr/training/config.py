@@ -252,20 +252,20 @@ class Config(RecBoleConfig):
         if loss_type not in LOSS_TYPES:
             raise UserError(f"loss_type is {loss_type!r}; it must be one of {', '.join(LOSS_TYPES)}")
         pairs_only = hasattr(self.model_class, "input_type")  # DIN: whatever the loss, it scores pairs
-        asked = "train_neg_sample_args" in self.external_config_dict
+        by_user = "train_neg_sample_args" in self.external_config_dict
         negatives = final.get("train_neg_sample_args")
         # RecBole takes a dict without a distribution for no negatives too.
         none = (None, "None", "none")
         without = negatives in none or (isinstance(negatives, dict) and negatives.get("distribution", "") in none)
         if loss_type == "CE" and not pairs_only:
-            if asked and not without:
+            if by_user and not without:
                 raise UserError(
                     "loss_type CE ranks against all items and takes no negatives; "
                     "leave train_neg_sample_args out, or choose loss_type BCE or BPR"
                 )
             final["train_neg_sample_args"] = None
         elif without:
-            if asked:
+            if by_user:
                 raise UserError(f"loss_type {loss_type} needs negatives; set train_neg_sample_args")
             final["train_neg_sample_args"] = final.get("default_neg_sample_args")
             check_negatives("default_neg_sample_args", final["train_neg_sample_args"])
@@ -334,12 +334,12 @@ class Config(RecBoleConfig):
         several = final.get("local_rank") is not None or distributed.under_torchrun()
         if several and use_gpu and "gpu_id" in self.external_config_dict:
             os.environ["CUDA_VISIBLE_DEVICES"] = str(final["gpu_id"])
-        place = distributed.join(final)
-        final["local_rank"], final["rank"], final["world_size"] = place.local_rank, place.rank, place.world_size
-        if place.rank != 0:
+        process = distributed.join(final)
+        final["local_rank"], final["rank"], final["world_size"] = process.local_rank, process.rank, process.world_size
+        if process.rank != 0:
             final["state"], final["show_progress"], final["log_wandb"] = "error", False, False
-        if place.world_size > 1:
-            final["device"] = place.device
+        if process.world_size > 1:
+            final["device"] = process.device
             return
         if not use_gpu:
             import torch

@@ -84,6 +84,7 @@ class Trainer(RecBoleTrainer):
         self._save_state_with_best = False
         self._generators: dict[str, torch.Tensor] = {}
         self.ranks: dict[str, np.ndarray] = {}
+        self.by_history: dict[str, dict[str, float]] | None = None
 
     def _build_optimizer(self, **kwargs):
         """RecBole's optimizers; Adam and AdamW in torch's fused form, one pass over each parameter."""
@@ -179,6 +180,9 @@ class Trainer(RecBoleTrainer):
         """One pass over the training rows; returns the mean loss times the number of batches."""
         self.model.train()
         objective = loss_func or self._objective
+        if hasattr(self.model, "count_clicks"):  # it learns from all training clicks at once, by no gradient
+            self.model.count_clicks(epoch_idx)
+            return 0.0
         train_data.set_epoch(epoch_idx)
         batches = train_data.batches()
         progress = (
@@ -231,7 +235,9 @@ class Trainer(RecBoleTrainer):
     ) -> "OrderedDict[str, float] | None":
         """Metrics of the model on validation or test rows.
 
-        The ranks behind them are kept in ``self.ranks[phase]`` [rows, 3], in the loader's row order.
+        The ranks behind them are kept in ``self.ranks[phase]`` [rows, 3], in the loader's row order. Under full
+        ranking, ``self.by_history`` has the test metrics with the items of the history among the candidates
+        (``"in"``) and without them (``"out"``), whatever ``eval_mask_history`` says.
         """
         if not eval_data:
             return None
@@ -248,6 +254,8 @@ class Trainer(RecBoleTrainer):
                 training_rows = self.eval_collector.data_struct
                 ranking = Ranking(self.config, self.device, self._scorer, training_rows)
                 result, self.ranks[eval_data.phase] = ranking.measure(eval_data, show_progress)
+                if eval_data.phase == "test":
+                    self.by_history = ranking.by_history
         except ValueError as error:
             raise UserError(f"the {eval_data.phase} rows cannot be evaluated: {error}") from error
         self.wandblogger.log_eval_metrics(result, head="eval")

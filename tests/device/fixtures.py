@@ -8,7 +8,7 @@ import pytest
 
 from recbole_cocorr.artifact.manifest import read_manifest
 from recbole_cocorr.artifact.writer import write_catalogue
-from recbole_cocorr.export.export import _targets_of, write_artifact
+from recbole_cocorr.exporter.export import _targets_of, write_artifact
 from recbole_cocorr.models.device_graphs import graphs_of
 from tests.device import make
 

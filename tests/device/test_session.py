@@ -16,7 +16,7 @@ from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.device import Correction, Ranking, Session
 from recbole_cocorr.device.reader import Reader
 from recbole_cocorr.device.window import Window
-from recbole_cocorr.export.check import reference
+from recbole_cocorr.exporter.check import reference
 from tests.conftest import CHECKOUT
 from tests.device import ITEMS, TOKENS, WINDOW, assert_close, clicks, make, sent_to, tokens_of
 
@@ -44,6 +44,28 @@ def test_every_click_equals_the_full_pass(written, name, policy):
         assert session.click(TOKENS[row])
         assert session.clicks == t + 1
         assert_close(session.user_vector, reference(model, read_rows(rows[: t + 1], policy)))
+
+
+@pytest.mark.parametrize("policy", ["carry", "window"])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_gated_blocks(written, policy, layers):
+    """Every click, a history, a correction and what is uploaded, as for the plain block."""
+    model, session = opened(written, policy=policy, block="gated", num_layers=layers)
+    rows = clicks(19)
+    for t, row in enumerate(rows):
+        session.click(TOKENS[row])
+        read = read_rows(rows[: t + 1], policy)
+        assert_close(session.user_vector, reference(model, read))
+        if layers == 1:
+            sent, arrays = sent_to(model, t)
+            session.apply(arrays, clicks=t + 1)
+            assert_close(session.user_vector, reference(model, read, sent))
+    session = Session.open(session.artifact.folder, policy=policy)
+    session.history(tokens_of(rows))
+    assert_close(session.user_vector, reference(model, read_rows(rows, policy)))
+    if layers == 1:
+        expected = model.hidden_states(torch.tensor([rows[-WINDOW:]]))[0].detach()
+        assert_close(session.hidden_states().hidden_states, expected, 1e-6)
 
 
 def test_sasrec_reads_its_window(written):
@@ -92,11 +114,12 @@ def test_a_correction_equals_the_corrected_full_pass(written, policy):
             assert_close(session.user_vector, reference(model, read_rows(rows[: t + 1], policy), sent))
 
 
-@given(st.lists(st.tuples(st.lists(st.integers(1, ITEMS - 1), min_size=1, max_size=9), st.sampled_from("cska"))))
+@pytest.mark.parametrize("block", ["plain", "gated"])
+@given(parts=st.lists(st.tuples(st.lists(st.integers(1, ITEMS - 1), min_size=1, max_size=9), st.sampled_from("cska"))))
 @settings(max_examples=25, deadline=None)
-def test_a_window_that_is_one_mini_batch(written, tmp_path_factory, parts):
+def test_a_window_that_is_one_mini_batch(written, tmp_path_factory, parts, block):
     """L = K, as in the paper: a window has a graph of its own, and the state is made when it is asked for."""
-    model, session = opened(written, policy="window", mini_batch_size=WINDOW)
+    model, session = opened(written, policy="window", mini_batch_size=WINDOW, block=block)
     assert "window" in session.artifact.manifest.graphs
     path, rows = tmp_path_factory.mktemp("window") / "state", []
     for number, (part, way) in enumerate(parts):
@@ -204,9 +227,9 @@ def test_repeats_unknown_and_excluded_items(written):
     assert "item-3" not in session.rank_all(ITEMS, exclude=["item-3", "nobody"]).items
     assert len(session.rank_all(10**9).items) == ITEMS - 1
     assert "[PAD]" not in session.rank_all(ITEMS).items
-    with pytest.raises(UserError, match="none of the candidates is an item of the catalogue"):
+    with pytest.raises(UserError, match="no candidate is an item of the catalogue"):
         session.rank(["nobody", "[PAD]"])
-    with pytest.raises(UserError, match="none of the candidates"):
+    with pytest.raises(UserError, match="no candidate"):
         session.rank([])
 
 

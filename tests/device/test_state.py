@@ -19,7 +19,7 @@ from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.files import atomic_write
 from recbole_cocorr.device import Session
 from recbole_cocorr.device.state import Layout, Snapshot, load_state, pack, unpack
-from recbole_cocorr.export.check import reference
+from recbole_cocorr.exporter.check import reference
 from tests.conftest import CHECKOUT
 from tests.device import ITEMS, TOKENS, WINDOW, assert_close, clicks, sent_to, tokens_of
 

@@ -155,7 +155,7 @@ def test_what_each_use_of_the_cloud_must_give(trained, tmp_path, monkeypatch, co
     loader = SimpleNamespace(batches=lambda: [batch])
     monkeypatch.setattr(simulation, "model_and_rows", lambda *a, **k: (recommender, loader))
     manifest = SimpleNamespace(trust=trust_of(corrector, load_correction_model(trained[1]).fingerprint))
-    monkeypatch.setattr("recbole_cocorr.export.export.export", lambda *a, **k: manifest)
+    monkeypatch.setattr("recbole_cocorr.exporter.export.export", lambda *a, **k: manifest)
     model_, scorer = simulation.prepare(trained[1], None, 30, tmp_path, corrector)
     assert model_ is not None and scorer is not None
     scores = np.load(tmp_path / "expected.npz")

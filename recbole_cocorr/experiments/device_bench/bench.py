@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ FORMAT, FORMAT_VERSION = "recbole_cocorr.device-bench", 1
 HISTORIES = (10, 50, 200, 1000)
 # Of the row of a model that reads its window anew though it could carry a state on.
 WINDOW_SUFFIX = ", window"
+# Of the row of a model with a neighbour table.
+NEIGHBOURS_SUFFIX = ", {} neighbours"
 # The paper's L and K, for a model that carries a state on.
 _WINDOW = 10
 
@@ -40,13 +43,35 @@ def _untrained(name: str, items: int, window: int) -> Any:
 
 def _write(work: Path, name: str, recommender: Any, table: str) -> Path:
     from recbole_cocorr.artifact.fingerprint import model_fingerprint
-    from recbole_cocorr.export.export import write_artifact
+    from recbole_cocorr.exporter.export import write_artifact
 
     folder = work / name
     folder.mkdir()
     weights = {n: t.numpy() for n, t in recommender.model.state_dict().items()}
     write_artifact(folder, recommender, model_fingerprint(weights, recommender.config), table)
     return folder
+
+
+def _put_neighbours(folder: Path, count: int) -> None:
+    """Give an artifact a neighbour table of ``count`` random items for each, or none."""
+    import numpy as np
+
+    from recbole_cocorr.artifact.manifest import NAME, neighbour_type, read_manifest
+    from recbole_cocorr.artifact.neighbours import NeighbourTable, clicks_that_count
+
+    manifest = read_manifest(folder)
+    for name in [name for name in manifest.arrays if name.startswith("neighbour_")]:
+        (folder / manifest.arrays.pop(name).file).unlink()
+    manifest.neighbours = None
+    if count:
+        generator, shape = np.random.default_rng(0), (manifest.items, count)
+        numbers = generator.integers(1, manifest.items, shape).astype(neighbour_type(manifest.items))
+        weights = generator.integers(1, 128, shape).astype(np.int8)
+        table = NeighbourTable(numbers, weights, np.full(manifest.items, 1e-3, np.float32))
+        manifest.arrays |= table.write(folder)
+        manifest.neighbours = {"count": count, "decay": 0.9, "clicks": clicks_that_count(0.9), "form": "asinh"}
+        manifest.neighbours |= {"base": 1.0, "per_log_click": 0.0, "scale": 0.01}
+    (folder / NAME).write_text(manifest.to_json())
 
 
 def _models(models: Sequence[str], checkpoints: Sequence[Path], items: int, histories: Sequence[int]) -> Iterator:
@@ -72,6 +97,7 @@ def bench(
     clicks: int = 2000,
     table: str = "int8",
     work: Path | None = None,
+    neighbours: Sequence[int] = (),
 ) -> dict[str, Any]:
     """Export and time models, one thread, each in a process of its own.
 
@@ -90,6 +116,8 @@ def bench(
     table : {"fp32", "fp16", "int8"}
     work : pathlib.Path, optional
         An empty folder for the artifacts.
+    neighbours : sequence of int
+        Sizes of made-up neighbour tables; a model with one has rows of its own.
 
     Returns
     -------
@@ -115,8 +143,12 @@ def bench(
                     latest = _write(work, f"{name}-{length}", recommender, table)
                 folders[str(length)] = str(latest)
             manifest = read_manifest(latest)
-            for policy in ("carry", "window") if "state" in manifest.arrays else ("window",):
-                label = f"{name}{WINDOW_SUFFIX}" if policy == "window" and name in rows else name
+            policies = ("carry", "window") if "state" in manifest.arrays else ("window",)
+            for number, policy in product((0, *neighbours), policies):
+                for folder in set(folders.values()):
+                    _put_neighbours(Path(folder), number)
+                label = f"{name}{WINDOW_SUFFIX}" if policy == "window" and len(policies) > 1 else name
+                label += NEIGHBOURS_SUFFIX.format(number) if number else ""
                 spec = {"artifacts": folders, "candidates": candidates, "clicks": clicks, "seed": 0, "policy": policy}
                 rows[label] = {
                     "policy": policy,
@@ -126,6 +158,8 @@ def bench(
                     **_in_process(spec),
                 }
     setting = {"items": items, "candidates": candidates, "clicks": clicks, "table": table, "histories": list(histories)}
+    if neighbours:
+        setting["neighbours"] = list(neighbours)
     return versioned_content(FORMAT, FORMAT_VERSION, {"setting": setting, "models": rows})
 
 

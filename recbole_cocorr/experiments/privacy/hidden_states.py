@@ -98,7 +98,7 @@ def measure_privacy(
         users.length.append(batch.interaction[model.ITEM_SEQ_LEN])
         users.candidates.append(batch.candidates)
     items = torch.cat([seq[seq > 0] for seq in users.seq]).numpy()
-    table = model.layers[0].input_norm(model.item_embedding.weight).numpy()
+    table = model.hidden_norm(model.item_embedding.weight).numpy()
     count = np.bincount(items, minlength=len(table)).astype(float)
     log_prior = np.log((count + 0.5) / (count + 0.5).sum())
     guess = float(count.max() / count.sum())
@@ -117,7 +117,7 @@ def measure_privacy(
         ndcg = users.ndcg(lambda hidden, length, f=through: model.correction(f(hidden), length))
         add(encoding, "nearest neighbour", most * row_bytes(code, width), nearest(coded(sent, encoding), table), ndcg)
 
-    sensitivity = sensitivity_of(model.layers[0].input_norm.weight.numpy())
+    sensitivity = sensitivity_of(model.hidden_norm.weight.numpy())
     for epsilon in epsilons:
         noise = NoiseOf(gaussian_sigma(sensitivity, epsilon, delta), seed)
         noisy = _of_rows(noise)

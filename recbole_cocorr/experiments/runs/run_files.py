@@ -6,6 +6,8 @@ Layout
     What was asked for: ``format``, ``format_version`` and the plan's own settings.
 ``runs/<run id>/run.json``
     A finished run, written last and in one piece: a run without it is not finished.
+``runs/<run id>/run.json.gz``
+    The same in a published folder (:mod:`recbole_cocorr.experiments.runs.publish`).
 ``runs/<run id>/model.safetensors``, ``progress.json``, ``training.log``
     The best epoch's weights, what a killed run goes on from, and the log.
 """
@@ -26,7 +28,7 @@ from recbole_cocorr.base.readers import Record, is_number, read_json, versioned
 RUN_FORMAT = "recbole_cocorr.run"
 PLAN_FORMAT = "recbole_cocorr.plan"
 FORMAT_VERSION = 1
-RUN_FILE, PLAN_FILE = "run.json", "plan.json"
+RUN_FILE, PACKED_RUN_FILE, PLAN_FILE = "run.json", "run.json.gz", "plan.json"
 _MEND = "read it with the version that wrote it, or name a new results folder"
 
 
@@ -90,6 +92,12 @@ class RunRecord:
         Test metrics of the best epoch; None where the run only served to choose a learning rate.
     ranks : Ranks or None
         Of the test items.
+    test_by_history : dict or None
+        Rank metrics of the same test under full ranking: ``"in"`` where the items of a user's history are candidates,
+        ``"out"`` where they are left out. ``test`` is the one that ``eval_mask_history`` asks for.
+    cut : dict
+        Where time cut the data, and what lies on each side
+        (:class:`~recbole_cocorr.data.cut_by_time.CutByTime`); empty under another split.
     """
 
     label: str
@@ -110,6 +118,8 @@ class RunRecord:
     valid: dict[str, float] = field(default_factory=dict)
     test: dict[str, float] | None = None
     ranks: Ranks | None = None
+    test_by_history: dict[str, dict[str, float]] | None = None
+    cut: dict[str, Any] = field(default_factory=dict)
 
 
 def write_run(path: Path, record: RunRecord) -> None:
@@ -159,7 +169,13 @@ def read_run(path: Path) -> RunRecord:
         valid=run.numbers("valid"),
         test=None if run.absent("test") else run.numbers("test"),
         ranks=None if run.absent("ranks") else _ranks_of(run.record("ranks")),
+        test_by_history=None if run.absent("test_by_history") else _by_history(run.record("test_by_history")),
+        cut={} if run.absent("cut") else run.record("cut").content,
     )
+
+
+def _by_history(metrics: Record) -> dict[str, dict[str, float]]:
+    return {way: metrics.numbers(way) for way in ("in", "out")}
 
 
 def curve_of(content: Record) -> list[dict[str, Any]]:
@@ -192,8 +208,11 @@ def runs_in(folder: Path) -> Iterator[tuple[RunRecord, Path]]:
     UserError
         If a record is damaged, or of another version.
     """
-    for file in sorted((folder / "runs").glob(f"*/{RUN_FILE}")):
-        yield read_run(file), file.parent
+    for run in sorted(folder.glob("runs/*")):
+        for name in (RUN_FILE, PACKED_RUN_FILE):
+            if (run / name).is_file():
+                yield read_run(run / name), run
+                break
 
 
 def read_results(folder: str | Path) -> list[RunRecord]:

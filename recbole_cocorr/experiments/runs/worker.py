@@ -110,7 +110,8 @@ def ranks_of(trainer: Trainer, loader: EvalLoader) -> Ranks:
         history = np.bincount(owner.numpy(), minlength=len(rows))
     else:
         history = dataset.inter_feat[dataset.item_list_length_field].numpy()
-    users = dataset.field2id_token[dataset.uid_field][loader.users]
+    tokens = getattr(dataset, "all_user_tokens", dataset.field2id_token[dataset.uid_field])
+    users = tokens[loader.users]
     columns = (table[:, column].tolist() for column in range(3))
     return Ranks([str(u) for u in users], *columns, history.tolist())
 
@@ -163,10 +164,15 @@ def execute(spec: RunSpec, folder: Path) -> RunRecord:
             curve=trainer.curve,
             best_epoch=best.epoch,
             valid=best.metrics,
+            cut=getattr(data.train.dataset, "cut", {}),
         )
     if spec.test:
         result = trainer.evaluate(data.test, load_best_model=True, model_file=str(folder / MODEL_FILE))
         record.test = {k: float(v) for k, v in result.items()}
+        if trainer.by_history is not None:
+            record.test_by_history = {
+                way: {k: float(v) for k, v in metrics.items()} for way, metrics in trainer.by_history.items()
+            }
         if "test" in trainer.ranks:
             record.ranks = ranks_of(trainer, data.test)
     write_run(finished, record)

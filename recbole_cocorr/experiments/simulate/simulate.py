@@ -92,12 +92,13 @@ def prepare(
     CorrectionModel or None, and ScoreModel or None
         What a server of these will serve.
     """
-    from recbole_cocorr.export.export import export
+    from recbole_cocorr.exporter.export import export
 
     recommender, loader = model_and_rows(checkpoint, data_path, needs_correction=corrector is None)
     model, names = recommender.model, np.array(recommender.vocabulary.items)
     corrects = takes_corrections(model)
-    manifest = export(checkpoint, folder / "artifact", corrector=corrector)
+    # The device is to ask for scores, so it has no table of its own.
+    manifest = export(checkpoint, folder / "artifact", corrector=corrector, neighbours=0)
     scorer = None if corrector is None else load_score_model(corrector)
     chosen: list[dict[str, list[str]]] = []
     scores: dict[str, list[np.ndarray]] = {}

@@ -18,8 +18,8 @@ NORM_EPS = 1e-12
 class MambaLayer(nn.Module):
     """A Mamba block and a position-wise feed-forward network, each with dropout and LayerNorm.
 
-    The block has a residual connection where layers are stacked, and none where there is one (section 3.3 of the
-    paper); the feed-forward network, of width 4 d with GELU, always has one.
+    Where layers are stacked, the block has a residual connection; a single layer's block has not (section 3.3 of the
+    paper). The feed-forward network, of width 4 d with GELU, always has one.
 
     Parameters
     ----------

@@ -16,8 +16,8 @@ from recbole_cocorr.artifact.manifest import read_manifest
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.device import Session, verify
 from recbole_cocorr.device.artifact import Artifact
-from recbole_cocorr.export import check as checks
-from recbole_cocorr.export import export as exports
+from recbole_cocorr.exporter import check as checks
+from recbole_cocorr.exporter import export as exports
 from recbole_cocorr.training.checkpoint import (
     Checkpoint,
     checkpoint_fingerprint,

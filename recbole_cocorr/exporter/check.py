@@ -84,8 +84,8 @@ def check_graphs(model: nn.Module, artifact: Artifact, seed: int = 0) -> dict[st
             reader = Reader(artifact)
             if half:
                 reader.go_on(rows[:half], 0)
-            for place in range(half, length):
-                user = reader.click(rows[place], place)
+            for index in range(half, length):
+                user = reader.click(rows[index], index)
             vectors.append(user)
         error = max(error, *(_difference(v, expected) for v in vectors))
         if artifact.manifest.correction is not None:
@@ -115,7 +115,7 @@ class DeviceScorer:
     ----------
     artifact : Artifact
     model : torch.nn.Module
-        Of which the correction network is asked.
+        The model whose correction network answers.
     """
 
     def __init__(self, artifact: Artifact, model: nn.Module):
@@ -142,15 +142,29 @@ class DeviceScorer:
         for i, history in enumerate(histories):
             padded[i, : len(history)] = history
         vectors = torch.from_numpy(self.artifact.items.vectors(padded.reshape(-1))).view(*padded.shape, -1)
-        return self.model.correction(self.model.layers[0].input_norm(vectors), lengths)
+        return self.model.correction(self.model.hidden_norm(vectors), lengths)
+
+    def scores(self, users: np.ndarray, candidates: np.ndarray | None) -> np.ndarray:
+        """Scores of candidates [n, C] for user vectors [n, d], or of all items."""
+        if candidates is None:
+            return np.stack([self.artifact.targets.all_scores(user) for user in users])
+        return np.stack([self.artifact.targets.scores(u, c) for u, c in zip(users, candidates, strict=True)])
 
     def ranks(self, users: np.ndarray, candidates: np.ndarray | None, positives: np.ndarray) -> np.ndarray:
         """Ranks [n, 3] of the positives, among candidates [n, C] (the positive first) or all items."""
-        if candidates is None:
-            scores = np.stack([self.artifact.targets.all_scores(user) for user in users])
-            return rank_among_all(torch.from_numpy(scores), torch.from_numpy(positives)).numpy()
-        scores = np.stack([self.artifact.targets.scores(u, c) for u, c in zip(users, candidates, strict=True)])
-        return rank_positive(torch.from_numpy(scores), torch.from_numpy(candidates[:, 1:] > 0)).numpy()
+        return ranks_of(self.scores(users, candidates), candidates, positives)
+
+
+def ranks_of(
+    scores: np.ndarray, candidates: np.ndarray | None, positives: np.ndarray, hidden: Any = None
+) -> np.ndarray:
+    """Ranks [n, 3] of the positives by the scores of candidates [n, C] (the positive first) or of all items.
+
+    ``hidden``: rows and items to leave out, where all are ranked.
+    """
+    if candidates is None:
+        return rank_among_all(torch.from_numpy(scores), torch.from_numpy(positives), hidden).numpy()
+    return rank_positive(torch.from_numpy(scores), torch.from_numpy(candidates[:, 1:] > 0)).numpy()
 
 
 def ndcg_rows(ranks: list[np.ndarray]) -> np.ndarray:
@@ -216,7 +230,7 @@ def check_tables(model: nn.Module, artifact: Artifact, test: EvalLoader) -> dict
     every = max(1, -(-len(test.users) // MOST_ROWS))
     scorers = {p: DeviceScorer(with_precision(artifact, model, p), model) for p in PRECISIONS}
     ways = [False, True] if artifact.manifest.correction is not None else [False]
-    found: dict[str, list[np.ndarray]] = {}
+    rank_batches: dict[str, list[np.ndarray]] = {}
     rows = 0
     phi = getattr(model, "target_transform", nn.Identity())
     exact = with_precision(artifact, model, "fp32")
@@ -233,16 +247,16 @@ def check_tables(model: nn.Module, artifact: Artifact, test: EvalLoader) -> dict
         for corrected in ways:
             suffix = "_corrected" if corrected else ""
             users = _torch_users(model, item_seq, lengths, corrected)
-            found.setdefault("torch" + suffix, []).append(truth.ranks(users, candidates, positives))
+            rank_batches.setdefault("torch" + suffix, []).append(truth.ranks(users, candidates, positives))
             for precision, scorer in scorers.items():
                 users = scorer.users(histories, corrected)
-                found.setdefault(precision + suffix, []).append(scorer.ranks(users, candidates, positives))
-    by_row = {name: ndcg_rows(ranks) for name, ranks in found.items()}
+                rank_batches.setdefault(precision + suffix, []).append(scorer.ranks(users, candidates, positives))
+    by_row = {name: ndcg_rows(ranks) for name, ranks in rank_batches.items()}
     result: dict[str, Any] = {"rows": rows, **{name: float(values.mean()) for name, values in by_row.items()}}
-    own = artifact.manifest.table
+    own_table = artifact.manifest.table
     for suffix in ("_corrected", "") if len(ways) > 1 else ("",):
-        change = change_of(by_row["torch" + suffix], by_row[own + suffix])
-        refuse_loss(change, own, rows)
+        change = change_of(by_row["torch" + suffix], by_row[own_table + suffix])
+        refuse_loss(change, own_table, rows)
         result["change" + suffix] = change
     return result
 

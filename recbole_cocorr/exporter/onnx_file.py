@@ -76,10 +76,10 @@ def with_shared_weights(model: Any, blob: bytes, file: str) -> bytes:
     from onnx.external_data_helper import set_external_data
 
     for tensor in _large(model):
-        place = blob.find(tensor.raw_data)
-        while place % _ALIGNMENT:
-            place = blob.find(tensor.raw_data, place + 1)
-        set_external_data(tensor, file, place, len(tensor.raw_data))
+        offset = blob.find(tensor.raw_data)
+        while offset % _ALIGNMENT:
+            offset = blob.find(tensor.raw_data, offset + 1)
+        set_external_data(tensor, file, offset, len(tensor.raw_data))
         tensor.ClearField("raw_data")
     return model.SerializeToString(deterministic=True)
 

@@ -15,6 +15,7 @@ from tests.device import clicks, make, sent_to
 from tests.reference.ttt_naive import naive_ttt
 
 SIZES = pytest.mark.parametrize("size", [1, 2, 3, 7, 20])
+BLOCK = pytest.mark.parametrize("block", ["plain", "gated"])
 LAYERS = pytest.mark.parametrize("layers", [1, 2])
 
 
@@ -37,9 +38,10 @@ def read(model, rows):
 
 @SIZES
 @LAYERS
+@BLOCK
 @torch.no_grad()
-def test_click_by_click_equals_the_full_pass(size, layers):
-    model = make(mini_batch_size=size, num_layers=layers).model
+def test_click_by_click_equals_the_full_pass(size, layers, block):
+    model = make(mini_batch_size=size, num_layers=layers, block=block).model
     rows = clicks(23)
     outputs = model.device_outputs(model.hidden_states(torch.tensor([rows])))[0]
     users, _ = read(model, rows)
@@ -58,9 +60,10 @@ def test_click_by_click_equals_the_slow_and_obvious_reading():
 
 @SIZES
 @LAYERS
+@BLOCK
 @torch.no_grad()
-def test_a_history_at_once_equals_click_by_click(size, layers):
-    model = make(mini_batch_size=size, num_layers=layers).model
+def test_a_history_at_once_equals_click_by_click(size, layers, block):
+    model = make(mini_batch_size=size, num_layers=layers, block=block).model
     rows = clicks(17)
     users, states = read(model, rows)
     prefill, fold = cocorrrec.Prefill(model), cocorrrec.Fold(model)
@@ -80,9 +83,10 @@ def test_a_history_at_once_equals_click_by_click(size, layers):
 
 
 @pytest.mark.parametrize("window, size", [(1, 1), (1, 4), (2, 2), (7, 7), (7, 9)])
+@BLOCK
 @torch.no_grad()
-def test_a_window_that_is_one_mini_batch_equals_the_full_pass(window, size):
-    model = make(MAX_ITEM_LIST_LENGTH=window, mini_batch_size=size).model
+def test_a_window_that_is_one_mini_batch_equals_the_full_pass(window, size, block):
+    model = make(MAX_ITEM_LIST_LENGTH=window, mini_batch_size=size, block=block).model
     graph = cocorrrec.Window(model)
     for seed in range(4):
         rows = clicks(window, seed)
@@ -98,9 +102,10 @@ def test_which_models_have_a_window_graph():
 
 
 @SIZES
+@BLOCK
 @torch.no_grad()
-def test_a_correction_equals_the_corrected_full_pass(size):
-    model = make(mini_batch_size=size).model
+def test_a_correction_equals_the_corrected_full_pass(size, block):
+    model = make(mini_batch_size=size, block=block).model
     rows = clicks(12)
     correct = cocorrrec.Correct(model)
     _, states = read(model, rows)
@@ -111,7 +116,7 @@ def test_a_correction_equals_the_corrected_full_pass(size):
         item = model.item_embedding.weight[row][None]
         user = correct(item, states[t], torch.tensor(t % size), sent.attention[0], sent.bias[0])
         close(user[0], expected)
-        assert (expected - model.user_vectors(x, torch.tensor([t + 1]))[0]).abs().max() > 1e-2
+        assert (expected - model.user_vectors(x, torch.tensor([t + 1]))[0]).abs().max() > 1e-3
 
 
 @given(st.lists(st.integers(1, 39), min_size=1, max_size=30), st.sampled_from([1, 2]))
@@ -162,9 +167,10 @@ def test_other_models_are_refused():
 
 @SIZES
 @LAYERS
+@BLOCK
 @torch.no_grad()
-def test_the_fast_click_equals_the_plain_step(size, layers):
-    model = make(mini_batch_size=size, num_layers=layers).model
+def test_the_fast_click_equals_the_plain_step(size, layers, block):
+    model = make(mini_batch_size=size, num_layers=layers, block=block).model
     plain, fast, slots = cocorrrec.Step(model), click.Click(model), click.Slot(model)
     state, H = cocorrrec.initial_state(model), 2
     f = state.shape[2]
