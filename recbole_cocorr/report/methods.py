@@ -48,7 +48,7 @@ def methods(
     seeds = sorted({seed for g in groups for by_seed in g.runs.values() for seed in by_seed})
     if seeds:
         result.append(f"Seeds: {', '.join(map(str, seeds))}. A figure in brackets is the standard deviation over them.")
-    counts = [f"{len(found.found)} on {group.name}" for group, found in compared if found.found]
+    counts = [f"{len(comparisons.rows)} on {group.name}" for group, comparisons in compared if comparisons.rows]
     if counts:
         result.append(
             "Significance: users are the units. Each user's metric is averaged over the seeds both models share, and a "

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-MISSING = "–"
+from recbole_cocorr.experiments.results.formats import MISSING, decimal
 
 
 @dataclass(frozen=True)
@@ -47,15 +47,6 @@ class Table:
 def row(*cells: str | Cell) -> tuple[Cell, ...]:
     """A row; a string stands for a plain cell."""
     return tuple(Cell(cell) if isinstance(cell, str) else cell for cell in cells)
-
-
-def decimal(value: float | None, places: int = 4, sign: bool = False) -> str:
-    """A share without its leading zero: ``.2866``, ``−.0100``; with a plus sign if asked for."""
-    if value is None or not math.isfinite(value):
-        return MISSING
-    text = f"{abs(value):.{places}f}"
-    negative = value < 0 and float(text) != 0
-    return ("−" if negative else "+" if sign else "") + text.removeprefix("0")
 
 
 def mean_and_deviation(values: Sequence[float], places: int = 4) -> str:

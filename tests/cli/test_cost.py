@@ -3,9 +3,8 @@
 import pytest
 
 from recbole_cocorr.__main__ import main
-from recbole_cocorr.experiments.cost.cost_file import NUMBERS, read_cost
-from recbole_cocorr.experiments.cost.tables import cost_tables
-from recbole_cocorr.experiments.cost.targets import check_targets
+from recbole_cocorr.experiments.results.cost import NUMBERS, Cost
+from recbole_cocorr.experiments.results.cost_targets import check_targets
 from tests.conftest import CHECKOUT
 from tests.experiments.cost.test_cost_file import cost, row
 
@@ -18,7 +17,7 @@ def test_tables_on_the_terminal_and_rows_in_the_file(capsys, tmp_path):
     assert main([*SMALL, *models, "--mini_batch_size", "4", "--out", str(out)]) == 0
     printed, errors = capsys.readouterr()
     assert errors == ""
-    found = read_cost(out)
+    found = Cost.load(out)
     labels = ["GRU4Rec", "CoCorrRec (w/o GCN)", "CoCorrRec"]
     assert [(r["model"], r["L"]) for r in found.rows] == [(m, n) for n in (3, 6) for m in labels]
     assert [r["K"] for r in found.rows] == [None, 3, 3, None, 4, 4]
@@ -62,10 +61,10 @@ def test_bad_input_is_one_sentence(capsys, arguments, message):
 
 
 def test_a_full_disk_loses_the_file_alone(capsys, monkeypatch, tmp_path):
-    def full(path, content):
+    def full(cost, path):
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr("recbole_cocorr.experiments.cost.cost_file.write_cost", full)
+    monkeypatch.setattr(Cost, "save", full)
     assert main([*SMALL, "--models", "GRU4Rec", "--out", str(tmp_path / "cost.json")]) == 2
     printed, errors = capsys.readouterr()
     assert "One new click" in printed
@@ -137,5 +136,5 @@ def test_no_target_without_cocorrrec_and_no_comparison_without_others():
 
 
 def test_targets_are_printed_as_they_stand():
-    printed = cost_tables(cost())
+    printed = cost().text()
     assert "does NOT hold: CoCorrRec: fewer FLOPs of one inference on the device" in printed

@@ -104,9 +104,9 @@ def test_in_an_environment_that_has_nothing_else(written, wheel, tmp_path):
 
 
 def test_the_bench_runs_and_imports_nothing_else():
-    result = bench.bench(["GRU4Rec", "SASRec"], (), (2, 5), items=300, candidates=7, clicks=20, table="int8")
-    assert list(result["models"]) == ["GRU4Rec", "GRU4Rec, window", "SASRec"]
-    for name, row in result["models"].items():
+    result = bench.measure(["GRU4Rec", "SASRec"], (), (2, 5), items=300, candidates=7, clicks=20, table="int8")
+    assert list(result.models) == ["GRU4Rec", "GRU4Rec, window", "SASRec"]
+    for name, row in result.models.items():
         assert row["modules"] == []
         assert row["policy"] == ("carry" if name == "GRU4Rec" else "window")
         assert set(row["click"]) == {"2", "5"}
@@ -114,7 +114,7 @@ def test_the_bench_runs_and_imports_nothing_else():
         assert all(0 < t["p50"] <= t["p99"] for t in times)
         assert 10 < row["peak_rss_mb"] < 400, "of the small process, not of this one"
         assert row["artifact_bytes"] > row["graph_bytes"] > 1000
-    assert result["models"]["SASRec"]["window"] == 5, "SASRec is built for each length"
-    text = bench.table_text(result)
+    assert result.models["SASRec"]["window"] == 5, "SASRec is built for each length"
+    text = result.text()
     assert text.splitlines()[1].split()[:1] == ["model"]
     assert len(text.splitlines()) == 5

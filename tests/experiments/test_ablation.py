@@ -15,12 +15,12 @@ from recbole_cocorr.data.loaders import data_preparation
 from recbole_cocorr.experiments.ablation import (
     GIVEN_CORRECTIONS,
     GivenCorrection,
-    ablate,
     common_share,
+    measure,
     ranks_given,
     user_vectors,
 )
-from recbole_cocorr.experiments.corrections import other_user_rows
+from recbole_cocorr.experiments.evaluation_rows import other_user_rows
 from recbole_cocorr.layers import Correction
 from recbole_cocorr.models.factory import build_model
 
@@ -129,4 +129,4 @@ def test_the_command(small_data, tmp_path, capsys):
 
 def test_nothing_to_ablate(tmp_path):
     with pytest.raises(UserError, match="no finished run of CoCorrRec"):
-        ablate(tmp_path)
+        measure(tmp_path)

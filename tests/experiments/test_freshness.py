@@ -12,10 +12,15 @@ from recbole_cocorr.__main__ import main
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.correctors import Trust
 from recbole_cocorr.evaluation.ranking import per_row, rank_positive
-from recbole_cocorr.experiments import freshness
 from recbole_cocorr.experiments.entries import find_entries
-from recbole_cocorr.experiments.freshness import Device, Later, Measured, Request, Slice, Snapshot, fused, measure
-from recbole_cocorr.report.freshness import by_seed, content, day, picture_of, sentences, tables_of, user_means
+from recbole_cocorr.experiments.freshness import measure
+from recbole_cocorr.experiments.freshness.later import Later, Request
+from recbole_cocorr.experiments.freshness.measure import fused, rank_seed
+from recbole_cocorr.experiments.freshness.snapshot import Device, Snapshot
+from recbole_cocorr.experiments.freshness.statistics import SeedRanks, Slice, by_seed, statistics, user_means
+from recbole_cocorr.experiments.results import freshness
+from recbole_cocorr.experiments.results.freshness import TITLES, Freshness
+from recbole_cocorr.report.freshness import day, picture_of, tables_of
 from tests.conftest import write_inter
 
 CORRECTOR = {"l2": 1.0, "neighbours": 20, "decay": 0.9}
@@ -114,7 +119,7 @@ def test_a_snapshot_is_what_there_was(data, tmp_path):
 
 
 def scores_of(data, folder, monkeypatch, lists: dict) -> dict[tuple, np.ndarray]:
-    """Scores that ``measure`` ranks by: by user, time and variant; candidates are kept in ``lists`` by token."""
+    """Scores that ``rank_seed`` ranks by: by user, time and variant; candidates are kept in ``lists`` by token."""
     made = request(data, retrain=True)
     later = later_of(made, folder)
     number = {t: i for i, t in enumerate(later.tokens.tolist())}
@@ -136,8 +141,8 @@ def scores_of(data, folder, monkeypatch, lists: dict) -> dict[tuple, np.ndarray]
         return rank_positive(scores, real)
 
     monkeypatch.setattr(Later, "candidates", candidates)
-    monkeypatch.setattr(freshness, "rank_positive", rank)
-    measure(made, folder, lambda text: None)
+    monkeypatch.setattr(measure, "rank_positive", rank)
+    rank_seed(made, folder, lambda text: None)
     monkeypatch.undo()
     variants = ("none", "frozen", "fresh", "retrained")
     return {
@@ -211,7 +216,7 @@ def test_items_without_a_vector():
     assert lifted[0, 1] > found[0, 1] and lifted[0, 0] == found[0, 0]
 
 
-def made_measure(seeds=(1, 2), retrain=True, users: int = 40) -> list[Measured]:
+def made_measure(seeds=(1, 2), retrain=True, users: int = 40) -> list[SeedRanks]:
     found = []
     for seed in seeds:
         slices = []
@@ -227,8 +232,13 @@ def made_measure(seeds=(1, 2), retrain=True, users: int = 40) -> list[Measured]:
             new = np.random.default_rng(index).random(len(names)) < 0.1
             start = 889237269.0 + 86400 * 10 * index
             slices.append(Slice(index, start, start + 86400 * 9, names, new, ~new, tables))
-        found.append(Measured(seed, 889237269.0, 1000, Trust(1.0, 0.0), slices))
+        found.append(SeedRanks(seed, 889237269.0, 1000, Trust(1.0, 0.0), slices))
     return found
+
+
+def result_of(ranks: list[SeedRanks]) -> Freshness:
+    about = {"corrector": {}, "settings": {}, "versions": {}, "machine": {}}
+    return Freshness("d", "M", 0.8, [r.seed for r in ranks], **about, **statistics(ranks))
 
 
 def test_a_user_counts_once():
@@ -247,8 +257,9 @@ def test_a_user_counts_once():
 
 
 @pytest.mark.parametrize("retrain", [True, False])
-def test_what_is_written(retrain):
-    made = json.loads(json.dumps(content(made_measure(retrain=retrain))))
+def test_what_is_written(tmp_path, retrain):
+    result_of(made_measure(retrain=retrain)).save(tmp_path / "f.json")
+    result, made = Freshness.load(tmp_path / "f.json"), json.loads((tmp_path / "f.json").read_text())
     assert made["slices"][0]["interactions"] == 240 and made["slices"][0]["users"] == 40
     picked = {(r["slice"], r["targets"], r["variant"]): r for r in made["results"]}
     variants = ["none", "frozen", "fresh", *(["retrained"] if retrain else [])]
@@ -259,15 +270,15 @@ def test_what_is_written(retrain):
     assert len(pairs) == (5 if retrain else 3)
     assert len([c for c in made["comparisons"] if c["slice"] is None]) == 7 * len(pairs)
     assert {c["metric"] for c in made["comparisons"] if c["slice"] is not None} == {"ndcg@10"}
-    by_slice, with_and_without, significance = tables_of(made, "M", "d")
+    by_slice, with_and_without, significance = tables_of(result)
     assert by_slice.header[1] == "1: 1998-03-07 to 1998-03-16" and len(by_slice.rows) == len(variants) + 4
     assert with_and_without.header[1].startswith("HR@10, all (720)")
     assert len(significance.rows) == len(made["comparisons"])
     assert f"corrected for {7 * len(pairs)} comparisons" in significance.notes[0]
-    said = " ".join(sentences(made))
+    said = result.text()
     assert "item-item, goes on learning minus no correction: NDCG@10 +" in said
     assert ("of what retraining the device's model gains" in said) == retrain
-    picture = picture_of(made, "M", "d")
+    picture = picture_of(result)
     (axes,) = picture.figure.axes
     drawn = {c.get_label(): list(c.lines[0].get_ydata()) for c in axes.containers}
     assert drawn["no correction"] == [picked[i, "all", "none"]["metrics"]["ndcg@10"] for i in (1, 2, 3)]
@@ -280,7 +291,7 @@ def test_times_that_are_no_dates():
     measured = made_measure(seeds=(1,))
     for part in measured[0].slices:
         object.__setattr__(part, "start", float(part.index))
-    axes = picture_of(content(measured), "M", "d").figure.axes[0]
+    axes = picture_of(result_of(measured)).figure.axes[0]
     assert [t.get_text() for t in axes.get_xticklabels()] == ["0", "1", "2"]
 
 
@@ -342,6 +353,4 @@ def test_a_model_that_reads_more_than_the_clicks():
 
 
 def test_names_of_the_variants_are_the_tables():
-    from recbole_cocorr.report.freshness import TITLES
-
     assert list(TITLES) == [freshness.NONE, freshness.FROZEN, freshness.FRESH, freshness.RETRAINED]

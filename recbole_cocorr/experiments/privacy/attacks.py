@@ -25,15 +25,15 @@ def nearest(rows: np.ndarray, table: np.ndarray, log_prior: np.ndarray | None = 
     if log_prior is not None:
         offset = offset - sigma**2 * log_prior
     offset[0] = np.inf
-    found = np.empty(len(rows), np.int64)
+    items = np.empty(len(rows), np.int64)
     turned, score = np.ascontiguousarray(table.T), np.empty((_AT_ONCE, len(table)), np.float32)
     offset = offset.astype(np.float32)
     for at in range(0, len(rows), _AT_ONCE):
-        part = rows[at : at + _AT_ONCE].astype(np.float32)
-        out = np.matmul(part, turned, out=score[: len(part)])
+        block = rows[at : at + _AT_ONCE].astype(np.float32)
+        out = np.matmul(block, turned, out=score[: len(block)])
         out -= offset
-        found[at : at + _AT_ONCE] = out.argmax(axis=1)
-    return found
+        items[at : at + _AT_ONCE] = out.argmax(axis=1)
+    return items
 
 
 def by_length(rows: np.ndarray, table: np.ndarray) -> np.ndarray:
@@ -47,8 +47,8 @@ def by_length(rows: np.ndarray, table: np.ndarray) -> np.ndarray:
     return order[at - left]
 
 
-def undone(rows: np.ndarray, known_rows: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Rotated rows turned back by the rotation that fits some pairs of a known and an uploaded hidden state best."""
+def rotated_back(rows: np.ndarray, known_rows: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Rotated rows, rotated back by the rotation that fits some pairs of a known and an uploaded hidden state best."""
     turn, _ = orthogonal_procrustes(known_rows, known)
     return (rows @ turn).astype(np.float32)
 

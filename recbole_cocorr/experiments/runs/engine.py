@@ -1,6 +1,5 @@
 """Carry a plan out: what is finished stays, what is open is run, one bad run stops no other."""
 
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from tqdm import tqdm
 
 from recbole_cocorr.base.cpus import allowed_cpus
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.base.files import atomic_write, exclusive, make_folder, write_versioned
+from recbole_cocorr.base.files import exclusive, make_folder, write_versioned
 from recbole_cocorr.base.leftovers import is_temporary
 from recbole_cocorr.experiments.runs.executors import Executor
 from recbole_cocorr.experiments.runs.plan import Plan, RunSpec, Tuning
@@ -25,10 +24,10 @@ from recbole_cocorr.experiments.runs.run_files import (
     RunRecord,
     read_record,
     read_run,
+    write_failures,
 )
 from recbole_cocorr.experiments.runs.worker import DISK_FULL, PROGRESS_FILE, read_progress
 
-FAILURES_FILE = "failures.json"
 _POLL_SECONDS = 0.2
 
 
@@ -207,7 +206,7 @@ class Engine:
                     if outcome.status or not self._done(job.spec):
                         self.failed[job.spec.id] = outcome.error or "it ended without a result"
                         bar.write(f"failed: {job.spec.id}: {self.failed[job.spec.id]}")
-                        self._write_failures()
+                        write_failures(self.folder, self.failed)
                 if time.monotonic() - shown >= (1 if live else 60):
                     shown = time.monotonic()
                     bar.n = self.counts()[0]
@@ -222,21 +221,13 @@ class Engine:
             for job in running:
                 self.executor.stop(job.handle)
             bar.close()
-        self._write_failures()
+        write_failures(self.folder, self.failed)
         return not self.failed
 
     def _start(self, spec: RunSpec) -> _Job:
         folder = self.run_folder(spec)
         folder.mkdir(parents=True, exist_ok=True)
         return _Job(spec, self.executor.start(spec, folder))
-
-    def _write_failures(self) -> None:
-        file = self.folder / FAILURES_FILE
-        if not self.failed:
-            file.unlink(missing_ok=True)
-            return
-        with atomic_write(file, what="list of failures") as out:
-            json.dump([{"run": run, "error": error} for run, error in sorted(self.failed.items())], out, indent=1)
 
     def _status(self, running: list[_Job]) -> str:
         """Time left, and what the running runs are at."""

@@ -11,8 +11,9 @@ Layout
 """
 
 import dataclasses
+import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,13 @@ from typing import Any
 import numpy as np
 
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.base.files import write_versioned
+from recbole_cocorr.base.files import atomic_write, write_versioned
 from recbole_cocorr.base.readers import Record, is_number, read_json, versioned
 
 RUN_FORMAT = "recbole_cocorr.run"
 PLAN_FORMAT = "recbole_cocorr.plan"
 FORMAT_VERSION = 1
-RUN_FILE, PLAN_FILE = "run.json", "plan.json"
+RUN_FILE, PLAN_FILE, FAILURES_FILE = "run.json", "plan.json", "failures.json"
 _MEND = "read it with the version that wrote it, or name a new results folder"
 
 
@@ -212,3 +213,22 @@ def read_results(folder: str | Path) -> list[RunRecord]:
         )
     read_record(folder / PLAN_FILE, PLAN_FORMAT, "plan")
     return [record for record, _ in runs_in(folder)]
+
+
+def write_failures(folder: Path, errors: Mapping[str, str]) -> None:
+    """Write the failed runs and their errors; without any there is no file."""
+    file = folder / FAILURES_FILE
+    if not errors:
+        file.unlink(missing_ok=True)
+        return
+    with atomic_write(file, what="list of failures") as out:
+        json.dump([{"run": run, "error": error} for run, error in sorted(errors.items())], out, indent=1)
+
+
+def read_failures(folder: Path) -> dict[str, str]:
+    """The failed runs of a results folder and their errors; raises UserError if the file is damaged."""
+    file = folder / FAILURES_FILE
+    if not file.is_file():
+        return {}
+    failures = Record({"failures": read_json(file, "list of failed runs")}, str(file)).records("failures")
+    return {failure.text("run"): failure.text("error") for failure in failures}

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_cocorr.experiments.runs.curves import bin_starts, by_history
+from recbole_cocorr.experiments.history_bins import bin_starts, by_history
 
 
 @given(st.lists(st.integers(1, 700), min_size=1, max_size=300), st.integers(1, 40))
