@@ -71,7 +71,7 @@ def user_vectors(model: CoCorrRec, item_seq: torch.Tensor, item_seq_len: torch.T
     correction = model.correction(hidden, seen.clamp_min(1))
     if given.name == "another user's":
         other = torch.from_numpy(other_user_rows(len(item_seq))).to(item_seq.device)
-        correction = Correction(*(part[other] for part in correction))
+        correction = Correction(*(tensor[other] for tensor in correction))
     vectors = model.user_vectors(hidden, item_seq_len, correction)
     if given.stale:
         alone = model.user_vectors(hidden, item_seq_len, None)

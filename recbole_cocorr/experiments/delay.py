@@ -75,7 +75,7 @@ def checkpoint_of_length(source: str | Path | None, length: int, path: Path) -> 
 def quality_by_share(
     checkpoint: str | Path, data_path: str | None, shares: Sequence[float], draws: int = 20, seed: int = 0
 ) -> list[dict[str, float]]:
-    """NDCG@10 if a share of the users, drawn at random, get their correction and the others none.
+    """NDCG@10 if a share of the users, drawn at random, get their correction and the others do not.
 
     Returns
     -------
@@ -107,9 +107,9 @@ def time_requests(
     times = np.empty((requests, 4), np.int64)
     for number in range(-3, requests):  # the first few open the connection and are not counted
         began = time.monotonic_ns()
-        reply, done = call.with_call(request, timeout=60)
+        reply, answer = call.with_call(request, timeout=60)
         over = time.monotonic_ns()
-        metadata = dict(done.trailing_metadata())
+        metadata = dict(answer.trailing_metadata())
         if number >= 0:
             times[number] = began, int(metadata[CAME]), int(metadata[READY]), over
     size = len(pb.CorrectReply.FromString(reply).correction)
@@ -173,7 +173,7 @@ def measure(
     lengths : sequence of int
         L.
     requests : int
-        Of each cell.
+        Requests in each cell.
     with_tolerance : bool
         Whether the device's time is measured, which takes an export.
 

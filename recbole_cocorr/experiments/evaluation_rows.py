@@ -39,7 +39,7 @@ def model_and_rows(
     ----------
     checkpoint : str or Path
     data_path : str or None
-        The folder of its data; where training found them, if None.
+        The folder of its data; that of the training, if None.
     needs_correction : bool
         Whether it must be a CoCorrRec with its correction network.
 

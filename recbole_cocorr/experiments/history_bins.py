@@ -24,7 +24,7 @@ class HistoryBin:
         The fewest and the most clicks of a user in it.
     users : int
     mean : float
-        Of the metric over its users.
+        The mean of the metric over its users.
     half_width : float
         Half of the mean's 95% confidence interval (t distribution).
     """

@@ -25,7 +25,7 @@ def entries(sizes: Iterable[int], length: int, use_gcn: bool) -> list[Entry]:
     Raises
     ------
     UserError
-        For a K below 1 or above L, which would be no other model than K = L.
+        If K is below 1, or above L, where it would be the model of K = L.
     """
     rows = []
     for size in sizes:

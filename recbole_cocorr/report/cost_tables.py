@@ -62,7 +62,7 @@ def cost_table(rows: Sequence[Row], length: int, setting: str = "") -> Table:
     rows : sequence of dict
     length : int
     setting : str
-        A sentence on how it was measured, put below the table.
+        A sentence below the table: how it was measured.
     """
     at = {r["model"]: r for r in rows if r["L"] == length}
     columns = [c for c in COST_COLUMNS if any(r.get(c) is not None for r in at.values())]
@@ -114,13 +114,13 @@ def cheapest(rows: Sequence[Row]) -> list[str]:
                 names = ", ".join(in_field_order(m for m, value in known.items() if value == lowest))
                 at.setdefault(names, []).append(length)
         if at:
-            parts = [f"{names} at L = {', '.join(map(str, lengths))}" for names, lengths in at.items()]
-            result.append(f"Fewest FLOPs {what}: {'; '.join(parts)}.")
+            models = [f"{names} at L = {', '.join(map(str, lengths))}" for names, lengths in at.items()]
+            result.append(f"Fewest FLOPs {what}: {'; '.join(models)}.")
     return result
 
 
 def cost_setting(settings: Mapping[str, Any], machine: Mapping[str, Any]) -> str:
-    """A sentence on the sizes and the machine that cost.json names; empty where it names none."""
+    """A sentence on the sizes and the machine that cost.json names; empty where it names neither."""
     texts = {
         "items": "{:,} items",
         "candidates": "{} candidates scored",
@@ -128,9 +128,9 @@ def cost_setting(settings: Mapping[str, Any], machine: Mapping[str, Any]) -> str
         "threads": "latency on {} threads",
         "repeats": "median of {} runs",
     }
-    parts = [text.format(settings[key]) for key, text in texts.items() if isinstance(settings.get(key), int)]
+    facts = [text.format(settings[key]) for key, text in texts.items() if isinstance(settings.get(key), int)]
     if settings.get("threads") == 1:
-        parts = [part.replace(" threads", " thread") for part in parts]
+        facts = [fact.replace(" threads", " thread") for fact in facts]
     if machine.get("processor"):
-        parts.append(f"processor: {machine['processor']}")
-    return "; ".join(parts)[:1].upper() + "; ".join(parts)[1:] + "." if parts else ""
+        facts.append(f"processor: {machine['processor']}")
+    return "; ".join(facts)[:1].upper() + "; ".join(facts)[1:] + "." if facts else ""

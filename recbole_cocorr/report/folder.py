@@ -77,6 +77,6 @@ def read_folder(folder: str | Path) -> ResultsFolder:
             f"{folder} has no finished run yet{failed}; start its `benchmark` again, it goes on where it stopped"
         )
     raise UserError(
-        f"{folder} has {count} finished {'run' if count == 1 else 'runs'}, but none was tested: they served to choose "
-        "a learning rate; start its `benchmark` again, it goes on where it stopped"
+        f"{folder} has {count} finished {'run' if count == 1 else 'runs'}, but no run was tested: they served to "
+        "choose a learning rate; start its `benchmark` again, it goes on where it stopped"
     )

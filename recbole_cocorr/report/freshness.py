@@ -33,7 +33,7 @@ _STYLES = {
 
 
 def day(time: float) -> str:
-    """The date of seconds since 1970, or the number where it is none of the last decades."""
+    """The date of seconds since 1970, or the number where the date would be implausible."""
     if 1e8 <= time < 1e10:
         return datetime.fromtimestamp(time, timezone.utc).date().isoformat()
     return f"{time:g}"

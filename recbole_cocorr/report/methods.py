@@ -68,11 +68,11 @@ def _rates(records: Sequence[RunRecord]) -> str:
     grids = Counter(tuple(sorted(rates)) for rates in tried.values())
     if all(len(grid) == 1 for grid in grids):
         return "Each model was trained with one learning rate."
-    parts = []
+    grids_tried = []
     for grid, _ in grids.most_common():
         names = in_field_order(label for label, rates in tried.items() if tuple(sorted(rates)) == grid)
-        parts.append(f"{', '.join(f'{rate:g}' for rate in grid)} ({', '.join(names)})")
-    return f"Learning rates tried, chosen on validation only: {'; '.join(parts)}."
+        grids_tried.append(f"{', '.join(f'{rate:g}' for rate in grid)} ({', '.join(names)})")
+    return f"Learning rates tried, chosen on validation only: {'; '.join(grids_tried)}."
 
 
 def _setting(runs: Sequence[RunRecord], key: str, text: str) -> str:

@@ -25,7 +25,7 @@ class Table:
     Attributes
     ----------
     name : str
-        Of its files, without ending.
+        The name of its files, without ending.
     caption : str
     header : tuple of str
     rows : tuple of tuple of Cell
@@ -63,7 +63,7 @@ def mean_and_deviation(values: Sequence[float], places: int = 4) -> str:
 def places(values: Sequence[float | None], digits: int = 4) -> list[int | None]:
     """Which value is best (1) and which second (2), the highest being best.
 
-    Values that read alike at ``digits`` decimal places share their place: all that read like the best are 1, and all
+    Values that read alike at ``digits`` decimal places share their rank: all that read like the best are 1, and all
     that read like the next lower one are 2.
     """
     shown = [None if v is None or not math.isfinite(v) else round(v, digits) for v in values]

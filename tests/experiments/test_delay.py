@@ -42,8 +42,8 @@ def test_no_limit():
 
 
 def test_the_table_over_sockets(tmp_path):
-    found = measure(None, None, [5.0], [20.0], [10, 30], requests=4, with_tolerance=False)
-    first, second = found.rows
+    result = measure(None, None, [5.0], [20.0], [10, 30], requests=4, with_tolerance=False)
+    first, second = result.rows
     # The paper's sizes, to the byte.
     assert (first["up_bytes"], first["down_bytes"]) == (2560, 4160)
     assert (second["up_bytes"], second["down_bytes"]) == (7680, 4160)
@@ -53,19 +53,19 @@ def test_the_table_over_sockets(tmp_path):
         assert row["download_ms"] >= 10 + row["down_bytes"] / 5000
         assert row["in_time"] == 0
         assert row["formula_ms"] == pytest.approx(20 + (row["up_bytes"] + row["down_bytes"]) / 5000 + row["cloud_ms"])
-    assert "2560" in found.text()
-    found.save(tmp_path / "d.json")
-    assert Delay.load(tmp_path / "d.json") == found
+    assert "2560" in result.text()
+    result.save(tmp_path / "d.json")
+    assert Delay.load(tmp_path / "d.json") == result
 
 
 def test_quality_by_share(with_data):
     file, model, test = with_data
-    found = quality_by_share(file, None, [0, 0.5, 1], draws=5)
+    result = quality_by_share(file, None, [0, 0.5, 1], draws=5)
     own, none = (ndcg_of(ranks_given(model, test, GivenCorrection(name))[0]).mean() for name in ("own", "none"))
     assert own != none
-    assert [q["ndcg@10"] for q in (found[0], found[2])] == pytest.approx([none, own])
-    assert max(found[0]["deviation"], found[2]["deviation"]) < 1e-12
-    assert found[1]["deviation"] > 1e-6
+    assert [q["ndcg@10"] for q in (result[0], result[2])] == pytest.approx([none, own])
+    assert max(result[0]["deviation"], result[2]["deviation"]) < 1e-12
+    assert result[1]["deviation"] > 1e-6
 
 
 def test_the_picture(tmp_path):

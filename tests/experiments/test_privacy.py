@@ -74,8 +74,8 @@ def test_a_budget_that_is_none(epsilon, delta):
 
 def test_sigma_is_in_units_of_the_sensitivity_and_falls_with_the_budget():
     assert gaussian_sigma(6, 1, 1e-5) == pytest.approx(2 * gaussian_sigma(3, 1, 1e-5))
-    found = [gaussian_sigma(1, e, 1e-5) for e in (0.5, 1, 10, 100, 1000, 10_000)]
-    assert found == sorted(found, reverse=True) and found[-1] > 0
+    result = [gaussian_sigma(1, e, 1e-5) for e in (0.5, 1, 10, 100, 1000, 10_000)]
+    assert result == sorted(result, reverse=True) and result[-1] > 0
 
 
 def test_the_noise_is_what_it_says():
@@ -131,26 +131,26 @@ def test_the_decoder_learns_what_can_be_read():
 
 def test_the_table(with_data):
     file, model, test = with_data
-    found = measure_uploads(file, None, [1.0, 1e6], 1e-5, clicks=150, seed=0)
-    by = {(r["way"], r["attack"]): r for r in found.rows}
+    result = measure_uploads(file, None, [1.0, 1e6], 1e-5, clicks=150, seed=0)
+    by = {(r["way"], r["attack"]): r for r in result.rows}
     own, none = (ndcg_of(ranks_given(model, test, GivenCorrection(name))[0]).mean() for name in ("own", "none"))
     assert by["nothing is uploaded", "the most popular item"]["ndcg@10"] == pytest.approx(none)
     for name, size in (("float32", 384), ("float16", 192), ("int8", 120)):
         row = by[name, "nearest neighbour"]
         assert (row["recovered"], row["bytes"]) == (1.0, size)
     assert by["float32", "nearest neighbour"]["ndcg@10"] == pytest.approx(own)
-    strong, weak = (r for r in found.rows if "epsilon" in r)
+    strong, weak = (r for r in result.rows if "epsilon" in r)
     assert strong["recovered"] < 0.3 and weak["recovered"] > 0.9
     assert strong["list_epsilon"] == 6 and weak["ndcg@10"] == pytest.approx(own, abs=0.02)
     # The cloud that holds turned weights, and the one that gets pooled vectors, compute what the plain one does.
-    turned = [r for r in found.rows if r["way"] == "secret rotation"]
-    pooled = [r for r in found.rows if r["way"] == "pooled on the device"]
+    turned = [r for r in result.rows if r["way"] == "secret rotation"]
+    pooled = [r for r in result.rows if r["way"] == "pooled on the device"]
     for row in turned + pooled:
         assert row["ndcg@10"] == pytest.approx(own, abs=1e-4)
     assert turned[0]["recovered"] < 0.3
     assert turned[-1]["attack"] == "64 clicks known"  # of 150; 256 are not there
     assert {r["bytes"] for r in pooled} == {128}
-    assert "nothing is uploaded" in found.text()
+    assert "nothing is uploaded" in result.text()
 
 
 def test_the_command(with_data, tmp_path, capsys):
@@ -170,8 +170,8 @@ def test_what_scores_tell(with_data, tmp_path, capsys):
     corrector = ItemItem.fit(users, clicked, len(read.items), 1.0, 20)
     trust = Trust(3.0, 0.1)
     save_corrector(tmp_path / "c", corrector, trust, read.items, checkpoint_fingerprint(read), {})
-    found = measure_scores(file, tmp_path / "c")
-    none, *rows = found.rows
+    result = measure_scores(file, tmp_path / "c")
+    none, *rows = result.rows
     candidates = test.candidates.numpy()
     own = DeviceScores(model).of(test, torch.arange(len(candidates)), candidates)
 
@@ -195,9 +195,9 @@ def test_what_scores_tell(with_data, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "epsilon 5" in printed and "no scores" in printed and "100.00%" in printed
     content = json.loads(out.read_text())
-    assert content["scores"]["rows"] == found.rows
+    assert content["scores"]["rows"] == result.rows
     written = Privacy.load(out)
-    assert (written.scores, written.uploads.rows) == (found, content["rows"])
+    assert (written.scores, written.uploads.rows) == (result, content["rows"])
     del content["format"], content["format_version"]  # as earlier versions wrote it
     out.write_text(json.dumps(content))
     assert Privacy.load(out) == written

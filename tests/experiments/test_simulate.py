@@ -59,8 +59,8 @@ def test_every_lie_is_found_out(rows, lie):
         address, breaker = f"127.0.0.1:{server.port}", eager()
         with Client(address, None, None, 20, corrector=FINGERPRINT, score_breaker=breaker) as client:
             for _ in range(5):
-                found = client.score([1, 2], [3, 4, 5], 3).answer(20)
-                assert found.status == ("offline" if lie == "slow" else "refused")
+                result = client.score([1, 2], [3, 4, 5], 3).answer(20)
+                assert result.status == ("offline" if lie == "slow" else "refused")
         with Client(f"127.0.0.1:{server.port}", FINGERPRINT, (2, 3, 8), 20, breaker=eager()) as client:
             for _ in range(5):
                 assert client.correct(rows, 3, 20).status == ("offline" if lie == "slow" else "refused")
@@ -113,14 +113,14 @@ def test_a_small_run(trained, checkpoint, artifact, monkeypatch, tmp_path):
     monkeypatch.setattr(measure, "prepare", prepare)
     faults = ("none", "NaN", "frozen", "none")
     settings = {"deadline_ms": 200, "seconds": 1.0, "users": 2000}
-    found = measure.measure(checkpoint, None, lists=1, count=1, faults=faults, **settings)
-    total = found.total
+    result = measure.measure(checkpoint, None, lists=1, count=1, faults=faults, **settings)
+    total = result.total
     assert total["lists"] > 20 and (total["wrong"], total["lost"]) == (0, 0)
     assert total["corrected"] > 0 and total["refused"] > 0
     assert (total["with_correction"], total["with_scores"]) == (total["corrected"], 0)
-    assert "frozen" in found.text()
-    found.save(tmp_path / "s.json")
-    assert Simulation.load(tmp_path / "s.json") == found
+    assert "frozen" in result.text()
+    result.save(tmp_path / "s.json")
+    assert Simulation.load(tmp_path / "s.json") == result
 
 
 def train(tmp_path, *flags: str):
@@ -171,8 +171,8 @@ def test_what_each_use_of_the_cloud_must_give(trained, tmp_path, monkeypatch, co
 
 def test_records_are_what_they_are_read_as(tmp_path):
     (tmp_path / "device-0.records").write_bytes(RECORD.pack(1.5, 2, 3, 1, 0, 3.5, 4.5) + b"half a record")
-    (found,) = records_of(tmp_path)
-    assert found.item() == (1.5, 2, 3, 1, 0, 3.5, 4.5)
+    (result,) = records_of(tmp_path)
+    assert result.item() == (1.5, 2, 3, 1, 0, 3.5, 4.5)
 
 
 def test_the_exit_status_says_whether_a_list_was_wrong(monkeypatch, capsys, tmp_path):

@@ -29,14 +29,14 @@ def marks(table) -> dict[tuple[str, str], set[str]]:
 def test_marks_stand_behind_the_figures_that_win(tmp_path):
     write_correctors(tmp_path, LABELS, users=1500)
     table = correctors_table(Corrections.load_from(tmp_path), "amazon-beauty")
-    found = marks(table)
+    result = marks(table)
     for label in LABELS:
-        others = {variant: mark for (name, variant), mark in found.items() if name == label and variant != "own"}
+        others = {variant: mark for (name, variant), mark in result.items() if name == label and variant != "own"}
         assert set(others) >= {"none", "another user's", "the cloud alone"}
         assert all(mark == {""} for mark in others.values()), "nothing that loses has a mark"
     # The user's own scores are above the model without any; ours is above the baselines with the same scores.
-    assert found["SASRec", "own"] == found["GRU4Rec", "own"] == {"*"}
-    assert found["CoCorrRec (w/o GCN)", "own"] == {"*†"}
+    assert result["SASRec", "own"] == result["GRU4Rec", "own"] == {"*"}
+    assert result["CoCorrRec (w/o GCN)", "own"] == {"*†"}
     assert "* the user's own scores above the same model without any" in table.caption
     assert "Holm over 105 comparisons" in table.caption and "Holm over 14" in table.caption
     assert "† with the user's own scores, CoCorrRec (w/o GCN) above each baseline" in table.caption
@@ -51,9 +51,9 @@ def test_a_correction_that_hurts_and_a_stronger_baseline_are_marked_too(tmp_path
             c["difference"], c["adjusted"] = -c["difference"], 0.001
     path.write_text(json.dumps(content))
     corrections = Corrections.load_from(tmp_path)
-    found = marks(correctors_table(corrections, "amazon-beauty"))
-    assert found["SASRec", "none"] == found["CoCorrRec", "none"] == {"*"}
-    assert found["SASRec", "own"] == {"†"} and found["CoCorrRec", "own"] == {""}
+    result = marks(correctors_table(corrections, "amazon-beauty"))
+    assert result["SASRec", "none"] == result["CoCorrRec", "none"] == {"*"}
+    assert result["SASRec", "own"] == {"†"} and result["CoCorrRec", "own"] == {""}
     text = " ".join(corrector_verdicts(corrections, "amazon-beauty"))
     assert "on 0 of 7 metrics none (worse on UAUC" in text and "worse than one at least on 7" in text
 
@@ -120,8 +120,8 @@ def test_a_full_ranking_has_a_table_of_its_own(tmp_path):
     names = [t.name for t in report.tables]
     assert len(names) == len(set(names))
     assert {"correctors-amazon-beauty", "correctors-amazon-beauty-full"} <= set(names)
-    found = {t.name: t for t in report.tables}
-    assert found["correctors-amazon-beauty"].header != found["correctors-amazon-beauty-full"].header  # MRR
+    result = {t.name: t for t in report.tables}
+    assert result["correctors-amazon-beauty"].header != result["correctors-amazon-beauty-full"].header  # MRR
     pictures = [p.name for p in report.pictures]
     assert len(pictures) == len(set(pictures))
 

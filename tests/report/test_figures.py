@@ -44,13 +44,13 @@ points = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=12)
 
 
 @given(points)
-def test_front_is_the_naive_one(found):
+def test_front_is_the_naive_one(pairs):
     def beaten(own):
-        return any(c <= own[0] and q >= own[1] and (c, q) != own for c, q in found)
+        return any(c <= own[0] and q >= own[1] and (c, q) != own for c, q in pairs)
 
-    front = figures.pareto_front(found)
-    assert sorted(front) == [i for i, own in enumerate(found) if not beaten(own)]
-    costs = [found[i][0] for i in front]
+    front = figures.pareto_front(pairs)
+    assert sorted(front) == [i for i, own in enumerate(pairs) if not beaten(own)]
+    costs = [pairs[i][0] for i in front]
     assert costs == sorted(costs)
 
 

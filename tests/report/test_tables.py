@@ -97,24 +97,24 @@ def test_star_only_where_the_best_baseline_is_beaten():
     between = made_field(["Pop", "SASRec"], users=800) + [
         made_run(seed=s, users=800, strength=0.9) for s in (2020, 2021, 2022)
     ]
-    group, found = compared(between)
-    assert found.against("Pop", "gauc").verdict == "better"
-    assert found.against("SASRec", "gauc").verdict == "worse"
-    assert not any(cell.star for cells in results_table(group, found).rows for cell in cells)
-    assert "worse on 7" in verdicts(group, found)[0]
+    group, result = compared(between)
+    assert result.against("Pop", "gauc").verdict == "better"
+    assert result.against("SASRec", "gauc").verdict == "worse"
+    assert not any(cell.star for cells in results_table(group, result).rows for cell in cells)
+    assert "worse on 7" in verdicts(group, result)[0]
 
 
 def test_w_o_gcn_is_compared_but_no_baseline():
-    group, found = compared(made_field(["GRU4Rec", "CoCorrRec (w/o GCN)", "CoCorrRec"], users=200))
-    assert found.against("CoCorrRec (w/o GCN)", "gauc") is not None
+    group, result = compared(made_field(["GRU4Rec", "CoCorrRec (w/o GCN)", "CoCorrRec"], users=200))
+    assert result.against("CoCorrRec (w/o GCN)", "gauc") is not None
     assert best_baselines(group, "gauc") == ["GRU4Rec"]
 
 
 def test_comparisons_by_the_long_way():
     records = made_field(["GRU4Rec", "SASRec", "CoCorrRec"], users=150)
-    group, found = compared(records)
-    assert len(found.rows) == 14
-    for c in found.rows:
+    group, result = compared(records)
+    assert len(result.rows) == 14
+    for c in result.rows:
         metric, _, k = c.metric.partition("@")
         d = 0
         for seed in (2020, 2021, 2022):
@@ -124,8 +124,8 @@ def test_comparisons_by_the_long_way():
             )
             d = d + (mine - theirs) / 3
         assert c.difference == pytest.approx(np.mean(d))
-    assert [c.adjusted for c in found.rows] == holm([c.p for c in found.rows])
-    table = significance_table(group, found)
+    assert [c.adjusted for c in result.rows] == holm([c.p for c in result.rows])
+    table = significance_table(group, result)
     assert len(table.rows) == 14
     assert "150 users" in table.notes[0] and "2020, 2021, 2022" in table.notes[0] and "14 comparisons" in table.notes[0]
     assert sum("(best)" in cells[0] for cells in texts(table)) == 7
@@ -134,10 +134,10 @@ def test_comparisons_by_the_long_way():
 def test_what_cannot_be_compared_is_said():
     records = [made_run(seed=1, users=50), made_run("DIN", seed=1, users=49), made_run("SASRec", seed=2, users=50)]
     records += [made_run("GRU4Rec", seed=1, users=50, with_ranks=False), made_run("Mamba4Rec", seed=1, users=50)]
-    group, found = compared(records)
-    assert {c.baseline for c in found.rows} == {"Mamba4Rec"}
-    assert len(found.problems) == 3
-    text = " / ".join(found.problems)
+    group, result = compared(records)
+    assert {c.baseline for c in result.rows} == {"Mamba4Rec"}
+    assert len(result.problems) == 3
+    text = " / ".join(result.problems)
     assert "1 user was tested by only one of them" in text
     assert "CoCorrRec and SASRec share no seed" in text and "GRU4Rec kept no ranks" in text
     _, none = compared([made_run("DIN", users=20)])
@@ -214,6 +214,6 @@ def test_correctors_table(tmp_path):
     rows = ablation.rows
     of_valid = [{**rows[0], "variant": "valid own"}]
     write_json(tmp_path / "correctors.json", "recbole_cocorr.correctors", rows=rows + of_valid)
-    found = correctors_table(Corrections.load_from(tmp_path), "amazon-beauty")
-    assert found.rows == ablation_table(ablation, "amazon-beauty").rows and len(found.rows) > 1
-    assert found.name == "correctors-amazon-beauty"
+    result = correctors_table(Corrections.load_from(tmp_path), "amazon-beauty")
+    assert result.rows == ablation_table(ablation, "amazon-beauty").rows and len(result.rows) > 1
+    assert result.name == "correctors-amazon-beauty"

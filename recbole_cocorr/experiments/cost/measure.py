@@ -40,7 +40,7 @@ class Settings:
     mini_batch_size : int
         K of CoCorrRec; L, where that is less.
     threads : int
-        For the latency.
+        Threads that the latency is measured with.
     repeats : int
         Rounds of timing.
     """

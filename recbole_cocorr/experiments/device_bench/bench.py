@@ -131,7 +131,7 @@ def _in_process(spec: dict[str, Any]) -> dict[str, Any]:
     root = str(Path(__file__).resolve().parents[3])
     environment["PYTHONPATH"] = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     command = [sys.executable, "-m", "recbole_cocorr.experiments.device_bench.one", json.dumps(spec)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise UserError(f"timing {next(iter(spec['artifacts'].values()))} failed: {done.stderr.strip()[-500:]}")
-    return json.loads(done.stdout)
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if process.returncode:
+        raise UserError(f"timing {next(iter(spec['artifacts'].values()))} failed: {process.stderr.strip()[-500:]}")
+    return json.loads(process.stdout)

@@ -83,7 +83,7 @@ class Later:
     Raises
     ------
     UserError
-        If the data are kept in another form, or one side of the freeze is empty.
+        If the data have another form, or one side of the freeze is empty.
     """
 
     def __init__(self, config: Config, freeze: float, slices: int):

@@ -35,7 +35,7 @@ def rank_seed(request: Request, folder: Path, say: Callable[[str], None] = print
     Raises
     ------
     UserError
-        For anything the user can mend.
+        If the settings or the data do not fit.
     """
     folder.mkdir(parents=True, exist_ok=True)
     later = Later(request.config(folder), request.freeze, request.slices)
@@ -96,7 +96,7 @@ def measure(requests: Sequence[Request], folder: Path, say: Callable[[str], None
     Raises
     ------
     UserError
-        For anything the user can mend.
+        If the settings or the data do not fit.
     """
     first = requests[0]
     ranks = [rank_seed(request, folder, say) for request in requests]

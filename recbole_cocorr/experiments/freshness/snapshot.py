@@ -26,7 +26,7 @@ class Device:
     model : SequentialRecommender
         In evaluation mode.
     to_own : numpy.ndarray of int64, shape [n_items]
-        The model's number of each item of the whole data; 0 where it has none.
+        The model's number of each item of the whole data; 0 where it does not know the item.
     length : int
         Clicks that it reads.
     batch : int
@@ -46,7 +46,7 @@ class Device:
         histories : sequence of numpy.ndarray of int
             Oldest first; the last ``length`` that the model knows are read, one at least.
         candidates : numpy.ndarray of int64, shape [B, C]
-            0 where there is none.
+            0 where there are too few.
 
         Returns
         -------
@@ -97,7 +97,7 @@ class Snapshot:
     ----------
     request : Request
     folder : pathlib.Path
-        For the model's file.
+        Where the model's file is written.
     before : float
     tokens : numpy.ndarray of str, shape [n_items]
         Items of the whole data, by their numbers there.

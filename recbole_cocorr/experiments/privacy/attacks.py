@@ -41,9 +41,9 @@ def by_length(rows: np.ndarray, table: np.ndarray) -> np.ndarray:
     lengths = np.linalg.norm(table, axis=1)
     lengths[0] = -1e9
     order = np.argsort(lengths)
-    wanted = np.linalg.norm(rows, axis=1)
-    at = np.clip(np.searchsorted(lengths[order], wanted), 1, len(order) - 1)
-    left = wanted - lengths[order[at - 1]] < lengths[order[at]] - wanted
+    length = np.linalg.norm(rows, axis=1)
+    at = np.clip(np.searchsorted(lengths[order], length), 1, len(order) - 1)
+    left = length - lengths[order[at - 1]] < lengths[order[at]] - length
     return order[at - left]
 
 
@@ -61,7 +61,7 @@ def learned_decoder(
     Parameters
     ----------
     pooled : numpy.ndarray, shape [n, p]
-        Of the attacker's sequences.
+        Pooled vectors of the attacker's sequences.
     last : numpy.ndarray, shape [n, positions * d]
         Their hidden states.
     victims : numpy.ndarray, shape [m, p]

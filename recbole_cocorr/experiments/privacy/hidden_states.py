@@ -76,7 +76,7 @@ def measure_uploads(
         Budgets of a click, for the noise.
     delta : float
     clicks : int
-        That are attacked, drawn at random; the quality is that of all users.
+        Number of clicks that are attacked, drawn at random; the quality is that of all users.
     seed : int
 
     Raises

@@ -97,7 +97,7 @@ def checked_rows(record: Record, key: str, columns: Mapping[str, type], required
     ----------
     record : Record
     key : str
-        Of the list.
+        The key of the list.
     columns : mapping of str to type
         ``dict`` stands for an object of numbers.
     required : bool

@@ -101,7 +101,7 @@ class Cost(Result):
 
     @classmethod
     def of(cls, record: Record) -> "Cost":
-        """The cost that a file holds: at least one row, all of them whole, none repeated."""
+        """The cost that a file holds: at least one row, every row whole and for another model or length."""
         rows = record.records("rows")
         if not rows:
             raise record.refuse("rows", "a list of at least one object")

@@ -44,7 +44,7 @@ class Freshness(Result):
         ``of_new_users``.
     results : list of dict
         ``slice`` (None: all), ``targets`` (all, known, new), ``variant``, ``users``, ``seeds``, ``metrics`` and
-        ``standard_errors`` (None where there is none).
+        ``standard_errors`` (None where they are not defined).
     comparisons : list of dict
         ``slice`` and the fields of a Comparison.
     """

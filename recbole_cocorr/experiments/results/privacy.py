@@ -94,10 +94,10 @@ class Privacy(Result):
             for row in (r for r in record.records("rows") if not r.absent("recovered")):
                 row.number("recovered", 0, 1)
         if "scores" in record:
-            part = record.record("scores")
+            inner = record.record("scores")
             columns = {"score_clicks": int, **dict.fromkeys(("told", "up", "down", "ndcg@10"), float)}
-            rows = checked_rows(part, "rows", columns, required=True)
-            scores = ScorePrivacy(part.whole("users"), part.whole("clicks"), rows)
+            rows = checked_rows(inner, "rows", columns, required=True)
+            scores = ScorePrivacy(inner.whole("users"), inner.whole("clicks"), rows)
         return cls(uploads, scores)
 
     def text(self) -> str:

@@ -51,7 +51,7 @@ class Simulation(Result):
 
     @property
     def right(self) -> bool:
-        """Whether no list was wrong and none was lost."""
+        """Whether no list was wrong or lost."""
         return not (self.total["wrong"] or self.total["lost"])
 
     def text(self) -> str:

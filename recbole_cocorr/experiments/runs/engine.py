@@ -28,7 +28,7 @@ from recbole_cocorr.experiments.runs.run_files import (
 )
 from recbole_cocorr.experiments.runs.worker import DISK_FULL, PROGRESS_FILE, read_progress
 
-_POLL_SECONDS = 0.2
+POLL_SECONDS = 0.2
 
 
 def open_folder(folder: Path, plan: Plan) -> None:
@@ -81,7 +81,7 @@ class Engine:
         self.plan, self.folder, self.executor, self.jobs, self.say = plan, folder, executor, jobs, say
         self.failed: dict[str, str] = {}
         self._records: dict[str, RunRecord] = {}
-        self._took: dict[str, list[float]] = {}
+        self._seconds: dict[str, list[float]] = {}
 
     # -- what is there, and what is open ---------------------------------------------------------
 
@@ -96,7 +96,7 @@ class Engine:
             if not file.is_file():
                 return None
             self._records[spec.id] = read_run(file)
-            self._took.setdefault(spec.label, []).append(self._records[spec.id].seconds)
+            self._seconds.setdefault(spec.label, []).append(self._records[spec.id].seconds)
         return self._records[spec.id]
 
     def _done(self, spec: RunSpec) -> bool:
@@ -119,14 +119,14 @@ class Engine:
 
     def open_runs(self) -> list[RunSpec]:
         """Runs that can start now, in the plan's order."""
-        found: list[RunSpec] = []
+        runs: list[RunSpec] = []
         for tuning in self.plan.tunings():
-            wanted = tuning.trials()
+            specs = tuning.trials()
             rate = self.chosen_rate(tuning)
             if rate is not None:
-                wanted = tuning.finals(rate)
-            found += [s for s in wanted if not self._done(s) and s.id not in self.failed]
-        return found
+                specs = tuning.finals(rate)
+            runs += [s for s in specs if not self._done(s) and s.id not in self.failed]
+        return runs
 
     def counts(self) -> tuple[int, int]:
         """Runs finished and runs in all; reading a chosen run on the test items is no run of its own."""
@@ -146,10 +146,10 @@ class Engine:
         for tuning in self.plan.tunings():
             rate = self.chosen_rate(tuning)
             trials = tuning.trials()
-            done = sum(self.record(s) is not None for s in trials)
+            finished = sum(self.record(s) is not None for s in trials)
             line = (
                 f"{tuning.dataset}, {self.plan.protocol}: {tuning.entry.label}: seed {self.plan.seeds[0]} with "
-                f"learning rate {', '.join(f'{r:g}' for r in tuning.rates)} ({done} of {len(trials)} finished)"
+                f"learning rate {', '.join(f'{r:g}' for r in tuning.rates)} ({finished} of {len(trials)} finished)"
             )
             others = [str(s) for s in self.plan.seeds[1:]]
             if others:
@@ -214,7 +214,7 @@ class Engine:
                         bar.set_postfix_str(self._status(running))
                     else:
                         print(f"runs: {bar.n}/{total}, {self._status(running)}", file=sys.stderr, flush=True)
-                time.sleep(_POLL_SECONDS)
+                time.sleep(POLL_SECONDS)
             bar.n = self.counts()[0]
             bar.set_postfix_str("")
         finally:
@@ -231,18 +231,18 @@ class Engine:
 
     def _status(self, running: list[_Job]) -> str:
         """Time left, and what the running runs are at."""
-        parts = []
+        texts = []
         left = self.seconds_left(running)
         if left:
-            parts.append(f"about {_duration(left)} left")
+            texts.append(f"about {_duration(left)} left")
         for job in running:
             text = f"{job.spec.label} on {job.spec.dataset}, seed {job.spec.seed}, lr {job.spec.learning_rate:g}"
             last = self._last_epoch(job.spec)
             if last is not None:
                 text += f": epoch {last['epoch'] + 1}"
                 text += "".join(f", {last['metric']} {v:.4f}" for v in [last["score"]] if v is not None)
-            parts.append(text)
-        return "; ".join(parts)
+            texts.append(text)
+        return "; ".join(texts)
 
     def _last_epoch(self, spec: RunSpec) -> dict[str, Any] | None:
         try:
@@ -256,7 +256,7 @@ class Engine:
 
     def seconds_left(self, running: list[_Job]) -> float | None:
         """An estimate from the runs that are finished, those of the same model first; None before the first."""
-        every = [s for took in self._took.values() for s in took]
+        every = [s for of_label in self._seconds.values() for s in of_label]
         if not every:
             return None
         usual = median(every)
@@ -264,7 +264,7 @@ class Engine:
         spent = {job.spec.id: now - job.started for job in running}
         total = 0.0
         for tuning in self.plan.tunings():
-            each = median(self._took.get(tuning.entry.label, [usual]))
+            each = median(self._seconds.get(tuning.entry.label, [usual]))
             rate = self.chosen_rate(tuning)
             specs = {s.id: s for s in tuning.trials()}
             if rate is not None:

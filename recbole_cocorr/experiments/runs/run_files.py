@@ -3,7 +3,7 @@
 Layout
 ------
 ``plan.json``
-    What was asked for: ``format``, ``format_version`` and the plan's own settings.
+    The plan: ``format``, ``format_version`` and its settings.
 ``runs/<run id>/run.json``
     A finished run, written last and in one piece: a run without it is not finished.
 ``runs/<run id>/model.safetensors``, ``progress.json``, ``training.log``
@@ -90,7 +90,7 @@ class RunRecord:
     test : dict or None
         Test metrics of the best epoch; None where the run only served to choose a learning rate.
     ranks : Ranks or None
-        Of the test items.
+        The ranks of the test items.
     """
 
     label: str
@@ -164,7 +164,7 @@ def read_run(path: Path) -> RunRecord:
 
 
 def curve_of(content: Record) -> list[dict[str, Any]]:
-    """The ``curve`` of a run that is finished, or on its way; raises UserError for one that is none."""
+    """The ``curve`` of a run that is finished, or on its way; raises UserError for any other value."""
     for epoch in content.records("curve"):
         epoch.whole("epoch")
         for key in ("train_seconds", "valid_seconds"):

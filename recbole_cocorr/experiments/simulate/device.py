@@ -30,8 +30,8 @@ def judge(items: list[str], scores: list[float], candidates: list[str], expected
     by_item = dict(zip(candidates, expected.tolist(), strict=True))
     if len(items) != len(by_item) or set(items) != set(by_item):
         return False
-    wanted = np.array([by_item[item] for item in items])
-    near = np.abs(wanted - scores).max() <= _TOLERANCE * max(1.0, np.abs(wanted).max())
+    right = np.array([by_item[item] for item in items])
+    near = np.abs(right - scores).max() <= _TOLERANCE * max(1.0, np.abs(right).max())
     return bool(near and all(a >= b for a, b in pairwise(scores)))
 
 

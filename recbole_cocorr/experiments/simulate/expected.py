@@ -57,10 +57,10 @@ def prepare(
         histories = [row[:size] for row, size in zip(seq.numpy(), length.tolist(), strict=True)]
         if scorer is not None:
             # As they come over the wire.
-            given = scorer.corrector.scores(histories, candidates.numpy()).astype(np.float16).astype(np.float32)
+            evidence = scorer.corrector.scores(histories, candidates.numpy()).astype(np.float16).astype(np.float32)
             weights = {name: manifest.trust[name] for name in ("base", "per_log_click", "scale")}
             for used in list(lists):
-                lists[used | USED["scores"]] = fuse(lists[used], given, length.numpy(), **weights)
+                lists[used | USED["scores"]] = fuse(lists[used], evidence, length.numpy(), **weights)
         for used, values in lists.items():
             scores.setdefault(str(used), []).append(values)
         for history, some in zip(histories, candidates.numpy(), strict=True):

@@ -121,9 +121,9 @@ def measure(
     count : int
         Devices, each a process.
     deadline_ms : float
-        Of a ranking.
+        The deadline of a ranking.
     seconds : float
-        That a fault lasts.
+        The length of a fault.
     users : int
         Test users that are replayed, in turn.
     faults : tuple of str

@@ -39,7 +39,7 @@ class ServerProcess:
 
     @property
     def pid(self) -> int:
-        """Of the process."""
+        """The id of the process."""
         return self._running.pid
 
     def send(self, number: int) -> None:
@@ -113,10 +113,10 @@ class Flood(threading.Thread):
             call = channel.unary_unary(self._method)
             while not self._over.is_set():
                 if room.acquire(timeout=0.1):
-                    call.future(self._request, timeout=5).add_done_callback(lambda done: self._count(done, room))
+                    call.future(self._request, timeout=5).add_done_callback(lambda reply: self._count(reply, room))
 
-    def _count(self, done: grpc.Future, room: threading.Semaphore) -> None:
-        if done.code() is grpc.StatusCode.OK:
+    def _count(self, reply: grpc.Future, room: threading.Semaphore) -> None:
+        if reply.code() is grpc.StatusCode.OK:
             self.answered += 1
         else:
             self.refused += 1

@@ -8,8 +8,8 @@ import numpy as np
 from recbole_cocorr.experiments.results.base import Row
 from recbole_cocorr.experiments.results.simulation import STATUSES
 
-# Time, status, what of the cloud is in the list, whether it is wrong, whether there is none; ms waited, ms of the round
-# trip.
+# Time, status, what of the cloud is in the list, whether it is wrong, whether it is lost; ms waited, ms of the
+# round trip.
 RECORD = struct.Struct("<dBBBBff")
 RECORD_FIELDS = np.dtype(
     [
