@@ -1,7 +1,7 @@
 """Plans: what is run, what it is called, how a learning rate is chosen."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recbole_cocorr.base.errors import UserError
@@ -77,11 +77,13 @@ def test_any_sequential_model_may_be_named():
     assert entry == Entry("NARM", "NARM")
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 2**32 - 1), min_size=1, unique=True))
 def test_whole_numbers_come_back(values):
     assert numbers(",".join(f" {v} " for v in values), "--seeds", int, []) == values
 
 
+@settings(deadline=None)
 @given(st.text(max_size=12))
 def test_any_text_is_numbers_or_one_sentence(text):
     for kind in (int, float):
