@@ -1,4 +1,4 @@
-"""The average of the weights is what a plain loop over the steps says, and it is what is validated, tested and saved."""
+"""The average of the weights is a plain loop's over the steps, and it is what is validated, tested and saved."""
 
 import pytest
 import torch
@@ -39,7 +39,7 @@ def test_the_average_is_that_of_a_plain_loop(make_config, name, decay):
 
 @pytest.mark.parametrize("value", [0, 1, -0.5, "much", True, float("nan")])
 def test_what_is_no_decay(make_config, value):
-    with pytest.raises(UserError, match="weight_average is .*; it must be a number above 0 and below 1, such as 0.999"):
+    with pytest.raises(UserError, match="it must be a number above 0 and below 1, such as"):
         make_config(weight_average=value)
 
 
