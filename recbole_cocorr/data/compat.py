@@ -1,4 +1,4 @@
-"""The one place that knows what RecBole 1.2.1 breaks on with today's Python, torch, numpy, pandas and scipy.
+"""The one place that knows what RecBole 1.2.1 breaks on with today's Python and libraries.
 
 RecBole's modules are read in other words: :func:`install` puts a finder before Python's own, which compiles a module of
 RecBole from its source with the replacements of :data:`BRIDGES`. RecBole's files stay as they are, and so do torch,
@@ -61,6 +61,11 @@ BRIDGES = (
         "agg(len)",
         "Under pandas 3 it is the length of the column, not that of each sequence in the column.",
         {r"\.agg\(len\)": ".map(len)"},
+    ),
+    Bridge(
+        "exhaustive search",
+        "hyperopt draws from a numpy Generator since 0.2.6; RecBole hands it a RandomState.",
+        {r"^( *rng = )np\.random\.RandomState\(seed\)$": r"\1np.random.default_rng(seed)"},
     ),
     Bridge(
         "barrier",

@@ -106,6 +106,15 @@ def agg_len(load: Callable, monkeypatch) -> None:
     assert [ids.tolist() for ids in feat["class"]] == [[1, 2], [2], [3, 1, 4]]
 
 
+def exhaustive_search(load: Callable, monkeypatch) -> None:
+    hyperopt = pytest.importorskip("hyperopt", minversion="0.2.7")
+    search = load("trainer.hyper_tuning").exhaustive_search
+    space = hyperopt.hp.choice("x", [3, 5])
+    trials = hyperopt.Trials()
+    hyperopt.fmin(float, space, search, 5, trials=trials, verbose=False, show_progressbar=False)
+    assert sorted(trials.losses()) == [3, 5]
+
+
 def barrier(load: Callable, monkeypatch) -> None:
     load("data.dataset.dataset").Dataset._download(types.SimpleNamespace(config={"local_rank": 1}))
 
@@ -127,6 +136,7 @@ PURPOSES = {
     "dok_matrix._update": dok_matrix_update,
     "fillna": fillna,
     "agg(len)": agg_len,
+    "exhaustive search": exhaustive_search,
     "barrier": barrier,
     "anomaly mode": anomaly_mode,
 }

@@ -131,7 +131,9 @@ class RayTasks:
         try:
             import ray
         except ImportError:
-            raise UserError("--distributed ray needs the package ray; install it, or leave the flag out") from None
+            raise UserError(
+                "ray is not installed; type: pip install 'recbole_cocorr[ray]', or leave --distributed out"
+            ) from None
         self.ray, self.threads = ray, threads
         if not ray.is_initialized():
             try:
