@@ -37,8 +37,6 @@ def require(extra: str) -> None:
         if not _is_installed(name):
             what = _APART.get(name, f"'recbole_cocorr[{extra}]'")
             raise UserError(f"{name} is not installed; type: pip install {what}")
-                f"{name} is not installed; type: pip install {_APART.get(name, f"'recbole_cocorr[{extra}]'")}"
-            )
 
 
 def _modules(extra: str) -> list[str]:

@@ -63,6 +63,11 @@ BRIDGES = (
         {r"\.agg\(len\)": ".map(len)"},
     ),
     Bridge(
+        "read-only columns",
+        "The values of a pandas 3 column cannot be written; RecBole makes tensors that share their memory.",
+        {r"\bvalue = data\[k\]\.values$": "value = data[k].to_numpy(copy=True)"},
+    ),
+    Bridge(
         "exhaustive search",
         "hyperopt draws from a numpy Generator since 0.2.6; RecBole hands it a RandomState.",
         {r"^( *rng = )np\.random\.RandomState\(seed\)$": r"\1np.random.default_rng(seed)"},

@@ -106,6 +106,15 @@ def agg_len(load: Callable, monkeypatch) -> None:
     assert [ids.tolist() for ids in feat["class"]] == [[1, 2], [2], [3, 1, 4]]
 
 
+def read_only_columns(load: Callable, monkeypatch) -> None:
+    feat = pd.DataFrame({"item": [1, 2, 3]})
+    dataset = types.SimpleNamespace(field2type={"item": FeatureType.TOKEN}, config={})
+    with copies_of_columns():
+        tensors = load("data.dataset.dataset").Dataset._dataframe_to_interaction(dataset, feat)
+    tensors["item"][0] = 7
+    assert feat["item"].tolist() == [1, 2, 3]
+
+
 def exhaustive_search(load: Callable, monkeypatch) -> None:
     hyperopt = pytest.importorskip("hyperopt", minversion="0.2.7")
     search = load("trainer.hyper_tuning").exhaustive_search
@@ -136,6 +145,7 @@ PURPOSES = {
     "dok_matrix._update": dok_matrix_update,
     "fillna": fillna,
     "agg(len)": agg_len,
+    "read-only columns": read_only_columns,
     "exhaustive search": exhaustive_search,
     "barrier": barrier,
     "anomaly mode": anomaly_mode,
