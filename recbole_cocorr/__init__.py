@@ -40,23 +40,22 @@ compat.install()  # RecBole's modules, should they be imported, are read with wh
 # Where each name stands, and the extra that it needs.
 _NAMES = {
     "Recommender": ("train", "training.recommend"),
+    "UserError": (None, "base.errors"),
     "benchmark": ("train", "experiments.runs.benchmark"),
+    "export": ("export", "exporter.export"),
     "load_model": ("train", "training.recommend"),
     "run": ("train", "training.run"),
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name == "UserError":
-        return import_module(".base.errors", __name__).UserError
-    if name == "export":
-        return import_module(".export", __name__)  # the folder, which can be called
     if name not in _NAMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from recbole_cocorr.base.extras import require
-
     extra, module = _NAMES[name]
-    require(extra)
+    if extra is not None:
+        from recbole_cocorr.base.extras import require
+
+        require(extra)
     return getattr(import_module(f".{module}", __name__), name)
 
 

@@ -17,9 +17,6 @@ from recbole_cocorr import UserError, open_session
 assert not {"torch", "recbole", "numpy", "yaml", "onnxruntime"} & set(sys.modules)
 for name in recbole_cocorr.__all__:
     assert name == "__version__" or callable(getattr(recbole_cocorr, name)), name
-import recbole_cocorr.export.export
-from recbole_cocorr import export
-assert callable(export) and callable(recbole_cocorr.export)
 """
 QUIET = {"use_gpu": False, "epochs": 1, "show_progress": False}
 
@@ -34,7 +31,7 @@ def test_an_unknown_name():
         _ = recbole_cocorr.nothing
 
 
-@pytest.mark.parametrize("name", ["run", "load_model", "benchmark", "Recommender"])
+@pytest.mark.parametrize("name", ["run", "load_model", "benchmark", "Recommender", "export"])
 def test_without_the_extra_it_says_the_line(name, monkeypatch):
     monkeypatch.setitem(sys.modules, "recbole", None)
     with pytest.raises(recbole_cocorr.UserError, match="recbole is not installed; type: pip install --no-deps recbole"):

@@ -82,7 +82,7 @@ ELSEWHERE = """
     ]:
         file = property_file(kind, name)
         assert file is not None and root in file.parents, (kind, name, file)
-    assert known_names("protocol") == ["full", "paper"], known_names("protocol")
+    assert known_names("protocol") == ["full", "paper", "time"], known_names("protocol")
     assert web_folder() == root / "recbole_cocorr" / "web", web_folder()
     assert (web_folder() / "index.html").is_file()
     flags = ["--dataset=small", "--data_path=data", "--use_gpu=False", "--epochs=1", "--show_progress=False"]

@@ -17,17 +17,20 @@ from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.readers import Record, parse_json, read_bytes, versioned
 
 FORMAT = "recbole_cocorr.device"
-FORMAT_VERSION = 1
+# An artifact with a neighbour table has format 2; without one it is as readers of format 1 know it.
+VERSIONS = FORMAT_VERSION, WITH_NEIGHBOURS = 1, 2
 NAME = "manifest.json"
-# A manifest is a few kilobytes; what is larger is none.
+# A manifest is a few kilobytes; a larger file is no manifest.
 MOST_BYTES = 1 << 20
-DTYPES = {"float32": 4, "float16": 2, "int8": 1, "uint8": 1, "uint32": 4}
+DTYPES = {"float32": 4, "float16": 2, "int8": 1, "uint8": 1, "uint16": 2, "uint32": 4}
 POLICIES = ("carry", "window")
 # The longest window, the largest number of dimensions and of bytes that a manifest may speak of.
 _MOST_WINDOW, _MOST_DIMS, _MOST_SIZE = 1 << 16, 4, 1 << 40
 
 # The largest trust in the cloud's scores, in units of the device's.
 MOST_TRUST = 1e6
+# The most neighbours of an item, and clicks that a session remembers for them.
+MOST_NEIGHBOURS, MOST_CLICKS = 1 << 10, 1 << 12
 
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _HEX = re.compile(r"[0-9a-f]{32}")
@@ -90,11 +93,11 @@ class Manifest:
     graphs : dict of str to FileEntry
     arrays : dict of str to ArrayEntry
     fingerprint : str
-        Of the model's weights but the item embedding: what a correction must be made for.
+        Digest of the model's weights without the item embedding; a correction must be made for it.
     probes : int
         Most slots of the token index that a look-up has to read.
     norm_eps : float or None
-        Of the RMSNorm that makes the hidden states; None where nothing is uploaded.
+        Epsilon of the RMSNorm that makes the hidden states; None where nothing is uploaded.
     metrics : dict
         The checkpoint's validation result.
     check : dict
@@ -104,6 +107,9 @@ class Manifest:
         ``base``, ``per_log_click`` and ``scale`` of the trust in the cloud's item-item scores, and the fingerprints
         ``corrector`` of what makes them and ``items`` of the catalogue whose rows it knows; None where none was
         learned. Without ``items`` the service cannot be asked, since it is asked by rows.
+    neighbours : dict or None
+        Of the neighbour table: ``count`` N, ``decay`` of a click beside the next one, ``clicks`` T that count, and the
+        trust in its scores: ``form`` (``asinh``), ``base``, ``per_log_click`` and ``scale``; None without a table.
     """
 
     model: dict[str, Any]
@@ -123,6 +129,7 @@ class Manifest:
     check: dict[str, Any] = field(default_factory=dict)
     package_version: str = ""
     trust: dict[str, Any] | None = None
+    neighbours: dict[str, Any] | None = None
 
     def files(self) -> dict[str, FileEntry]:
         """Every file but the manifest, by its name."""
@@ -134,9 +141,11 @@ class Manifest:
 
     def identity(self) -> bytes:
         """16 bytes that two artifacts share only if their sessions' states can be exchanged."""
-        parts = [self.fingerprint, self.table, str(self.window), str(self.mini_batch)]
-        parts += [f"{n}:{e.blake2b}" for n, e in sorted({**self.graphs, **self.arrays}.items())]
-        return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).digest()
+        lines = [self.fingerprint, self.table, str(self.window), str(self.mini_batch)]
+        lines += [f"{n}:{e.blake2b}" for n, e in sorted({**self.graphs, **self.arrays}.items())]
+        if self.neighbours is not None:
+            lines += [str(self.neighbours["decay"]), str(self.neighbours["clicks"])]
+        return hashlib.blake2b("\n".join(lines).encode(), digest_size=16).digest()
 
     def catalogue(self) -> str:
         """Fingerprint of which item has which row."""
@@ -144,13 +153,16 @@ class Manifest:
 
     def to_json(self) -> str:
         """The text of the file, its own checksum included."""
-        content = {"format": FORMAT, "format_version": FORMAT_VERSION, **self._plain()}
+        version = FORMAT_VERSION if self.neighbours is None else WITH_NEIGHBOURS
+        content = {"format": FORMAT, "format_version": version, **self._plain()}
         return json.dumps({**content, "checksum": _checksum(content)}, indent=1, ensure_ascii=True) + "\n"
 
     def _plain(self) -> dict[str, Any]:
         content = {name: getattr(self, name) for name in self.__dataclass_fields__}
         content["graphs"] = {n: vars(e) for n, e in self.graphs.items()}
         content["arrays"] = {n: {**vars(e), "shape": list(e.shape)} for n, e in self.arrays.items()}
+        if self.neighbours is None:
+            del content["neighbours"]
         return content
 
 
@@ -175,10 +187,12 @@ def read_manifest(folder: Path) -> Manifest:
 
 def parse_manifest(raw: bytes, source: str) -> Manifest:
     """Make a Manifest of the bytes of a file; ``source`` names it in errors."""
-    content = versioned(parse_json(raw, source), source, FORMAT, "manifest of a device artifact", FORMAT_VERSION)
+    content = versioned(parse_json(raw, source), source, FORMAT, "manifest of a device artifact", VERSIONS)
     checksum = content.content.pop("checksum", None)
     if checksum != _checksum(content.content):
         raise UserError(f"{source} is damaged: its contents do not match its checksum")
+    if ("neighbours" in content) != (content.content["format_version"] == WITH_NEIGHBOURS):
+        raise content.refuse("neighbours", f"there in format {WITH_NEIGHBOURS} and in no other")
     manifest = _manifest_of(content)
     _check_parts(manifest, source)
     return manifest
@@ -232,6 +246,7 @@ def _manifest_of(content: Record) -> Manifest:
         check=content.record("check").content,
         package_version=content.text("package_version")[:40],
         trust=None if content.absent("trust") else _trust(content),
+        neighbours=_neighbours(content) if "neighbours" in content else None,
     )
 
 
@@ -258,6 +273,25 @@ def _trust(content: Record) -> dict[str, Any]:
     return trust.content
 
 
+def _neighbours(content: Record) -> dict[str, Any]:
+    neighbours = content.record("neighbours")
+    neighbours.whole("count", 1, MOST_NEIGHBOURS), neighbours.whole("clicks", 1, MOST_CLICKS)
+    neighbours.text("form", ("asinh",))
+    for name in ("base", "per_log_click"):
+        neighbours.number(name, -MOST_TRUST, MOST_TRUST)
+    for name, most in (("decay", 1), ("scale", MOST_TRUST)):
+        if not neighbours.number(name, 0, most):
+            raise neighbours.refuse(name, "above 0")
+    if set(neighbours) != {"count", "clicks", "decay", "form", "base", "per_log_click", "scale"}:
+        raise content.refuse("neighbours", "count, clicks, decay, form, base, per_log_click and scale")
+    return neighbours.content
+
+
+def neighbour_type(items: int) -> str:
+    """The smallest type of numbers that name every row of a catalogue."""
+    return "uint16" if items <= 1 << 16 else "uint32"
+
+
 def _check_parts(manifest: Manifest, source: str) -> None:
     """Every part that a session reads is there and fits the others."""
     try:
@@ -269,7 +303,7 @@ def _check_parts(manifest: Manifest, source: str) -> None:
 def _check_fit(manifest: Manifest) -> None:
     m = manifest
     item_type = {"fp32": "float32", "fp16": "float16", "int8": "int8"}[m.table]
-    wanted: dict[str, tuple[str, tuple[int | None, ...]]] = {
+    expected: dict[str, tuple[str, tuple[int | None, ...]]] = {
         "item_vectors": (item_type, (m.items, m.width)),
         "token_bytes": ("uint8", (None,)),
         "token_offsets": ("uint32", (m.items + 1,)),
@@ -277,14 +311,23 @@ def _check_fit(manifest: Manifest) -> None:
         "weights": ("uint8", (None,)),
     }
     if "target_vectors" in m.arrays:
-        wanted["target_vectors"] = (item_type, (m.items, m.width))
+        expected["target_vectors"] = (item_type, (m.items, m.width))
     if m.table == "int8":
-        wanted |= {n.replace("vectors", "scales"): ("float32", (m.items,)) for n in wanted if n.endswith("_vectors")}
+        expected |= {
+            n.replace("vectors", "scales"): ("float32", (m.items,)) for n in expected if n.endswith("_vectors")
+        }
+    if m.neighbours is not None:
+        shape = (m.items, m.neighbours["count"])
+        expected |= {
+            "neighbour_items": (neighbour_type(m.items), shape),
+            "neighbour_weights": ("int8", shape),
+            "neighbour_scales": ("float32", (m.items,)),
+        }
     if m.correction is not None:
-        wanted["upload_norm"] = ("float32", (m.width,))
+        expected["upload_norm"] = ("float32", (m.width,))
         if m.norm_eps is None:
             raise ValueError("norm_eps is missing")
-    for name, (dtype, shape) in wanted.items():
+    for name, (dtype, shape) in expected.items():
         entry = m.arrays.get(name)
         if entry is None:
             raise ValueError(f"the array {name!r} is missing")

@@ -1,7 +1,7 @@
 """Item tokens by row and rows by token, from mapped files: opening costs nothing, however many items there are.
 
 ``token_bytes`` holds the UTF-8 of all tokens, one after another; row i's are those from ``token_offsets[i]`` to
-``token_offsets[i + 1]``. Row 0, padding, has none. ``token_index`` is a hash table: the slots from CRC-32 of the
+``token_offsets[i + 1]``. Row 0, padding, has no token. ``token_index`` is a hash table: the slots from CRC-32 of the
 token on, modulo their number (a power of two), hold row numbers; 0 is an empty slot and ends a look-up.
 """
 
@@ -96,7 +96,7 @@ class Vocabulary:
         return len(self._offsets) - 1
 
     def _token(self, row: int) -> bytes:
-        # Damaged offsets give a wrong token or none, never one of more bytes than there are.
+        # Damaged offsets give a wrong token or no token, never one of more bytes than there are.
         return bytes(self._bytes[self._offsets[row] : self._offsets[row + 1]])
 
     def token(self, row: int) -> str:

@@ -41,7 +41,7 @@ def write_catalogue(
         e_i by row.
     precision : {"fp32", "fp16", "int8"}
     targets : callable, optional
-        phi of some vectors [m, d]; none where it is the identity.
+        phi of some vectors [m, d]; None where it is the identity.
 
     Returns
     -------

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import stat
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -95,8 +96,25 @@ def parse_json(raw: bytes | str, source: str, nan: bool = False) -> Any:
 
 
 def read_json(path: str | os.PathLike, what: str, most_bytes: int = MOST_BYTES, nan: bool = False) -> Any:
-    """Read and parse a JSON file; parameters and errors are those of :func:`read_bytes` and :func:`parse_json`."""
-    return parse_json(read_bytes(path, what, most_bytes), str(path), nan)
+    """Read and parse a JSON file; parameters and errors are those of :func:`read_bytes` and :func:`parse_json`.
+
+    A file whose name ends in ``.gz`` is unpacked first, to no more than ``most_bytes``.
+    """
+    raw = read_bytes(path, what, most_bytes)
+    return parse_json(_unpacked(raw, path, what, most_bytes) if str(path).endswith(".gz") else raw, str(path), nan)
+
+
+def _unpacked(raw: bytes, path: str | os.PathLike, what: str, most_bytes: int) -> bytes:
+    unpack = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    try:
+        text = unpack.decompress(raw, most_bytes + 1)
+    except zlib.error:
+        raise UserError(f"{path} is no gzip file; a {what} whose name ends in .gz is one") from None
+    if len(text) > most_bytes:
+        raise UserError(f"{path} unpacks to more than {most_bytes} bytes; no {what} is so large")
+    if not unpack.eof or unpack.unused_data:
+        raise UserError(f"{path} is cut off, or something stands behind its end; copy it again")
+    return text
 
 
 def check_depth(content: Any, source: str, most_values: int | None = None) -> None:
@@ -156,7 +174,7 @@ def _shown(value: Any) -> str:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value of a file is a number that a float can be made of; true and false are none."""
+    """Whether a value of a file is a number that a float can be made of; true and false are not."""
     return type(value) is float or (type(value) is int and value.bit_length() < 1000)
 
 
@@ -287,8 +305,10 @@ class Record:
         return default
 
 
-def versioned(content: Any, source: str, kind: str, name: str, version: int | str, mend: str = "") -> Record:
-    """The Record of a file of this package, after its ``format`` and ``format_version`` were found right.
+def versioned(
+    content: Any, source: str, kind: str, name: str, version: int | str | tuple[int, ...], mend: str = ""
+) -> Record:
+    """The Record of a file of this package, after its ``format`` and ``format_version`` were checked.
 
     Parameters
     ----------
@@ -299,8 +319,8 @@ def versioned(content: Any, source: str, kind: str, name: str, version: int | st
         The value that ``format`` must have.
     name : str
         What the file is, in words: "run record".
-    version : int or str
-        The one version that is read; a text where the file's format has only those.
+    version : int, str or tuple of int
+        The version, or versions, that are read; a text where the file's format has only those.
     mend : str
         What to do about a file of another version, for example "run fit-corrector again".
 
@@ -310,12 +330,14 @@ def versioned(content: Any, source: str, kind: str, name: str, version: int | st
     """
     if not isinstance(content, dict) or content.get("format") != kind:
         raise UserError(f"{source} is no {name} of recbole_cocorr")
-    given = content.get("format_version")
-    if type(given) is not type(version) or given != version:
+    file_version = content.get("format_version")
+    versions = version if isinstance(version, tuple) else (version,)
+    if type(file_version) is not type(versions[0]) or file_version not in versions:
         writer = content.get("package_version")
         by = f", written by recbole_cocorr {writer[:20]}" if isinstance(writer, str) else ""
+        read = " or ".join(map(str, versions))
         raise UserError(
-            f"{source} has {name} format {_shown(given)}{by}; this version reads format {version}"
+            f"{source} has {name} format {_shown(file_version)}{by}; this version reads format {read}"
             + (f"; {mend}" if mend else "")
         )
     return Record(content, source)

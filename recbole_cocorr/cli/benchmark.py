@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(takes_settings=True)
     parser.add_argument("--models", help="labels of properties/benchmark.yaml or RecBole models, separated by commas")
     parser.add_argument("--datasets", required=True, help="separated by commas")
-    parser.add_argument("--protocol", default="paper", help="paper or full (default: paper)")
+    parser.add_argument("--protocol", default="paper", help="paper, full or time (default: paper)")
     parser.add_argument("--seeds", help="separated by commas")
     parser.add_argument("--learning_rates", help="separated by commas")
     parser.add_argument("--out", default="results/benchmark", metavar="DIR", help="(default: results/benchmark)")
@@ -50,7 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
     )
     status = carry_out(plan, arguments)
     if arguments.ablate and not arguments.dry_run and status == 0:
-        from recbole_cocorr.experiments.ablation import ablate
+        from recbole_cocorr.experiments.ablation import measure
 
-        ablate(Path(arguments.out))
+        ablation = measure(Path(arguments.out))
+        ablation.save(Path(arguments.out) / ablation.FILE)
     return status

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from recbole_cocorr.base.arguments import count, output_file
 from recbole_cocorr.base.extras import require
-from recbole_cocorr.base.files import write_json
 from recbole_cocorr.cli._flags import PRECISIONS
 
 
@@ -25,6 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--candidates", type=count, default=100, help="of a ranking (default: 100)")
     parser.add_argument("--clicks", type=count, default=2000, help="clicks that are timed (default: 2000)")
     parser.add_argument("--table", choices=PRECISIONS, default="int8")
+    parser.add_argument(
+        "--neighbours", nargs="+", type=count, default=[], metavar="N", help="also with made-up tables of N neighbours"
+    )
     parser.add_argument("--work", type=Path, metavar="DIR", help="keep the artifacts in this empty folder")
     parser.add_argument("--out", type=output_file, metavar="FILE", help="also write the result as JSON")
 
@@ -32,19 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Carry it out."""
     require("export")
-    from recbole_cocorr.experiments.device_bench.bench import bench, table_text
+    from recbole_cocorr.experiments.device_bench.bench import measure
 
-    result = bench(
-        arguments.models,
-        arguments.checkpoint,
-        arguments.histories,
-        arguments.items,
-        arguments.candidates,
-        arguments.clicks,
-        arguments.table,
-        arguments.work,
-    )
-    print(table_text(result))
-    if arguments.out:
-        write_json(arguments.out, result)
+    a = arguments
+    times = measure(a.models, a.checkpoint, a.histories, a.items, a.candidates, a.clicks, a.table, a.work, a.neighbours)
+    print(times.text())
+    if a.out:
+        times.save(a.out)
     return 0

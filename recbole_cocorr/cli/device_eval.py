@@ -1,13 +1,13 @@
 """Compare the two ways to read a history that is longer than the model was trained on.
 
 NDCG@10 of an artifact on the test rows, each user's whole history given: carrying the state on through all of it, and
-reading the last L clicks anew.
+reading the last L clicks anew. With --neighbours each of them is also ranked with neighbour tables of these sizes.
 """
 
 import argparse
 from pathlib import Path
 
-from recbole_cocorr.base.arguments import output_file
+from recbole_cocorr.base.arguments import count, output_file
 from recbole_cocorr.base.extras import require
 from recbole_cocorr.base.files import write_json
 from recbole_cocorr.cli._flags import POLICIES, PRECISIONS, add_data_path
@@ -20,16 +20,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--table", choices=PRECISIONS, default="fp32")
     add_data_path(parser, " (default: where training found it)")
     parser.add_argument("--phase", choices=("test", "valid"), default="test", help="which rows")
+    parser.add_argument(
+        "--neighbours",
+        nargs="+",
+        type=count,
+        default=[],
+        metavar="N",
+        help="also with tables of N neighbours",
+    )
+    parser.add_argument(
+        "--corrector", type=Path, metavar="DIR", help="of fit-corrector; the tables are fitted with its settings"
+    )
     parser.add_argument("--out", type=output_file, metavar="FILE", help="also write the result as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry it out."""
     require("export")
-    from recbole_cocorr.export.evaluate import compare_policies, table_text
+    from recbole_cocorr.exporter.evaluate import compare_policies, table_text
 
     policies = POLICIES if arguments.policy == "both" else (arguments.policy,)
-    result = compare_policies(arguments.checkpoint, policies, arguments.table, arguments.data_path, arguments.phase)
+    result = compare_policies(
+        arguments.checkpoint,
+        policies,
+        arguments.table,
+        arguments.data_path,
+        arguments.phase,
+        arguments.neighbours,
+        arguments.corrector,
+    )
     print(table_text(result))
     if arguments.out:
         write_json(arguments.out, result)

@@ -21,17 +21,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--policy", choices=POLICIES, help="of sessions with more clicks than the model was trained on")
     add_data_path(parser, " (default: where training found it)")
     parser.add_argument("--corrector", type=Path, metavar="DIR", help="what fit-corrector wrote for this checkpoint")
+    parser.add_argument(
+        "--neighbours",
+        type=int,
+        metavar="N",
+        help="items in a row of the neighbour table; 0: none (default: 20 with --corrector, otherwise 0)",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier artifact")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry it out."""
     require("export")
-    from recbole_cocorr.export.check import check_artifact
-    from recbole_cocorr.export.export import export
+    from recbole_cocorr.exporter.check import check_artifact
+    from recbole_cocorr.exporter.export import export
     from recbole_cocorr.training.data_of import DataNotHere, data_of
 
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
 
     def check(recommender: Any, folder: Path) -> dict[str, Any]:
         try:
@@ -39,8 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
             test = data_of(recommender.config, recommender.vocabulary.items, source, arguments.data_path).test
         except DataNotHere:
             test = None
-        _, found["check"] = check_artifact(recommender.model, folder, test)
-        return found["check"]
+        _, result["check"] = check_artifact(recommender.model, folder, test)
+        return result["check"]
 
     manifest = export(
         arguments.checkpoint,
@@ -50,18 +56,36 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.overwrite,
         arguments.corrector,
         check,
+        arguments.neighbours,
+        arguments.data_path,
     )
     graphs = manifest.graph_bytes()
     tables = sum(e.bytes for n, e in manifest.arrays.items() if n.split("_")[0] in ("item", "target"))
-    rest = sum(e.bytes for e in manifest.files().values()) - graphs - tables
+    neighbours = sum(e.bytes for n, e in manifest.arrays.items() if n.startswith("neighbour_"))
+    rest = sum(e.bytes for e in manifest.files().values()) - graphs - tables - neighbours
     print(f"{arguments.out}: {manifest.model['name']}, {manifest.items - 1} items, table {manifest.table}")
     print(f"bytes: graphs {graphs:,}, item table {tables:,}, vocabulary and the rest {rest:,}")
-    print(check_text(found["check"], manifest.table))
+    print(check_text(result["check"], manifest.table))
+    if manifest.neighbours is not None:
+        print(neighbours_text(manifest.neighbours, manifest.check["neighbours"], neighbours))
+    elif arguments.corrector is not None and arguments.neighbours is None:
+        print("no neighbour table: it takes an item-item corrector and the data set (--data_path=FOLDER)")
     return 0
 
 
+def neighbours_text(described: dict[str, Any], validation: dict[str, dict[str, float]], size: int) -> str:
+    """What is known of a neighbour table, for people."""
+    trust = f"trust {described['base']:.3f} {described['per_log_click']:+.3f} ln(clicks)"
+    lines = [f"neighbour table: {described['count']} items for each, {size:,} bytes; {trust}"]
+    for name in ("ndcg@10", "hit@10"):
+        if name in validation["none"]:
+            none, own = (validation[which][name] for which in ("none", "own"))
+            lines.append(f"  validation {name}: {none:.4f} without the table, {own:.4f} with it")
+    return "\n".join(lines)
+
+
 def check_text(check: dict[str, Any], table: str) -> str:
-    """What the check found, for people."""
+    """The result of the check, for people."""
     lines = [f"against PyTorch, {check['histories']} made-up histories: largest error {check['max_error']:.1e}"]
     if "max_error_corrected" in check:
         lines[0] += f", corrected {check['max_error_corrected']:.1e}"

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--K", default="1,2,5,10,20", help="separated by commas (default: 1,2,5,10,20)")
     parser.add_argument("--length", type=int, default=20, help="L, clicks of history (default: 20)")
     parser.add_argument("--without_gcn", action="store_true", help="sweep the device's model alone")
-    parser.add_argument("--protocol", default="paper", help="paper or full (default: paper)")
+    parser.add_argument("--protocol", default="paper", help="paper, full or time (default: paper)")
     parser.add_argument("--seeds", help="separated by commas (default: the first of properties/benchmark.yaml)")
     parser.add_argument(
         "--learning_rates", help="separated by commas (default: that of properties/model/CoCorrRec.yaml)"
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     from recbole_cocorr.base.yaml_reader import read_yaml
     from recbole_cocorr.experiments.entries import benchmark_defaults
     from recbole_cocorr.experiments.runs.plan import Plan, numbers
-    from recbole_cocorr.experiments.sweep import entries, write_times
+    from recbole_cocorr.experiments.sweep import entries, measure, quality
     from recbole_cocorr.training.config import parse_overrides
 
     own = read_yaml(property_file("model", "CoCorrRec"), "configuration file")
@@ -51,5 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
     )
     status = carry_out(plan, arguments)
     if status == 0 and not arguments.dry_run:
-        write_times(Path(arguments.out))
+        folder = Path(arguments.out)
+        times = measure(folder)
+        print(times.text(quality(folder)))
+        times.save(folder / times.FILE)
     return status

@@ -1,9 +1,9 @@
 """A fitted corrector on the disk: what the cloud scores with, and how far one model's devices trust it.
 
 ``trust.json`` holds the trust, the model that it was learned for, the item tokens by the weights' numbers, the kind of
-corrector (none means item-item), and the name of the file of weights: ``item_item.safetensors``, or for a later fit
-into the same folder one whose name changes with its contents. ``trust.json`` is replaced last, so that whoever reads
-the folder finds the old or the new corrector.
+corrector (without it: item-item), the settings it was fitted with, and the name of the file of weights:
+``item_item.safetensors``, or for a later fit into the same folder one whose name changes with its contents.
+``trust.json`` is replaced last, so that whoever reads the folder finds the old or the new corrector.
 """
 
 import os
@@ -23,6 +23,7 @@ from recbole_cocorr.base.readers import Record, read_json, versioned
 from recbole_cocorr.base.together import read_by_index, remove_old
 from recbole_cocorr.correctors.base import Corrector
 from recbole_cocorr.correctors.catalogue import CORRECTORS, DEFAULT, corrector_class, kind_of, weights_stem
+from recbole_cocorr.correctors.settings import corrector_settings
 from recbole_cocorr.correctors.trust import Trust
 
 TRUST_FILE = "trust.json"
@@ -54,6 +55,7 @@ def save_corrector(
     items: list[str],
     fingerprint: str,
     validation: dict[str, Any],
+    settings: dict[str, Any] | None = None,
 ) -> str:
     """Write a corrector; an earlier one in the folder works until this one is whole.
 
@@ -62,14 +64,16 @@ def save_corrector(
     folder : str or os.PathLike
         Made if it is not there.
     corrector : Corrector
-        Of a class in the catalogue.
+        Its class is in the catalogue.
     trust : Trust
     items : list of str
         Tokens by item id; entry 0 is padding.
     fingerprint : str
-        Of the model whose scores the trust was learned with.
+        Digest of the model whose scores the trust was learned with.
     validation : dict
         What was measured on the validation items.
+    settings : dict, optional
+        What the corrector was fitted with; the neighbour table of an artifact is fitted with the same.
 
     Returns
     -------
@@ -86,6 +90,8 @@ def save_corrector(
         "validation": validation,
         "items": items,
     }
+    if settings is not None:
+        content["settings"] = settings
     with locked(folder):
         if kind != DEFAULT:
             content |= {"kind": kind, "weights": _weights_file(kind)}
@@ -124,12 +130,29 @@ def trust_of(folder: str | os.PathLike, fingerprint: str) -> dict[str, Any]:
     Raises
     ------
     UserError
-        If there is none, or it was learned for another model than that of ``fingerprint``.
+        If there is no trust, or it was learned for another model than that of ``fingerprint``.
     """
     content = _read(Path(folder)).content
     if content["fingerprint"] != fingerprint:
         raise UserError(f"{folder} was fitted for another model; run fit-corrector with this checkpoint")
     return {**content["trust"], "corrector": content["corrector"], "items": catalogue_of(content["items"])}
+
+
+def fitted_with(folder: str | os.PathLike) -> tuple[str, dict[str, Any]]:
+    """The kind of a corrector, and the settings it was fitted with.
+
+    Raises
+    ------
+    UserError
+        If there is none.
+    """
+    content = _read(Path(folder))
+    kind = content.text("kind", default=DEFAULT)
+    if "settings" in content:
+        return kind, corrector_settings(content.record("settings").content, kind)
+    # A folder of before the settings were kept tells the decay alone.
+    decay = getattr(load_corrector(folder)[0], "decay", None)
+    return kind, corrector_settings({} if decay is None else {"decay": decay}, kind)
 
 
 def load_corrector(folder: str | os.PathLike) -> tuple[Corrector, list[str], str]:

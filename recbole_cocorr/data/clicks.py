@@ -34,5 +34,5 @@ def histories(loader: EvalLoader, stale: int = 0) -> list[np.ndarray]:
     sequences = dataset._sequences
     users, items = sequences[dataset.uid_field].numpy(), sequences[dataset.iid_field].numpy()
     end = dataset.inter_feat[HISTORY_END].numpy()
-    start = np.searchsorted(users, users[end])
+    start = np.searchsorted(users, dataset.inter_feat[dataset.uid_field].numpy())
     return [items[a : max(a, b - stale)] for a, b in zip(start, end, strict=True)]

@@ -21,6 +21,8 @@ from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.property_files import closest, known_names, recbole_properties
 from recbole_cocorr.base.together import finish
 from recbole_cocorr.base.yaml_reader import read_yaml
+from recbole_cocorr.data.cut_by_time import CUT, CutByTime
+from recbole_cocorr.data.shuffled import shuffled_steps
 from recbole_cocorr.data.split_files import SplitFiles, check_columns
 from recbole_cocorr.data.time_order import TimeOrder, take_rows
 
@@ -49,15 +51,13 @@ class SequenceDataset(TimeOrder, SequentialDataset):
         place = np.arange(len(users)) - start
         target = np.flatnonzero(place > 0)
         self.inter_feat = take_rows(self._sequences, torch.from_numpy(target))
-        lengths = np.minimum(place[target], self.max_item_list_len)
-        self.inter_feat.update(
-            Interaction(
-                {
-                    self.item_list_length_field: torch.from_numpy(lengths),
-                    HISTORY_END: torch.from_numpy(target),
-                }
-            )
-        )
+        self._give_histories(place[target], target)
+
+    def _give_histories(self, lengths: np.ndarray, ends: np.ndarray) -> None:
+        """Give each row its history: how long it is, before the limit of L, and where it ends in the interactions."""
+        lengths = np.minimum(lengths, self.max_item_list_len)
+        columns = {self.item_list_length_field: torch.from_numpy(lengths), HISTORY_END: torch.from_numpy(ends)}
+        self.inter_feat.update(Interaction(columns))
 
     def unsplit(self) -> "SequenceDataset":
         """This dataset with a row for every interaction that has one before it, in no split.
@@ -83,6 +83,10 @@ class SequenceDataset(TimeOrder, SequentialDataset):
         users, items, _ = self.interactions()
         return users[self._for_training], items[self._for_training]
 
+    def training_times(self) -> np.ndarray:
+        """Times as written in the file, float64 [N], of the :meth:`training_interactions`."""
+        return self._times[self._for_training]
+
     def __getitem__(self, index, join: bool = True) -> Interaction:
         """Rows as RecBole gives them: target columns, histories padded at the end, item features."""
         if self.inter_feat is None or HISTORY_END not in self.inter_feat:
@@ -101,6 +105,8 @@ class SequenceDataset(TimeOrder, SequentialDataset):
             end, length = end.view(1), length.view(1)
         steps = torch.arange(self.max_item_list_len)
         real = steps < length[:, None]
+        if self.config["shuffle_history"]:
+            steps = shuffled_steps(end, length, self.max_item_list_len, self.config["seed"])
         place = ((end - length)[:, None] + steps).clamp_(max=len(self._sequences) - 1)
         for field in self._sequences:
             if field != self.uid_field:
@@ -120,7 +126,7 @@ class SequenceDataset(TimeOrder, SequentialDataset):
         """
         users = self._sequences[self.uid_field].numpy()
         end = self.inter_feat[HISTORY_END][rows].numpy()
-        count = end - np.searchsorted(users, users[end])
+        count = end - np.searchsorted(users, self.inter_feat[self.uid_field][rows].numpy())
         owner = np.repeat(np.arange(len(end)), count)
         place = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
         items = self._sequences[self.iid_field].numpy()[np.repeat(end - count, count) + place]
@@ -209,6 +215,16 @@ def _dataset_class(config) -> type:
     import recbole.data.dataset as recbole_datasets
 
     special = getattr(recbole_datasets, config["model"] + "Dataset", None)
+    if config["shuffle_history"] and (special is not None or config["benchmark_filename"] is not None):
+        raise UserError(
+            "shuffle_history needs histories that are made here: no split files, and no model that makes its own"
+        )
+    if CUT in config["eval_args"]["split"]:
+        if config["benchmark_filename"] is not None:
+            raise UserError("benchmark_filename names files that are split already; they cannot be split by time too")
+        if special is not None:
+            raise UserError(f"{config['model']} makes its own histories; its data cannot be split by time")
+        return type("CutDataset", (CutByTime, SequenceDataset), {})
     if config["benchmark_filename"] is None:
         return SequenceDataset if special is None else type(special.__name__, (TimeOrder, special), {})
     if special is None:
@@ -219,16 +235,16 @@ def _dataset_class(config) -> type:
 
 
 def _check_names(dataset: Dataset) -> None:
-    """Refuse columns that others would silently take the place of: the batch's own, and two of one name."""
+    """Refuse columns that others would silently take the place of: those that a batch adds, and two of one name."""
     config, split_files = dataset.config, dataset.config["benchmark_filename"] is not None
-    made = {HISTORY_END, NEG_ITEMS, config["NEG_PREFIX"] + dataset.iid_field}
-    own = {dataset.item_list_length_field} | {name + config["LIST_SUFFIX"] for name in dataset.inter_feat}
+    reserved = {HISTORY_END, NEG_ITEMS, config["NEG_PREFIX"] + dataset.iid_field}
+    derived = {dataset.item_list_length_field} | {name + config["LIST_SUFFIX"] for name in dataset.inter_feat}
     tables = {"inter": dataset.inter_feat, "user": dataset.user_feat, "item": dataset.item_feat}
     keys = {"inter": (), "user": (dataset.uid_field,), "item": (dataset.iid_field,)}
     seen: dict[str, str] = {}
     for source, table in tables.items():
         for name in table if table is not None else ():
-            if name in made or (name in own and not (split_files and source == "inter")):
+            if name in reserved or (name in derived and not (split_files and source == "inter")):
                 raise UserError(
                     f"the column {name!r} of .{source} has the name of one that is made for the batches; rename it, or "
                     "leave it out with load_col (LIST_SUFFIX, ITEM_LIST_LENGTH_FIELD and NEG_PREFIX name those)"
@@ -253,20 +269,23 @@ def touched_pairs(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     Returns
     -------
     tuple of numpy.ndarray of int64
-        The interactions with their repeats where a row is one interaction and no more; else each pair once.
+        The interactions with their repeats where a row is one interaction and no more; else each pair once. Where the
+        data are split by time, those before the first cut.
     """
+    if isinstance(dataset, CutByTime):
+        return dataset.known_interactions()
     table = dataset.inter_feat
     users, items = (table[field].to_numpy() for field in (dataset.uid_field, dataset.iid_field))
-    others = [field for field in dataset.alias["item_id"] if field in table and field != dataset.iid_field]
-    if not others:
+    item_fields = [field for field in dataset.alias["item_id"] if field in table and field != dataset.iid_field]
+    if not item_fields:
         return users, items
-    owners, parts = [users], [items]
-    for field in others:
+    owners, item_lists = [users], [items]
+    for field in item_fields:
         column = table[field].to_numpy()
         lists = column if dataset.field2type[field] == FeatureType.TOKEN_SEQ else column[:, None]
         owners.append(np.repeat(users, [len(row) for row in lists]))
-        parts.append(np.concatenate(lists))
-    pairs = np.unique(np.concatenate(owners).astype(np.int64) * dataset.item_num + np.concatenate(parts))
+        item_lists.append(np.concatenate(lists))
+    pairs = np.unique(np.concatenate(owners).astype(np.int64) * dataset.item_num + np.concatenate(item_lists))
     pairs = pairs[pairs % dataset.item_num > 0]
     return pairs // dataset.item_num, pairs % dataset.item_num
 

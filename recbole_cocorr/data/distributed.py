@@ -157,11 +157,11 @@ def sum_gradients(parameters: list[torch.nn.Parameter]) -> None:
     flat = torch._utils._flatten_dense_tensors([*gradients, present])
     dist.all_reduce(flat)
     *summed, present = torch._utils._unflatten_dense_tensors(flat, [*gradients, present])
-    for place, parameter in enumerate(parameters):
+    for index, parameter in enumerate(parameters):
         if parameter.grad is not None:
-            parameter.grad.copy_(summed[place])
-        elif present[place] > 0:
-            parameter.grad = summed[place].clone()
+            parameter.grad.copy_(summed[index])
+        elif present[index] > 0:
+            parameter.grad = summed[index].clone()
 
 
 def sum_scalar(value: float, device: torch.device) -> float:
@@ -176,7 +176,7 @@ def sum_scalar(value: float, device: torch.device) -> float:
 def gather_rows(rows: torch.Tensor) -> torch.Tensor:
     """Put the rows of all processes one after another, in every process, process 0's first.
 
-    The processes may hold different numbers of rows, also none.
+    The processes may hold different numbers of rows, also 0.
     """
     if not active():
         return rows
@@ -184,18 +184,18 @@ def gather_rows(rows: torch.Tensor) -> torch.Tensor:
     cuda = dist.get_backend() == "nccl"
     device = torch.device("cuda", torch.cuda.current_device()) if cuda else torch.device("cpu")
     kind, sizes = _TYPES.index(rows.dtype), [*rows.shape[1:], *[0] * (_MOST_SIZES - rows.dim() + 1)]
-    own = torch.tensor([len(rows), kind, rows.dim() - 1, *sizes], device=device)
-    forms = [torch.empty_like(own) for _ in range(dist.get_world_size())]
-    dist.all_gather(forms, own)
+    form_here = torch.tensor([len(rows), kind, rows.dim() - 1, *sizes], device=device)
+    forms = [torch.empty_like(form_here) for _ in range(dist.get_world_size())]
+    dist.all_gather(forms, form_here)
     counts = [int(form[0]) for form in forms]
     # A process without rows may know neither their shape nor their type.
-    form = next((form for form in forms if form[0]), own).tolist()
+    form = next((form for form in forms if form[0]), form_here).tolist()
     padded = torch.zeros((max(counts), *form[3 : 3 + form[2]]), dtype=_TYPES[form[1]], device=device)
     if len(rows):
         padded[: len(rows)] = rows.to(device)
-    parts = [torch.empty_like(padded) for _ in counts]
-    dist.all_gather(parts, padded)
-    return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)]).cpu()
+    blocks = [torch.empty_like(padded) for _ in counts]
+    dist.all_gather(blocks, padded)
+    return torch.cat([block[:count] for block, count in zip(blocks, counts, strict=True)]).cpu()
 
 
 def leave() -> None:

@@ -12,12 +12,19 @@ from recbole.utils import InputType
 
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.data import distributed
-from recbole_cocorr.data.dataset import NEG_ITEMS, touched_pairs
+from recbole_cocorr.data.dataset import HISTORY_END, NEG_ITEMS, SequenceDataset, touched_pairs
 from recbole_cocorr.data.negatives import NegativeSampler, protocol_generator
+from recbole_cocorr.data.windows import Windows
 
 # What a random generator is for; part of its seed.
-_TRAIN, _VALID, _TEST, _SOFTMAX = 1, 2, 3, 4
+_TRAIN, _VALID, _TEST, _SOFTMAX, _BATCHES = 1, 2, 3, 4, 5
 _PHASES = {"valid": _VALID, "test": _TEST}
+
+# Column of a window's targets, [rows, W], 0 at the padding.
+TARGET_ITEMS = "target_items"
+
+# Batches whose rows are sorted by length together: the more, the less padding, and the less chance there is in a batch.
+_SORTED_TOGETHER = 50
 
 
 @dataclass
@@ -52,7 +59,7 @@ class TrainBatch:
     weight : float
         Share of this process in the global batch's loss; the weights of all processes add up to 1.
     sample : SharedSample or None
-        Of the global batch, the same in all processes; None unless ``softmax_sample_num`` is set.
+        The negatives of the global batch, the same in all processes; None unless ``softmax_sample_num`` is set.
     """
 
     interaction: Interaction
@@ -68,6 +75,7 @@ class TrainLoader:
     config : Config
         ``train_batch_size`` counts scored pairs as RecBole does: with N negatives a batch of the BCE
         loss holds train_batch_size // (1 + N) sequences, of the BPR loss train_batch_size // N.
+        ``batch_by_length`` puts rows of similar length into the same batch.
     dataset : Dataset
         The training rows.
     sampler : NegativeSampler
@@ -85,10 +93,12 @@ class TrainLoader:
         self.sample_num = 0 if arguments["distribution"] == "none" else int(arguments["sample_num"])
         self._arguments = arguments
         self._sampler = sampler
-        # Scored pairs of a row besides its negatives: BPR scores none without one.
+        # Scored pairs of a row besides its negatives: BPR scores nothing without a negative.
         self._own_pairs = 0 if self.sample_num and config["MODEL_INPUT_TYPE"] == InputType.PAIRWISE else 1
         self.step = max(1, config["train_batch_size"] // (self._own_pairs + self.sample_num))
         self._users = dataset.inter_feat[dataset.uid_field].numpy()
+        self._lengths = dataset.inter_feat[dataset.item_list_length_field]
+        self._by_length = bool(config["batch_by_length"])
         self._negatives: np.ndarray | None = None
         self._drawn_for: int | None = None
         self._generator = torch.Generator()
@@ -109,7 +119,7 @@ class TrainLoader:
             )
 
     def __len__(self) -> int:
-        return -(-len(self._users) // self.step)
+        return -(-len(self._lengths) // self.step)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order and negatives the next iteration uses."""
@@ -118,7 +128,7 @@ class TrainLoader:
     def _order(self) -> torch.Tensor:
         """The epoch's order of rows: what RecBole's loader draws in the same epoch with the same seed."""
         if not self.shuffle:
-            return torch.arange(len(self._users))
+            return torch.arange(len(self._lengths))
         if self._orders_drawn > self.epoch:
             self._generator.manual_seed(self.config["seed"])
             self._orders_drawn = 0
@@ -127,10 +137,23 @@ class TrainLoader:
             # torch's DataLoader takes one number for its workers before its sampler takes the order, and
             # the sampler takes a second order, of which it uses nothing, when the first is used up.
             torch.empty((), dtype=torch.int64).random_(generator=self._generator)
-            order = torch.randperm(len(self._users), generator=self._generator)
-            torch.randperm(len(self._users), generator=self._generator)
+            order = torch.randperm(len(self._lengths), generator=self._generator)
+            torch.randperm(len(self._lengths), generator=self._generator)
             self._orders_drawn += 1
         return order
+
+    def _row_batches(self) -> list[torch.Tensor]:
+        """The rows of each global batch of the epoch."""
+        order = self._order()
+        if not self._by_length:
+            return list(order.split(self.step))
+        batches: list[torch.Tensor] = []
+        for part in order.split(self.step * _SORTED_TOGETHER):
+            batches += part[torch.argsort(self._lengths[part], stable=True)].split(self.step)
+        if not self.shuffle:
+            return batches
+        generator = protocol_generator(self.config["dataset"], self.config["seed"], _BATCHES, self.epoch)
+        return [batches[number] for number in generator.permutation(len(batches))]
 
     def _negatives_of(self, rows: np.ndarray) -> np.ndarray:
         epoch = 0 if self._arguments.get("fixed") else self.epoch
@@ -148,10 +171,16 @@ class TrainLoader:
 
     def _weight(self, rows: np.ndarray, low: int, high: int) -> float:
         """Share of ``rows[low:high]`` in the loss, a mean over scored pairs: a row short of negatives has fewer."""
-        if not self.sample_num or high - low == len(rows):
-            return (high - low) / len(rows)
-        pairs = self._own_pairs + (self._negatives_of(rows) > 0).sum(axis=1)
+        if high - low == len(rows):
+            return 1.0
+        pairs = self._pairs(rows)
         return float(pairs[low:high].sum() / max(1, pairs.sum()))
+
+    def _pairs(self, rows: np.ndarray) -> np.ndarray:
+        """How many scored pairs each row has."""
+        if not self.sample_num:
+            return np.ones(len(rows), dtype=np.int64)
+        return self._own_pairs + (self._negatives_of(rows) > 0).sum(axis=1)
 
     def _shared_sample(self, batch: int) -> SharedSample | None:
         if not self._softmax_num:
@@ -164,10 +193,8 @@ class TrainLoader:
 
     def batches(self) -> Iterator[TrainBatch]:
         """Yield this process's share of each global batch of the epoch."""
-        order = self._order()
         rank, world = distributed.rank(), distributed.world_size()
-        for batch, start in enumerate(range(0, len(order), self.step)):
-            rows = order[start : start + self.step]
+        for batch, rows in enumerate(self._row_batches()):
             low, high = len(rows) * rank // world, len(rows) * (rank + 1) // world
             weight = self._weight(rows.numpy(), low, high)
             # A process without rows still takes part in the exchange of gradients, with weight 0.
@@ -183,6 +210,68 @@ class TrainLoader:
         if self.sample_num:
             interaction.update(Interaction({NEG_ITEMS: torch.from_numpy(self._negatives_of(rows.numpy()))}))
         return interaction
+
+
+class SequenceLoader(TrainLoader):
+    """The same training rows, side by side in windows: a user's sequence is read once, with a target at every click.
+
+    The negatives of a target are those that :class:`TrainLoader` gives it.
+
+    Parameters
+    ----------
+    config : Config
+        ``train_batch_size`` counts windows.
+    dataset : SequenceDataset
+        The training rows.
+    sampler : NegativeSampler
+
+    Raises
+    ------
+    UserError
+        If the rows of the data set are not made of the user's sequence alone.
+    """
+
+    def __init__(self, config, dataset, sampler: NegativeSampler):
+        if not isinstance(dataset, SequenceDataset):
+            raise UserError(
+                f"training_rows is sequence, and the histories of the dataset class {type(dataset).__name__} need not "
+                "follow from the clicks before; set training_rows: prefix"
+            )
+        super().__init__(config, dataset, sampler)
+        self._places = dataset.inter_feat[HISTORY_END].numpy()
+        self._items = dataset.interactions()[1]
+        self._windows = Windows.of(self._places, config["MAX_ITEM_LIST_LENGTH"])
+        self._lengths = torch.from_numpy(self._windows.lengths)
+        self.step = config["train_batch_size"]
+
+    def _pairs(self, rows: np.ndarray) -> np.ndarray:
+        targets, real = self._windows.grid(rows)
+        pairs = np.zeros(real.shape, dtype=np.int64)
+        pairs[real] = super()._pairs(targets[real])
+        return pairs.sum(axis=1)
+
+    def _rows(self, rows: torch.Tensor) -> Interaction:
+        """Users and lengths [B], clicks and ``target_items`` [B, W], ``neg_items`` [B, W, N]."""
+        targets, real = self._windows.grid(rows.numpy())
+        place, dataset = self._places[targets], self._dataset
+        columns = {
+            dataset.uid_field: self._users[targets[:, 0]],
+            dataset.item_list_length_field: self._windows.lengths[rows.numpy()],
+            getattr(dataset, f"{dataset.iid_field}_list_field"): self._items[place - 1] * real,
+            TARGET_ITEMS: self._items[place] * real,
+        }
+        if self.sample_num:
+            columns[NEG_ITEMS] = self._negatives_of(targets.ravel()).reshape(*real.shape, -1) * real[..., None]
+        return Interaction({name: torch.from_numpy(values) for name, values in columns.items()})
+
+    def probe(self, count: int) -> Interaction:
+        """Windows of different lengths: the shortest, and one of the longest."""
+        _, first = np.unique(self._windows.lengths, return_index=True)
+        chosen = first if len(first) <= count else np.r_[first[: count - 1], first[-1:]]
+        return self._rows(torch.from_numpy(chosen))
+
+
+TRAIN_LOADERS = {"prefix": TrainLoader, "sequence": SequenceLoader}
 
 
 @dataclass
@@ -234,6 +323,8 @@ class EvalLoader:
         self._sampler = sampler
         arguments = config[f"{phase}_neg_sample_args"]
         self.full = config["eval_args"]["mode"][phase] == "full"
+        # The test is measured with the items of the history among the candidates and without them.
+        self.both_ways = self.full and phase == "test" and hasattr(dataset, "history_pairs")
         if not self.full:
             self.candidates = self._draw(arguments)
         if self.mask_history and not self.full:
@@ -245,17 +336,17 @@ class EvalLoader:
         num = int(arguments["sample_num"])
         by_user = np.argsort(self.users, kind="stable")
         generator = protocol_generator(self.config["dataset"], self.config["seed"], _PHASES[self.phase])
-        drawn = np.empty((len(self.users), num), dtype=np.int32)
-        drawn[by_user] = self._sampler.sample(self.users[by_user], num, generator, arguments["distribution"])
-        found = (drawn > 0).sum(axis=1)
-        if len(found) and found.min() < num:
+        candidates = np.empty((len(self.users), num), dtype=np.int32)
+        candidates[by_user] = self._sampler.sample(self.users[by_user], num, generator, arguments["distribution"])
+        counts = (candidates > 0).sum(axis=1)
+        if len(counts) and counts.min() < num:
             getLogger().warning(
-                f"the {self.phase} candidates: {int((found < num).sum())} of {len(found)} rows have fewer than "
-                f"{num} items that their user never touched (the fewest: {int(found.min())}); "
+                f"the {self.phase} candidates: {int((counts < num).sum())} of {len(counts)} rows have fewer than "
+                f"{num} items that their user never touched (the fewest: {int(counts.min())}); "
                 "they are ranked against all there are"
             )
         positives = self._dataset.inter_feat[self._dataset.iid_field].numpy()
-        return torch.from_numpy(np.concatenate([positives[:, None], drawn], axis=1).astype(np.int32))
+        return torch.from_numpy(np.concatenate([positives[:, None], candidates], axis=1).astype(np.int32))
 
     def __len__(self) -> int:
         return -(-len(self.users) // self.step)
@@ -289,7 +380,7 @@ def data_preparation(config, dataset) -> tuple[TrainLoader, EvalLoader, EvalLoad
             "(three for a test item, four for a validation item too)"
         )
     return (
-        TrainLoader(config, train, sampler),
+        TRAIN_LOADERS[config["training_rows"] or "prefix"](config, train, sampler),
         EvalLoader(config, valid, sampler, "valid"),
         EvalLoader(config, test, sampler, "test"),
     )

@@ -59,11 +59,11 @@ class NegativeSampler:
 
     def touched(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Whether the user ever interacted with the item; shapes broadcast."""
-        wanted = users * self.num_items + items
+        pairs = users * self.num_items + items
         if len(self._pairs) == 0:
-            return np.zeros(wanted.shape, dtype=bool)
-        place = np.searchsorted(self._pairs, wanted)
-        return self._pairs[np.minimum(place, len(self._pairs) - 1)] == wanted
+            return np.zeros(pairs.shape, dtype=bool)
+        index = np.searchsorted(self._pairs, pairs)
+        return self._pairs[np.minimum(index, len(self._pairs) - 1)] == pairs
 
     def items_of(self, user: int) -> np.ndarray:
         """The items a user interacted with, ascending."""

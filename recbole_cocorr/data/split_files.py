@@ -2,7 +2,7 @@
 
 A row has a user, an item that was chosen, and a column of the items before it (``item_id_list:token_seq`` by the
 default names), oldest first. RecBole numbers that column on its own unless ``alias_of_item_id`` names it, keeps the
-oldest clicks where a list is too long, and reads a missing list as an empty one; none of that is wanted here.
+oldest clicks where a list is too long, and reads a missing list as an empty one; nothing of that is wanted here.
 """
 
 from itertools import pairwise
@@ -156,12 +156,12 @@ class SplitFiles:
         """The rows of each file."""
         self._change_feat_format()
         self._drop_unused_col()
-        parts = []
+        splits = []
         for start, end in pairwise(np.cumsum([0, *self.file_size_list]).tolist()):
-            part = self.copy(take_rows(self.inter_feat, torch.arange(start, end)))
-            part._first_row = start
-            parts.append(part)
-        return parts
+            split = self.copy(take_rows(self.inter_feat, torch.arange(start, end)))
+            split._first_row = start
+            splits.append(split)
+        return splits
 
     def history_pairs(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The histories of the rows as the files have them, without the limit of L.

@@ -49,7 +49,7 @@ def split_rows(users: np.ndarray, times: np.ndarray, split: dict[str, Any], by_u
         total = sum(how)
         train, _, test = (ratio / total for ratio in how)
         # RecBole's boundary is a percentile: between two times it lies, what is at most the lower one comes before it.
-        # Its place is a whole number but for rounding, or none.
+        # Its index is a whole number but for rounding, or it does not exist.
         lower = int((len(by_time) - 1) * (1 - test) + 1e-9) if len(by_time) else 0
         before = times[order] <= times[by_time[lower]] if len(by_time) else np.zeros(0, dtype=bool)
         second = _per_group(before, place, count)

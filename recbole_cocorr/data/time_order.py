@@ -72,7 +72,7 @@ class TimeOrder:
     def _written_times(self, token: str, dataset_path: str) -> Iterator[Sequence[str]]:
         column = f"{self.time_field}:{self.field2type[self.time_field].value}"
         separator = self.config["field_separator"]
-        parts = pd.read_csv(
+        chunks = pd.read_csv(
             f"{dataset_path}/{token}.inter",
             delimiter=separator,
             usecols=[column],
@@ -81,7 +81,7 @@ class TimeOrder:
             engine="c" if len(separator) == 1 else "python",
             chunksize=_ROWS,
         )
-        return (part[column].tolist() for part in parts)
+        return (chunk[column].tolist() for chunk in chunks)
 
     def _remove_duplication(self) -> None:
         """RecBole's, but among equal times the order of the file decides; its own sort leaves that to chance."""
@@ -132,12 +132,12 @@ class TimeOrder:
         if arguments["order"] != "TO":
             raise UserError(f"eval_args: order is {arguments['order']!r}; a sequential model needs 'TO'")
         self._change_feat_format()
-        parts = split_rows(self._row_users, self._row_order, arguments["split"], arguments["group_by"] == "user")
+        splits = split_rows(self._row_users, self._row_order, arguments["split"], arguments["group_by"] == "user")
         self._drop_unused_col()
         by_user = "LS" in arguments["split"] or ("RS" in arguments["split"] and arguments["group_by"] == "user")
-        if len(parts[0]) and not by_user:
+        if len(splits[0]) and not by_user:
             # One time cuts all users: what comes after the last training row is unknown in training.
-            self._for_training = self._order <= self._row_order[parts[0]].max()
-        for held_out in parts[1:]:
+            self._for_training = self._order <= self._row_order[splits[0]].max()
+        for held_out in splits[1:]:
             self._for_training[self._row_place[held_out]] = False
-        return [self.copy(take_rows(self.inter_feat, torch.from_numpy(rows))) for rows in parts]
+        return [self.copy(take_rows(self.inter_feat, torch.from_numpy(rows))) for rows in splits]

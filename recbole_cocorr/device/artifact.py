@@ -8,6 +8,7 @@ import onnxruntime
 
 from recbole_cocorr.artifact.arrays import check_numbers, check_size, digest_of, digest_of_file, open_array
 from recbole_cocorr.artifact.manifest import NAME, read_manifest
+from recbole_cocorr.artifact.neighbours import NeighbourTable
 from recbole_cocorr.artifact.table import ItemTable
 from recbole_cocorr.artifact.vocabulary import Vocabulary
 from recbole_cocorr.base.errors import UserError
@@ -50,6 +51,7 @@ class Artifact:
     targets : ItemTable
         phi(e_i), what a candidate is scored with; the same table where phi is the identity.
     vocabulary : Vocabulary
+    neighbours : NeighbourTable or None
     initial_state : numpy.ndarray of float32 or None
 
     Raises
@@ -73,13 +75,15 @@ class Artifact:
             self.targets = ItemTable(arrays["target_vectors"], arrays.get("target_scales"))
         tokens = (arrays[name] for name in ("token_bytes", "token_offsets", "token_index"))
         self.vocabulary = Vocabulary(*tokens, self.manifest.probes)
+        self.neighbours = None if self.manifest.neighbours is None else _neighbours_of(arrays)
         self.upload_norm = arrays.get("upload_norm")
         self.initial_state = arrays.get("state")
         for name in ("state", "upload_norm", "weights"):  # small, and every session starts from them
             entry = self.manifest.arrays.get(name)
             if entry and digest_of(memoryview(arrays[name].reshape(-1).view(np.uint8))) != entry.blake2b:
                 raise UserError(f"{self.folder / entry.file} is damaged: it does not match its checksum")
-        for name in ("state", "upload_norm", "item_scales", "target_scales"):  # not the tables, which are large
+        # Not the tables, which are large.
+        for name in ("state", "upload_norm", "item_scales", "target_scales", "neighbour_scales"):
             if name in arrays:
                 check_numbers(arrays[name], str(self.folder / self.manifest.arrays[name].file))
         for entry in self.manifest.graphs.values():
@@ -128,15 +132,15 @@ class Artifact:
         except Exception as error:  # ONNX Runtime's exceptions have no class in common
             reason = str(error).partition("\n")[0][:200]
             raise UserError(f"{path} is no graph that ONNX Runtime reads: {reason}") from None
-        found = {i.name: i.shape for i in session.get_inputs()}
-        if list(found) != self.inputs(name):
-            raise UserError(f"the graph {name!r} of {self.folder} reads {list(found)}, not {self.inputs(name)}")
-        wanted = self._shapes(name)
-        for key, shape in found.items():
-            fits = len(shape) == len(wanted[key])
+        shapes = {i.name: i.shape for i in session.get_inputs()}
+        if list(shapes) != self.inputs(name):
+            raise UserError(f"the graph {name!r} of {self.folder} reads {list(shapes)}, not {self.inputs(name)}")
+        expected = self._shapes(name)
+        for key, shape in shapes.items():
+            fits = len(shape) == len(expected[key])
             # A size that is free has a name.
-            if not fits or any(isinstance(n, int) and n != w for n, w in zip(shape, wanted[key], strict=True)):
-                raise UserError(f"the graph {name!r} of {self.folder} reads {key} {shape}, not {wanted[key]}")
+            if not fits or any(isinstance(n, int) and n != w for n, w in zip(shape, expected[key], strict=True)):
+                raise UserError(f"the graph {name!r} of {self.folder} reads {key} {shape}, not {expected[key]}")
         return session
 
     def _refuse_foreign_files(self, path: Path, raw: bytes) -> None:
@@ -170,6 +174,10 @@ class Artifact:
         return shapes
 
 
+def _neighbours_of(arrays: dict[str, np.ndarray]) -> NeighbourTable:
+    return NeighbourTable(*(arrays[f"neighbour_{name}"] for name in ("items", "weights", "scales")))
+
+
 def verify(directory: str | os.PathLike) -> None:
     """Read every file of an artifact and compare it with its checksum.
 
@@ -179,7 +187,7 @@ def verify(directory: str | os.PathLike) -> None:
     Raises
     ------
     UserError
-        If anything is missing or damaged, or an array holds NaN or infinity.
+        If anything is missing or damaged, an array holds NaN or infinity, or the neighbour table an item that is none.
     """
     folder = Path(directory)
     read_by_index(folder / NAME, lambda: _verify(folder))
@@ -190,5 +198,8 @@ def _verify(folder: Path) -> None:
     for entry in manifest.files().values():
         if digest_of_file(check_size(folder, entry)) != entry.blake2b:
             raise UserError(f"{folder / entry.file} is damaged: it does not match its checksum")
-    for entry in manifest.arrays.values():
-        check_numbers(open_array(folder, entry), str(folder / entry.file))
+    arrays = {name: open_array(folder, entry) for name, entry in manifest.arrays.items()}
+    for name, array in arrays.items():
+        check_numbers(array, str(folder / manifest.arrays[name].file))
+    if manifest.neighbours is not None:
+        _neighbours_of(arrays).check(str(folder / manifest.arrays["neighbour_items"].file))

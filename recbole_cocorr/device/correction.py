@@ -18,7 +18,7 @@ class Upload(NamedTuple):
     clicks : int
         Clicks that the session had read: what :meth:`Session.apply` must be told beside the answer.
     fingerprint : str
-        Of the model.
+        The model's fingerprint.
     """
 
     hidden_states: np.ndarray

@@ -22,7 +22,7 @@ _INSIDE = {
 
 
 def external_files(raw: bytes) -> set[str]:
-    """The files that a graph's tensors name as the place of their data.
+    """The files that a graph's tensors name as the offset of their data.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def external_files(raw: bytes) -> set[str]:
     UserError
         If it is no ONNX file.
     """
-    found: set[str] = set()
+    files: set[str] = set()
     waiting = [("model", memoryview(raw))]  # no recursion: nesting may be as deep as the file is long
     try:
         while waiting:
@@ -42,44 +42,44 @@ def external_files(raw: bytes) -> set[str]:
             if kind == "entry":
                 fields = list(_fields(message))
                 if any(number == 1 and bytes(value) == b"location" for number, value in fields):
-                    found |= {bytes(value).decode() for number, value in fields if number == 2}
+                    files |= {bytes(value).decode() for number, value in fields if number == 2}
                 continue
             inside = _INSIDE[kind]
             waiting += [(inside[number], value) for number, value in _fields(message) if number in inside]
     except (IndexError, ValueError) as error:
         raise UserError(f"it is no ONNX file ({error})") from None
-    return found
+    return files
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
     """Numbers and contents of the fields of a protobuf message that hold bytes; others are passed over."""
-    place = 0
-    while place < len(message):
-        key, place = _number(message, place)
+    offset = 0
+    while offset < len(message):
+        key, offset = _number(message, offset)
         wire = key & 7
         if wire == 2:
-            size, place = _number(message, place)
-            if size > len(message) - place:
+            size, offset = _number(message, offset)
+            if size > len(message) - offset:
                 raise ValueError("a field is longer than its message")
-            yield key >> 3, message[place : place + size]
-            place += size
+            yield key >> 3, message[offset : offset + size]
+            offset += size
         elif wire == 0:
-            _, place = _number(message, place)
+            _, offset = _number(message, offset)
         elif wire in (1, 5):
-            place += 8 if wire == 1 else 4
-            if place > len(message):
+            offset += 8 if wire == 1 else 4
+            if offset > len(message):
                 raise ValueError("a field is longer than its message")
         else:
             raise ValueError(f"wire type {wire}")
 
 
-def _number(message: memoryview, place: int) -> tuple[int, int]:
-    """A varint and the place behind it."""
+def _number(message: memoryview, offset: int) -> tuple[int, int]:
+    """A varint and the offset behind it."""
     value = 0
     for shift in range(0, 70, 7):
-        byte = message[place]
-        place += 1
+        byte = message[offset]
+        offset += 1
         value |= (byte & 127) << shift
         if byte < 128:
-            return value & (1 << 64) - 1, place
+            return value & (1 << 64) - 1, offset
     raise ValueError("a number of more than ten bytes")

@@ -25,6 +25,7 @@ from recbole_cocorr.device.artifact import Artifact
 from recbole_cocorr.device.correction import Upload, checked
 from recbole_cocorr.device.ranking import Ranking, best
 from recbole_cocorr.device.reader import Reader
+from recbole_cocorr.device.running_scores import RunningScores
 from recbole_cocorr.device.state import Layout, Snapshot, load_state, save_state
 
 
@@ -40,7 +41,7 @@ class Session:
         Held by every call that changes the session. Who holds it makes several calls one, and must not wait for
         anything meanwhile.
     fingerprint : str
-        Of the model; a correction must have been made for it.
+        The model's fingerprint; a correction must have been made for it.
     clicks : int
         Known clicks read so far.
     corrected : bool
@@ -65,7 +66,13 @@ class Session:
         self.source, self.refused = "new", None
         self.clicks, self.corrected = 0, False
         self._window = manifest.window
-        self._recent: deque[int] = deque(maxlen=self._window)
+        self._neighbour_scores: RunningScores | None = None
+        most_recent = self._window
+        if artifact.neighbours is not None:
+            settings = manifest.neighbours
+            self._neighbour_scores = RunningScores(artifact.neighbours, settings["decay"], settings["clicks"])
+            most_recent = max(most_recent, settings["clicks"])
+        self._recent: deque[int] = deque(maxlen=most_recent)
         self._user = np.zeros(manifest.width, np.float32)
         self._reader = Reader(artifact)
         self._row = artifact.vocabulary.row
@@ -74,7 +81,7 @@ class Session:
         self._alone = self._window if self._reader.recurrent else 0
         self.lock = lock_free_at_forks()
         shape = self._reader.state().shape
-        self._layout = Layout(manifest.identity(), manifest.width, manifest.window, manifest.items, shape)
+        self._layout = Layout(manifest.identity(), manifest.width, most_recent, manifest.items, shape)
 
     @classmethod
     def open(
@@ -143,11 +150,14 @@ class Session:
             if not row:
                 return False
             clicks = self.clicks
+            neighbours = self._neighbour_scores.row(row) if self._neighbour_scores else None
             if self._carries or clicks < self._alone:
                 self._user = self._reader.click(row, clicks)
             else:
                 self._user = self._reader.from_start([*self._recent, row][-self._window :])
             self._recent.append(row)
+            if neighbours:
+                self._neighbour_scores.add(neighbours, self._recent)
             self.clicks, self.corrected = clicks + 1, False
             return True
 
@@ -173,11 +183,15 @@ class Session:
     def _read(self, rows: list[int]) -> None:
         if not rows:
             return
+        recent = [*self._recent, *rows]
+        neighbours = self._neighbour_scores.rows(recent) if self._neighbour_scores else None
         if self._carries:
             self._user = self._reader.go_on(rows, self.clicks)
         else:
-            self._user = self._reader.from_start([*self._recent, *rows][-self._window :])
+            self._user = self._reader.from_start(recent[-self._window :])
         self._recent.extend(rows)
+        if neighbours:
+            self._neighbour_scores.start(neighbours)
         self.clicks, self.corrected = self.clicks + len(rows), False
 
     def _rows(self, tokens: Iterable[str]) -> tuple[list[int], list[str]]:
@@ -218,7 +232,8 @@ class Session:
         exclude : iterable of str
             Tokens to leave out.
         evidence : Evidence, optional
-            The cloud's item-item scores. Without them the ranking is the device's own.
+            The cloud's item-item scores, which take the place of those of the artifact's neighbour table. Without
+            them the ranking is the device's own.
 
         Raises
         ------
@@ -233,7 +248,7 @@ class Session:
             self._check_clicked()
             rows, unknown = self._rows(dict.fromkeys(tokens))
             if not rows:
-                raise UserError("none of the candidates is an item of the catalogue")
+                raise UserError("no candidate is an item of the catalogue")
             gone = {*out, *unknown} if out or unknown else None
             known = dict.fromkeys(t for t in tokens if t not in gone) if gone else dict.fromkeys(tokens)
             if out:
@@ -242,6 +257,8 @@ class Session:
             names = list(known)
             if evidence is not None:
                 scores = self._with_evidence(scores, names, evidence)
+            elif self._neighbour_scores:
+                scores = self._with_neighbours(scores, self._neighbour_scores.at(rows))
             places, chosen = self._best(scores, len(rows) if k is None else k)
             return Ranking([names[place] for place in places], chosen, unknown)
 
@@ -264,6 +281,9 @@ class Session:
         with self.lock:
             self._check_clicked()
             scores = self.artifact.targets.all_scores(self._user)
+            if self._neighbour_scores:
+                numbers, p = self._neighbour_scores.all()
+                scores[numbers] = self._with_neighbours(scores[numbers], p)
             keep = np.ones(len(scores), dtype=bool)
             keep[[0, *self._rows(out)[0]]] = False
             numbers = np.flatnonzero(keep)
@@ -311,6 +331,11 @@ class Session:
         cloud = np.array([given.get(name, 0.0) for name in names], dtype=np.float32)
         return fuse(scores, cloud, evidence.clicks, trust["base"], trust["per_log_click"], trust["scale"])
 
+    def _with_neighbours(self, scores: np.ndarray, p: np.ndarray) -> np.ndarray:
+        trust = self.artifact.manifest.neighbours
+        fused = fuse(scores, p, self.clicks, trust["base"], trust["per_log_click"], trust["scale"])
+        return fused.astype(np.float32)
+
     def _best(self, scores: np.ndarray, k: int) -> tuple[list[int], list[float]]:
         """Places of the k best, and their scores."""
         if not math.isfinite(float(scores.sum())) and not np.isfinite(scores).all():
@@ -322,10 +347,20 @@ class Session:
         if not self.clicks:
             raise UserError("the session has read no click yet; click or history comes first")
 
+    @property
+    def reader(self) -> Reader:
+        """What runs the graphs, for measurements of it."""
+        return self._reader
+
+    @property
+    def layout(self) -> Layout:
+        """What a state file of this session must fit."""
+        return self._layout
+
     def recent_rows(self) -> list[int]:
         """Rows of the last clicks, at most L, oldest first; a copy."""
         with self.lock:
-            return list(self._recent)
+            return list(self._recent)[-self._window :]
 
     # -- the cloud ---------------------------------------------------------------------------------
 
@@ -340,7 +375,7 @@ class Session:
         with self.lock:
             self._check_correctable()
             self._check_clicked()
-            x = self.artifact.items.vectors(np.array(self._recent))
+            x = self.artifact.items.vectors(np.array(self.recent_rows()))
             norm = np.sqrt(np.square(x).mean(axis=1, keepdims=True) + np.float32(self.artifact.manifest.norm_eps))
             x = x / norm * self.artifact.upload_norm
             if not np.isfinite(x).all():
@@ -357,7 +392,7 @@ class Session:
         clicks : int
             :attr:`Upload.clicks` of the hidden states that it was made from.
         fingerprint : str, optional
-            Of the model that made it; compared where it is given.
+            Fingerprint of the model that made the correction; compared where it is given.
 
         Raises
         ------
@@ -378,10 +413,10 @@ class Session:
                     f"the correction was made after {shown(clicks)} clicks, and the session has read {self.clicks}; "
                     "one that comes too late is not used"
                 )
-            user = self._reader.correct(self._recent[-1], self._place(), correction)
+            user = self._reader.correct(self._recent[-1], self._state_clicks(), correction)
             self._user, self.corrected = user, True
 
-    def _place(self) -> int:
+    def _state_clicks(self) -> int:
         """Clicks that the model's state was made of."""
         return self.clicks if self.policy == "carry" else min(self.clicks, self._window)
 
@@ -418,8 +453,11 @@ class Session:
             done, rest = rows[: snapshot.clicks], rows[snapshot.clicks :]
             if len(done) < snapshot.clicks or done[-len(snapshot.recent) :] != snapshot.recent.tolist():
                 raise UserError(f"{source} is of other clicks than the history")
+        recent = snapshot.recent.tolist()
+        if self._neighbour_scores:
+            self._neighbour_scores.start(self._neighbour_scores.rows(recent))
         self.clicks, self.corrected = snapshot.clicks, snapshot.corrected
-        self._user, self._recent = snapshot.user, deque(snapshot.recent.tolist(), self._window)
+        self._user, self._recent = snapshot.user, deque(recent, self._layout.recent)
         self._reader.set_state(snapshot.state)
         self.source = "state"
         self._read(rest)

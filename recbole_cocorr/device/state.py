@@ -10,12 +10,14 @@ Layout, little-endian:
     32      1      policy: 0 carry, 1 window
     33      1      1 where the user vector is a corrected one, else 0
     34      2      0
-    36      4      n, item rows that follow, uint32: min(clicks, L)
+    36      4      n, item rows that follow, uint32: min(clicks, M)
     40      8      clicks, uint64
     48      4 d    user vector, float32; zeros before the first click
-    ...     4 L    rows of the last n clicks, oldest first, int32; then zeros
+    ...     4 M    rows of the last n clicks, oldest first, int32; then zeros
     ...     4 S    state of the model, float32
     end-16  16     BLAKE2b of all that stands before
+
+M is L, or T where a neighbour table counts more clicks than the model reads.
 """
 
 import hashlib
@@ -50,9 +52,9 @@ class Snapshot:
     clicks : int
     corrected : bool
     user : numpy.ndarray of float32, shape [d]
-    recent : numpy.ndarray of int32, shape [min(clicks, L)]
+    recent : numpy.ndarray of int32, shape [min(clicks, M)]
     state : numpy.ndarray of float32
-        Of the shape that the manifest says; empty for a model that keeps none.
+        The reader's state, in the shape that the manifest says; empty for a model without state.
     """
 
     policy: str
@@ -70,26 +72,26 @@ class Layout:
     Attributes
     ----------
     identity : bytes
-    width, window, items : int
-        d, L and rows of the item table.
+    width, recent, items : int
+        d, M and rows of the item table.
     state : tuple of int
         Shape of the model's state.
     """
 
     identity: bytes
     width: int
-    window: int
+    recent: int
     items: int
     state: tuple[int, ...]
 
     def size(self) -> int:
         """Bytes of a state file."""
-        return _HEADER.size + 4 * (self.width + self.window + int(np.prod(self.state))) + _DIGEST
+        return _HEADER.size + 4 * (self.width + self.recent + int(np.prod(self.state))) + _DIGEST
 
 
 def pack(snapshot: Snapshot, layout: Layout) -> bytes:
     """The bytes of a state file."""
-    recent = np.zeros(layout.window, "<i4")
+    recent = np.zeros(layout.recent, "<i4")
     recent[: len(snapshot.recent)] = snapshot.recent
     header = _HEADER.pack(
         MAGIC,
@@ -102,8 +104,8 @@ def pack(snapshot: Snapshot, layout: Layout) -> bytes:
         len(snapshot.recent),
         snapshot.clicks,
     )
-    parts = [header, snapshot.user.astype("<f4").tobytes(), recent.tobytes(), snapshot.state.astype("<f4").tobytes()]
-    body = b"".join(parts)
+    blocks = [header, snapshot.user.astype("<f4").tobytes(), recent.tobytes(), snapshot.state.astype("<f4").tobytes()]
+    body = b"".join(blocks)
     return body + hashlib.blake2b(body, digest_size=_DIGEST).digest()
 
 
@@ -126,13 +128,13 @@ def unpack(raw: bytes, layout: Layout, source: str) -> Snapshot:
         raise UserError(f"{source} is damaged: its contents do not match its checksum")
     if identity != layout.identity:
         raise UserError(f"{source} is of another artifact; a state is read by the model and catalogue that made it")
-    right = policy < len(POLICIES) and corrected < 2 and zero == 0 and count == min(clicks, layout.window)
+    right = policy < len(POLICIES) and corrected < 2 and zero == 0 and count == min(clicks, layout.recent)
     if not right or size != layout.size():
         raise UserError(f"{source} holds what no session writes")
     at = _HEADER.size
     user = np.frombuffer(raw, "<f4", layout.width, at)
-    recent = np.frombuffer(raw, "<i4", layout.window, at + 4 * layout.width)
-    state = np.frombuffer(raw, "<f4", int(np.prod(layout.state)), at + 4 * (layout.width + layout.window))
+    recent = np.frombuffer(raw, "<i4", layout.recent, at + 4 * layout.width)
+    state = np.frombuffer(raw, "<f4", int(np.prod(layout.state)), at + 4 * (layout.width + layout.recent))
     in_range = bool(((recent[:count] > 0) & (recent[:count] < layout.items)).all())
     if not (in_range and np.isfinite(user).all() and np.isfinite(state).all()):
         raise UserError(f"{source} holds what no session writes")
@@ -159,7 +161,7 @@ def load_state(path: str | os.PathLike, layout: Layout) -> Snapshot:
     Raises
     ------
     UserError
-        If there is none, or it is refused.
+        If there is no state, or it is refused.
     """
     raw = read_bytes(path, "state file", _MOST_BYTES)
     target = Path(os.path.realpath(path))

@@ -32,15 +32,15 @@ class Bound:
     def __init__(self, artifact: Artifact, name: str):
         self.artifact = artifact
         self.graph = artifact.graph(name)
-        self._run = self.graph.run_with_iobinding
-        # Made once: a run that is given none makes one. The entry says that no graph of a GPU is to be captured;
+        self.run_bound = self.graph.run_with_iobinding
+        # Made once: a run without options makes its own. The entry says that no graph of a GPU is to be captured;
         # without any, ONNX Runtime's Python raises and catches an error at every run, which takes longer than it.
         self._options = onnxruntime.RunOptions()
         self._options.add_run_config_entry("gpu_graph_id", "-1")
 
     def run(self, binding: onnxruntime.IOBinding) -> None:
         """Run on the arrays of a binding."""
-        self._run(binding, self._options)
+        self.run_bound(binding, self._options)
 
     def bind(self, inputs: dict[str, np.ndarray], outputs: dict[str, np.ndarray]) -> onnxruntime.IOBinding:
         """Arrays by name; an OrtValue made of an array shares its memory."""
@@ -99,19 +99,19 @@ class Steps(_Clicks):
 
     def click(self, clicks: int) -> np.ndarray:
         """User vector [d] after a click on the item whose vector was put in, ``clicks`` having been read."""
-        now, kept = self._now, None
+        now, before = self._now, None
         if self._every:
             slot = clicks % self._every
             self._slot[...] = slot
             if clicks and not slot:
-                kept = self.states[now].copy()
-                self.states[now][...] = self.fold(kept)
-        self._run(self.bindings[now], self._options)
+                before = self.states[now].copy()
+                self.states[now][...] = self.fold(before)
+        self.run_bound(self.bindings[now], self._options)
         try:
             user = check_finite(self._user_vectors[1 - now], self.artifact)
         except UserError:
-            if kept is not None:
-                self.states[now][...] = kept
+            if before is not None:
+                self.states[now][...] = before
             raise
         self._now = 1 - now
         return user
@@ -175,7 +175,7 @@ class MiniBatchSteps(_Clicks):
         """User vector [d] after a click on the item whose vector was put in, ``clicks`` having been read."""
         turn = clicks % (2 * self._every)
         kept = self._fold(turn % 2) if clicks and not turn % self._every else None
-        self._run(self.bindings[turn] or self._binding(turn), self._options)
+        self.run_bound(self.bindings[turn] or self._binding(turn), self._options)
         try:
             return check_finite(self._user_vectors[1 - turn % 2], self.artifact)
         except UserError:
@@ -187,10 +187,10 @@ class MiniBatchSteps(_Clicks):
 
     def _fold(self, now: int) -> list[tuple[np.ndarray, np.ndarray]]:
         """A full mini-batch becomes part of W and b; gives what was there before."""
-        kept = [(array, array.copy()) for array in (self._inner, self._turned, self._grads, self.reads[now])]
+        before = [(array, array.copy()) for array in (self._inner, self._turned, self._grads, self.reads[now])]
         after = self.fold(self.state())
         for array in (self._turned, self._grads, self.reads[now]):
             array.fill(0)
         self._models[...] = after[:, : self._models.shape[1]]
         self.reads[now][:, 0] = self._models
-        return kept
+        return before

@@ -13,6 +13,8 @@ from recbole_cocorr.base.files import atomic_write, naming, sync_tree
 from recbole_cocorr.base.leftovers import locked, temporary_folder
 from recbole_cocorr.device.artifact import Artifact
 
+_OF_CATALOGUE = ("item_", "target_", "token_", "neighbour_")
+
 
 def update_catalogue(directory: str | os.PathLike, tokens: Sequence[str], vectors: np.ndarray) -> None:
     """Give an artifact another catalogue; its graphs stay. Needs numpy and onnxruntime alone.
@@ -26,7 +28,8 @@ def update_catalogue(directory: str | os.PathLike, tokens: Sequence[str], vector
     tokens : sequence of str
         The items, all of them, each once.
     vectors : numpy.ndarray, shape [len(tokens), d]
-        Their embeddings e_i, made by the same model; phi(e_i) is computed here.
+        Their embeddings e_i, made by the same model; phi(e_i) is computed here. An item of the old catalogue keeps its
+        row of a neighbour table; of a new one the table says nothing.
 
     Raises
     ------
@@ -50,11 +53,16 @@ def update_catalogue(directory: str | os.PathLike, tokens: Sequence[str], vector
             return graph.run(None, {"items": part})[0]
 
     with naming(folder, "catalogue"), temporary_folder(folder / "catalogue") as work:
-        arrays, probes = write_catalogue(work, ["", *map(str, tokens)], rows, manifest.table, targets)
-        kept = {n: e for n, e in manifest.arrays.items() if not n.startswith(("item_", "target_", "token_"))}
-        changed = replace(manifest, items=len(rows), arrays={**kept, **arrays}, probes=probes, check={})
+        tokens = ["", *map(str, tokens)]
+        arrays, probes = write_catalogue(work, tokens, rows, manifest.table, targets)
+        if artifact.neighbours is not None:
+            artifact.neighbours.check(str(folder / manifest.arrays["neighbour_items"].file))
+            old_rows = np.array([0, *map(artifact.vocabulary.row, tokens[1:])], np.int64)
+            arrays |= artifact.neighbours.moved(old_rows).write(work)
+        other_arrays = {n: e for n, e in manifest.arrays.items() if not n.startswith(_OF_CATALOGUE)}
+        new_manifest = replace(manifest, items=len(rows), arrays={**other_arrays, **arrays}, probes=probes, check={})
         with atomic_write(work / NAME, what="manifest") as file:
-            file.write(changed.to_json())
+            file.write(new_manifest.to_json())
         sync_tree(work)
         with locked(folder):
             if read_manifest(folder) != manifest:

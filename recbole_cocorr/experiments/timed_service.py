@@ -20,10 +20,10 @@ CAME, READY = "came-ns", "ready-ns"
 class TimedCorrections(Corrections):
     """The service, with two times in the trailing metadata."""
 
-    async def correct(self, request: bytes, context: grpc.aio.ServicerContext) -> bytes:
-        """Answer Correct, and say when."""
+    async def call(self, name: str, raw: bytes, context: grpc.aio.ServicerContext) -> bytes:
+        """Answer an RPC, and say when."""
         came = time.monotonic_ns()
-        reply = await super().correct(request, context)
+        reply = await super().call(name, raw, context)
         context.set_trailing_metadata(((CAME, str(came)), (READY, str(time.monotonic_ns()))))
         return reply
 

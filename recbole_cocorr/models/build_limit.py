@@ -54,7 +54,7 @@ def _size_of(func: Any, args: tuple, kwargs: dict) -> int:
     if "device" in kwargs:
         kwargs["device"] = "meta"
     try:
-        made = func(*args, **kwargs)
+        result = func(*args, **kwargs)
     except RuntimeError:  # it depends on the contents, or is wrong in a way that it will say itself
         return 0
-    return sum(t.numel() * t.element_size() for t in tree_leaves(made) if isinstance(t, torch.Tensor))
+    return sum(t.numel() * t.element_size() for t in tree_leaves(result) if isinstance(t, torch.Tensor))

@@ -27,13 +27,13 @@ class Look:
     colour : str
         ``#rrggbb``.
     marker : str
-        Of matplotlib.
+        matplotlib's name.
     dash : str or tuple
         Line style of matplotlib.
     hollow : bool
         Whether markers are not filled.
     width : float
-        Of the line, in points.
+        Width of the line in points.
     """
 
     colour: str

@@ -10,6 +10,9 @@ from recbole_cocorr.models.card import Card, Variant
 # The order of every table: the paper's Table 1, under Pop as the floor.
 FOLDERS = (
     "pop",
+    "poprecent",
+    "itemknn",
+    "ease",
     "din",
     "gru4rec",
     "sasrec",

@@ -9,6 +9,7 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from torch import nn
 
 from recbole_cocorr.base.checks import checked_number, checked_whole
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.data.loaders import NEG_ITEMS
 from recbole_cocorr.layers.softmax_loss import catalogue_cross_entropy
 from recbole_cocorr.models.objective import SAMPLED_LOSSES
@@ -37,6 +38,21 @@ class DotProductRecommender(SequentialRecommender):
     def user_vectors_of(self, embedded: torch.Tensor, item_seq_len: torch.Tensor) -> torch.Tensor:
         """User vectors [B, d] of the embedded clicks [B, L, d], padding at the end."""
         raise NotImplementedError
+
+    def outputs_of(self, embedded: torch.Tensor, item_seq_len: torch.Tensor) -> torch.Tensor:
+        """Outputs [B, L, d] at every position: the user vectors of the clicks up to there. Padding's may be anything.
+
+        Needed by ``training_rows: sequence`` alone; what it gives is compared with :meth:`user_vectors_of`.
+
+        Raises
+        ------
+        UserError
+            If the model has one vector of a whole history and no more.
+        """
+        raise UserError(
+            f"training_rows is sequence, and {type(self).__name__} gives one vector of a whole history alone; set "
+            "training_rows: prefix"
+        )
 
     def forward(self, item_seq: torch.Tensor, item_seq_len: torch.Tensor) -> torch.Tensor:
         """User vectors.

@@ -39,9 +39,9 @@ def length_groups(lengths: torch.Tensor, width: int) -> list[tuple[torch.Tensor,
     if rows == 0 or lengths.is_cuda:  # on a GPU, reading the lengths stops the queue
         return None
     order = torch.argsort(lengths, stable=True)
-    parts = order.chunk(max(1, count))
-    groups = [(part, min(width, max(1, int(lengths[part[-1]])))) for part in parts]
-    if sum(len(part) * longest for part, longest in groups) > _WORTH_BELOW * rows * width:
+    chunks = order.chunk(max(1, count))
+    groups = [(chunk, min(width, max(1, int(lengths[chunk[-1]])))) for chunk in chunks]
+    if sum(len(chunk) * longest for chunk, longest in groups) > _WORTH_BELOW * rows * width:
         return None
     return groups
 
@@ -70,11 +70,17 @@ class ByLength:
     def __call__(self, interaction: Interaction) -> torch.Tensor:
         lengths = interaction[self._length]
         if self._recurrent and not lengths.is_cuda:
-            return self.encode_ragged(interaction)
+            return self.whole(interaction)
         groups = length_groups(lengths, interaction[self._sequence].shape[1])
         if groups is None:
             return self.encode(interaction)
         return rejoin([self.encode(self.cut(interaction, rows, longest)) for rows, longest in groups], groups)
+
+    def whole(self, interaction: Interaction) -> torch.Tensor:
+        """All rows at once; on a CPU its GRUs read real steps alone."""
+        if not self._recurrent or interaction[self._length].is_cuda:
+            return self.encode(interaction)
+        return self.encode_ragged(interaction)
 
     def encode_ragged(self, interaction: Interaction) -> torch.Tensor:
         """All rows at once, its GRUs reading real steps alone."""
@@ -85,6 +91,12 @@ class ByLength:
         """Some rows, their sequences no longer than ``longest``."""
         columns = {name: interaction[name][rows] for name in (self._length, self._user) if name in interaction}
         return Interaction({**columns, self._sequence: interaction[self._sequence][rows, :longest]})
+
+
+def without_padding(interaction: Interaction, model: nn.Module) -> Interaction:
+    """The same rows, their sequences no longer than the longest of them."""
+    longest = max(1, int(interaction[model.ITEM_SEQ_LEN].max()))
+    return Interaction({**interaction.interaction, model.ITEM_SEQ: interaction[model.ITEM_SEQ][:, :longest]})
 
 
 def padding_is_idle(encode: Callable[[Interaction], torch.Tensor], model: nn.Module, probe: Interaction) -> bool:
@@ -100,8 +112,8 @@ def padding_is_idle(encode: Callable[[Interaction], torch.Tensor], model: nn.Mod
     for row, length in enumerate(probe[model.ITEM_SEQ_LEN].tolist()):
         try:
             alone = encode(by_length.cut(probe, torch.tensor([row], device=whole.device), max(1, length)))
-        except (RuntimeError, IndexError, ValueError, TypeError, AssertionError):
-            return False  # made for one length
+        except (RuntimeError, IndexError, ValueError, TypeError, AssertionError, KeyError):
+            return False  # made for one length, or of more columns
         if alone.shape != whole[row : row + 1].shape or not torch.allclose(
             alone, whole[row : row + 1], rtol=1e-4, atol=1e-5
         ):

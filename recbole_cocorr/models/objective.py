@@ -93,6 +93,43 @@ class Objective:
             elif not getattr(model, "reads_neg_items", False) and isinstance(scorer, DotProductScorer):
                 self._in_blocks = self._equals_own_loss(self._catalogue, probe)
 
+    @property
+    def reads_user_vectors(self) -> bool:
+        """Whether the loss is made of the scorer's user vectors: nothing else is read of a history."""
+        own = getattr(self.model, "reads_neg_items", False)
+        return isinstance(self.scorer, DotProductScorer) and (
+            self._in_blocks or self.loss_type in SAMPLED_LOSSES or (own and self.loss_type == "CE")
+        )
+
+    def of_users(
+        self,
+        users: torch.Tensor,
+        target: torch.Tensor,
+        negatives: torch.Tensor | None = None,
+        sample: SharedSample | None = None,
+    ) -> torch.Tensor:
+        """Loss of user vectors, where :attr:`reads_user_vectors`.
+
+        Parameters
+        ----------
+        users : torch.Tensor, shape [B, d]
+        target : torch.Tensor of int64, shape [B]
+            Item ids.
+        negatives : torch.Tensor of int64, shape [B, N], optional
+            For BCE and BPR.
+        sample : SharedSample, optional
+            For the sampled softmax.
+        """
+        if sample is not None:
+            return self._sampled_softmax_of(users, target, sample)
+        if negatives is None:
+            return self._catalogue_of(users, target)
+        items = torch.cat([target[:, None], negatives], dim=1)
+        scores = torch.einsum("bcd,bd->bc", self._vectors(items), users)
+        if self.scorer.item_bias is not None:
+            scores = scores + self.scorer.item_bias()[items]
+        return SAMPLED_LOSSES[self.loss_type](scores, items > 0)
+
     def __call__(self, interaction: Interaction, sample: SharedSample | None = None) -> torch.Tensor:
         """Loss of the rows; with ``sample``, softmax over the positive and the sample (logQ-corrected)."""
         model = self.model
@@ -106,20 +143,16 @@ class Objective:
             return model.calculate_loss(interaction)
         positive, negative = interaction[model.ITEM_ID], interaction[NEG_ITEMS]
         items = torch.cat([positive[:, None], negative], dim=1)
-        real = items > 0
         if isinstance(self.scorer, PredictScorer):
             return model.calculate_loss(self._labelled(interaction, items))
         if self.loss_type not in SAMPLED_LOSSES:
             return model.calculate_loss(interaction)
         if isinstance(self.scorer, DotProductScorer):
-            scores = torch.einsum("bcd,bd->bc", self._vectors(items), self.scorer.encode(interaction))
-            if self.scorer.item_bias is not None:
-                scores = scores + self.scorer.item_bias()[items]
-        elif self.loss_type == "BCE":
-            scores = model.predict(repeat_for(interaction, items, model.ITEM_ID)).view(items.shape)
-        else:
+            return self.of_users(self.scorer.encode(interaction), positive, negative)
+        if self.loss_type == "BPR":
             return model.calculate_loss(self._pairs(interaction, negative))
-        return SAMPLED_LOSSES[self.loss_type](scores, real)
+        scores = model.predict(repeat_for(interaction, items, model.ITEM_ID)).view(items.shape)
+        return bce_loss(scores, items > 0)
 
     def _vectors(self, items: torch.Tensor) -> torch.Tensor:
         if hasattr(self.model, "item_vectors"):
@@ -127,14 +160,18 @@ class Objective:
         return self.model.item_embedding(items)
 
     def _catalogue(self, interaction: Interaction) -> torch.Tensor:
-        """Softmax over RecBole's catalogue, which counts padding as an item."""
+        return self._catalogue_of(self.scorer.encode(interaction), interaction[self.model.POS_ITEM_ID])
+
+    def _catalogue_of(self, users: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Softmax over the catalogue: RecBole's models count padding as an item, this package's do not."""
         scorer = self.scorer
         bias = scorer.item_bias() if scorer.item_bias else None
-        target = interaction[self.model.POS_ITEM_ID]
-        return catalogue_cross_entropy(scorer.encode(interaction), scorer.item_vectors(), target, bias)
+        if getattr(self.model, "reads_neg_items", False):
+            return catalogue_cross_entropy(users, scorer.item_vectors()[1:], target - 1)
+        return catalogue_cross_entropy(users, scorer.item_vectors(), target, bias)
 
     def _cloze(self, interaction: Interaction) -> torch.Tensor:
-        """BERT4Rec's loss of the masked positions, those that count alone (RecBole counts none at the first click)."""
+        """BERT4Rec's loss of the masked positions that count (RecBole leaves out a mask at the first click)."""
         model = self.model
         masked = interaction[model.MASK_INDEX]
         row, slot = (masked > 0).nonzero(as_tuple=True)
@@ -154,14 +191,15 @@ class Objective:
             model.train(training)
 
     def _sampled_softmax(self, interaction: Interaction, sample: SharedSample) -> torch.Tensor:
-        scorer, target = self.scorer, interaction[self.model.POS_ITEM_ID]
         if not (self._in_blocks or getattr(self.model, "reads_neg_items", False)):
             raise UserError(
                 f"softmax_sample_num needs a model whose CE loss is a softmax of dot products, and "
                 f"{type(self.model).__name__}'s is another; leave it out"
             )
-        vectors = self._vectors(torch.cat([target, sample.items]))
-        users = scorer.encode(interaction)
+        return self._sampled_softmax_of(self.scorer.encode(interaction), interaction[self.model.POS_ITEM_ID], sample)
+
+    def _sampled_softmax_of(self, users: torch.Tensor, target: torch.Tensor, sample: SharedSample) -> torch.Tensor:
+        scorer, vectors = self.scorer, self._vectors(torch.cat([target, sample.items]))
         if scorer.item_bias is not None:  # one more column of width 1
             bias = scorer.item_bias()[torch.cat([target, sample.items])]
             vectors = torch.cat([vectors, bias[:, None]], dim=1)

@@ -23,8 +23,8 @@ def find_model(name: str) -> type | None:
     for folder in _RECBOLE_FOLDERS:
         module_name = f"recbole.model.{folder}.{name.lower()}"
         if name.isidentifier() and importlib.util.find_spec(module_name):
-            found = getattr(importlib.import_module(module_name), name, None)
-            return found if isinstance(found, type) else None
+            model_class = getattr(importlib.import_module(module_name), name, None)
+            return model_class if isinstance(model_class, type) else None
     return None
 
 

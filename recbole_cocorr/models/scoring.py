@@ -198,16 +198,16 @@ def _recipes(model: nn.Module) -> list[tuple[Callable, Callable, Callable | None
 
 
 @contextmanager
-def _disturbed(model: nn.Module) -> Iterator[None]:
+def disturbed(model: nn.Module) -> Iterator[None]:
     """Noise on every parameter inside, so that a term that starts at zero (a bias) shows."""
-    kept = [p.detach().clone() for p in model.parameters()]
+    weights = [p.detach().clone() for p in model.parameters()]
     generator = torch.Generator().manual_seed(0)
     try:
         for p in model.parameters():
             p.add_(torch.randn(p.shape, generator=generator).to(p) * 0.1)
         yield
     finally:
-        for p, before in zip(model.parameters(), kept, strict=True):
+        for p, before in zip(model.parameters(), weights, strict=True):
             p.copy_(before)
 
 
@@ -227,7 +227,7 @@ def find_scorer(model: nn.Module, probe: Interaction) -> Scorer:
     training = model.training
     model.eval()
     try:
-        with _disturbed(model):
+        with disturbed(model):
             return _matching_scorer(model, probe)
     except NotImplementedError:
         return PredictScorer(model, model.n_items)
@@ -238,8 +238,8 @@ def find_scorer(model: nn.Module, probe: Interaction) -> Scorer:
 def _matching_scorer(model: nn.Module, probe: Interaction) -> Scorer:
     truth = model.full_sort_predict(probe).view(len(probe), -1)
 
-    def alike(scores: torch.Tensor, wanted: torch.Tensor) -> bool:
-        return scores.shape == wanted.shape and bool((scores - wanted).abs().max() <= 1e-4 * truth.abs().max())
+    def alike(scores: torch.Tensor, expected: torch.Tensor) -> bool:
+        return scores.shape == expected.shape and bool((scores - expected).abs().max() <= 1e-4 * truth.abs().max())
 
     some = torch.arange(1, min(9, truth.shape[1]), device=truth.device).expand(len(probe), -1)
     with suppress(KeyError):  # a column that the probe lacks

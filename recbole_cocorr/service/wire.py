@@ -21,7 +21,7 @@ ENCODINGS = {"float32": FLOAT32, "float16": FLOAT16, "int8": INT8}
 # counts a millionth of the last.
 MOST_CLICKS, MOST_CANDIDATES = 128, 512
 
-# Above this a hidden state is none: a row's root mean square is 1 before its learned weights.
+# Larger numbers are no hidden state: a row's root mean square is 1 before its learned weights.
 LARGEST = 1e6
 
 _FLOAT, _HALF, _BYTE = np.dtype("<f4"), np.dtype("<f2"), np.dtype("i1")
@@ -31,7 +31,7 @@ _FINGERPRINT = re.compile(r"[0-9a-f]{32}")
 
 
 class WireError(ValueError):
-    """Bytes that are not what they should be; the text says why and quotes none of them."""
+    """Bytes that are not what they should be; the text says why and does not quote them."""
 
 
 class Shape(NamedTuple):
@@ -120,7 +120,7 @@ def decode_rows(payload: bytes, encoding: int, width: int, most_rows: int) -> np
     Raises
     ------
     WireError
-        If the bytes are no whole number of rows, none, too many, or hold numbers that no hidden state has.
+        If the bytes are no whole number of rows, no row, too many rows, or hold numbers that no hidden state has.
     """
     size = row_bytes(encoding, width)
     rows, rest = divmod(len(payload), size)
@@ -171,12 +171,12 @@ def encode_items(rows: Sequence[int]) -> bytes:
     Raises
     ------
     WireError
-        If there is none, or one is no row.
+        If the list is empty, or an entry is no row.
     """
-    found = np.asarray(rows)
-    if found.ndim != 1 or not found.size or found.dtype.kind not in "iu" or found.min() < 1 or found.max() >= 1 << 31:
+    array = np.asarray(rows)
+    if array.ndim != 1 or not array.size or array.dtype.kind not in "iu" or array.min() < 1 or array.max() >= 1 << 31:
         raise WireError("items are rows of the catalogue, whole numbers from 1, one at least")
-    return found.astype(_ROW).tobytes()
+    return array.astype(_ROW).tobytes()
 
 
 def decode_items(payload: bytes, n_items: int, most: int, name: str) -> np.ndarray:
@@ -189,12 +189,12 @@ def decode_items(payload: bytes, n_items: int, most: int, name: str) -> np.ndarr
         Rows of the catalogue, padding included.
     most : int
     name : str
-        Of what they are, for errors.
+        What they are, for errors.
 
     Raises
     ------
     WireError
-        If the bytes are no whole number of rows, none, too many, or a row is not of the catalogue.
+        If the bytes are no whole number of rows, no row, too many rows, or a row is not of the catalogue.
     """
     count, rest = divmod(len(payload), _ROW.itemsize)
     if rest or not count:
@@ -209,7 +209,7 @@ def decode_items(payload: bytes, n_items: int, most: int, name: str) -> np.ndarr
 
 def _score_type(encoding: int) -> np.dtype:
     if encoding not in _SCORES:
-        raise WireError(f"the encoding {encoding} is none of scores; they are float32 (0) or float16 (1)")
+        raise WireError(f"the encoding {encoding} is not for scores; they are float32 (0) or float16 (1)")
     return _SCORES[encoding]
 
 

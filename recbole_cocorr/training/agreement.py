@@ -96,13 +96,13 @@ def check_agreement(
     UserError
         Naming every setting that differs, with both values.
     """
-    found = differences(earlier, config, may_differ)
-    if not found:
+    differing = differences(earlier, config, may_differ)
+    if not differing:
         return
-    if found[0][0] in _FIRST:
-        found = found[:1]
-    then, here = (", ".join(f"{d[0]}={d[side]!r}" for d in found) for side in (1, 2))
-    raise UserError(f"{source} was trained with {then}, this run has {here}; {remedy}")
+    if differing[0][0] in _FIRST:
+        differing = differing[:1]
+    there, here = (", ".join(f"{d[0]}={d[side]!r}" for d in differing) for side in (1, 2))
+    raise UserError(f"{source} was trained with {there}, this run has {here}; {remedy}")
 
 
 def rows_digest(*datasets: Dataset) -> str:

@@ -250,20 +250,20 @@ class Config(RecBoleConfig):
         if loss_type not in LOSS_TYPES:
             raise UserError(f"loss_type is {loss_type!r}; it must be one of {', '.join(LOSS_TYPES)}")
         pairs_only = hasattr(self.model_class, "input_type")  # DIN: whatever the loss, it scores pairs
-        asked = "train_neg_sample_args" in self.external_config_dict
+        by_user = "train_neg_sample_args" in self.external_config_dict
         negatives = final.get("train_neg_sample_args")
         # RecBole takes a dict without a distribution for no negatives too.
         none = (None, "None", "none")
         without = negatives in none or (isinstance(negatives, dict) and negatives.get("distribution", "") in none)
         if loss_type == "CE" and not pairs_only:
-            if asked and not without:
+            if by_user and not without:
                 raise UserError(
                     "loss_type CE ranks against all items and takes no negatives; "
                     "leave train_neg_sample_args out, or choose loss_type BCE or BPR"
                 )
             final["train_neg_sample_args"] = None
         elif without:
-            if asked:
+            if by_user:
                 raise UserError(f"loss_type {loss_type} needs negatives; set train_neg_sample_args")
             final["train_neg_sample_args"] = final.get("default_neg_sample_args")
             check_negatives("default_neg_sample_args", final["train_neg_sample_args"])
@@ -305,6 +305,27 @@ class Config(RecBoleConfig):
                 getLogger().warning(sentence)
         if final["train_neg_sample_args"].get("dynamic"):
             raise UserError("train_neg_sample_args: dynamic negatives are not supported; set dynamic: False")
+        if final.get("training_rows") == "sequence":
+            if final.get("shuffle_history"):
+                raise UserError(
+                    "training_rows is sequence and shuffle_history True; a sequence is one history for all its clicks, "
+                    "so set training_rows: prefix"
+                )
+            if final.get("torch_compile"):
+                raise UserError(
+                    "training_rows is sequence and torch_compile True, which compiles the vector of a whole history "
+                    "alone; leave one out"
+                )
+            if final.get("shuffle_history"):
+                raise UserError(
+                    "training_rows is sequence and shuffle_history True, which gives each row an order of its own; set "
+                    "training_rows: prefix"
+                )
+            if final.get("transform"):
+                raise UserError(
+                    f"training_rows is sequence, and transform {final['transform']} changes the histories of single "
+                    "rows; set training_rows: prefix"
+                )
         try:
             construct_transform(self)
         except (NotImplementedError, TypeError, ValueError) as error:
@@ -321,12 +342,12 @@ class Config(RecBoleConfig):
         several = final.get("local_rank") is not None or distributed.under_torchrun()
         if several and use_gpu and "gpu_id" in self.external_config_dict:
             os.environ["CUDA_VISIBLE_DEVICES"] = str(final["gpu_id"])
-        place = distributed.join(final)
-        final["local_rank"], final["rank"], final["world_size"] = place.local_rank, place.rank, place.world_size
-        if place.rank != 0:
+        process = distributed.join(final)
+        final["local_rank"], final["rank"], final["world_size"] = process.local_rank, process.rank, process.world_size
+        if process.rank != 0:
             final["state"], final["show_progress"], final["log_wandb"] = "error", False, False
-        if place.world_size > 1:
-            final["device"] = place.device
+        if process.world_size > 1:
+            final["device"] = process.device
             return
         if not use_gpu:
             import torch

@@ -4,6 +4,7 @@ import importlib.util
 import re
 import sys
 from collections.abc import Callable, Iterable
+from datetime import date, datetime
 from logging import getLogger
 from typing import Any
 
@@ -40,8 +41,10 @@ SWITCHES = (
     "enable_amp",
     "enable_scaler",
     "torch_compile",
+    "batch_by_length",
     "eval_mask_history",
     "filter_inter_by_user_or_item",
+    "shuffle_history",
 )
 TEXTS = (
     "data_path",
@@ -127,7 +130,13 @@ def check_kinds(final: dict[str, Any]) -> None:
     check(TEXTS, lambda v: isinstance(v, str) and v != "", "text")
     check(DICTS, lambda v: v is None or isinstance(v, dict), "a dict, or None")
     check(LISTS, lambda v: v is None or isinstance(v, (list, tuple)), "a list, or None")
+    check(["share_of"], lambda v: v in ("interactions", "span"), "interactions or span")
+    check(["targets_per_user"], lambda v: v in ("last", "every"), "last or every")
+    check(["new_item_targets"], lambda v: v in ("miss", "leave_out"), "miss or leave_out")
+    for key in filter(final.__contains__, ("valid_from", "test_from")):
+        final[key] = checked_moment(final[key], key)
     check(["item_init"], lambda v: v in ("random", "item-item"), "random or item-item")
+    check(["training_rows"], lambda v: v in ("prefix", "sequence"), "prefix or sequence")
     check(["state"], lambda v: v.lower() in LOG_LEVELS, "one of " + ", ".join(LOG_LEVELS))
     if isinstance(final["gpu_id"], tuple):
         final["gpu_id"] = ",".join(map(str, final["gpu_id"]))
@@ -161,6 +170,21 @@ def check_kinds(final: dict[str, Any]) -> None:
         raise UserError(f"clip_grad_norm is {clip!r}; it must be a dict such as {{'max_norm': 5}}")
     if final.get("log_wandb") and importlib.util.find_spec("wandb") is None:
         raise UserError("log_wandb needs the package wandb (pip install wandb)")
+
+
+def checked_moment(value: Any, key: str) -> float | str:
+    """Where a part of the data begins: a share, a time as in the file, or a date, which yaml reads as one."""
+    if isinstance(value, (datetime, date)):
+        return value.isoformat(" ") if isinstance(value, datetime) else value.isoformat()
+    if isinstance(value, str) and value:
+        return value
+    finite = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < float("inf")
+    if not finite:
+        raise UserError(
+            f"{key} is {value!r}; it must be a share between 0 and 1, a date such as 1998-03-07, or a time as the file "
+            "writes it"
+        )
+    return value
 
 
 def check_files_and_names(final: dict[str, Any]) -> None:
@@ -248,10 +272,11 @@ def check_eval_args(arguments: Any) -> None:
     way, how = next(iter(split.items())) if isinstance(split, dict) and len(split) == 1 else (None, None)
     by_ratio = isinstance(how, list) and len(how) == 3 and all(map(_is_number, how)) and how[0] > 0
     by_name = isinstance(how, str) and how in SPLITS
-    if not ((way == "LS" and by_name) or (way in ("RS", "TS") and by_ratio)):
+    by_cut = way == "CUT" and how == SPLITS[0]
+    if not (by_cut or (way == "LS" and by_name) or (way in ("RS", "TS") and by_ratio)):
         raise UserError(
             f"eval_args: split is {split!r}; it must be {{'LS': one of {', '.join(SPLITS)}}}, or 'RS' or 'TS' with "
-            "three numbers, for example {'RS': [0.8, 0.1, 0.1]}"
+            "three numbers, for example {'RS': [0.8, 0.1, 0.1]}, or {'CUT': 'valid_and_test'} with --protocol=time"
         )
     modes = arguments.get("mode", "full")
     modes = modes if isinstance(modes, dict) else {"valid": modes, "test": modes}
@@ -260,3 +285,5 @@ def check_eval_args(arguments: Any) -> None:
             raise UserError(f"eval_args: mode has no entry {phase!r}; it may have 'valid' and 'test'")
         if not re.fullmatch(r"full|(uni|pop)0*[1-9]\d*", str(mode)):
             raise UserError(f"eval_args: mode is {mode!r}; it must be full, uniN or popN, for example uni100")
+        if by_cut and mode != "full":
+            raise UserError(f"eval_args: mode is {mode!r}; a split by CUT ranks among all items, so it must be full")

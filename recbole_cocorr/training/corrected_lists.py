@@ -98,8 +98,9 @@ def trust_lists(loader: EvalLoader) -> tuple[torch.Tensor, np.ndarray]:
         return torch.arange(len(loader.users)), loader.candidates.numpy().astype(np.int64)
     dataset, config = loader.dataset, loader.config
     generator = protocol_generator(config["dataset"], config["seed"], _TRUST)
-    count = min(len(loader.users), _NUMBERS // (DRAWN + 1))
-    rows = torch.from_numpy(np.sort(generator.permutation(len(loader.users))[:count]))
+    scored = np.flatnonzero(dataset.inter_feat[dataset.iid_field].numpy())  # 0: an item that training never saw
+    count = min(len(scored), _NUMBERS // (DRAWN + 1))
+    rows = torch.from_numpy(scored[np.sort(generator.permutation(len(scored))[:count])])
     positive = dataset.inter_feat[dataset.iid_field][rows].numpy()
     drawn = generator.integers(1, max(2, dataset.item_num), size=(count, DRAWN))
     drawn[drawn == positive[:, None]] = 0
@@ -140,14 +141,14 @@ def ranks_under(
         return _among_all(device, loader, corrector, trust, variants)
     candidates = loader.candidates.numpy()
     real = loader.candidates[:, 1:] > 0
-    own = device.of(loader, torch.arange(len(candidates)), candidates)
+    device_scores = device.of(loader, torch.arange(len(candidates)), candidates)
     result = {}
     for name, variant in variants.items():
-        scores = own if variant.device else np.zeros_like(own)
+        scores = device_scores if variant.device else np.zeros_like(device_scores)
         if variant.known is not None:
             cloud = corrector.scores(variant.known, candidates)
             clicks = np.array([len(h) for h in variant.known])
-            scores = trust.fuse(own, cloud, clicks) if variant.device else cloud.astype(np.float64)
+            scores = trust.fuse(device_scores, cloud, clicks) if variant.device else cloud.astype(np.float64)
         result[name] = rank_positive(torch.from_numpy(scores), real).numpy()
     return result
 
@@ -156,29 +157,29 @@ def _among_all(
     device: DeviceScores, loader: EvalLoader, corrector: Corrector, trust: Trust, variants: Mapping[str, Variant]
 ) -> dict[str, np.ndarray]:
     ranks: dict[str, list[np.ndarray]] = {name: [np.empty((0, 3), dtype=np.int64)] for name in variants}
-    for rows, positive, own in device.blocks(loader):
-        hidden = loader.dataset.history_pairs(rows) if loader.mask_history else None
-        own = own.double()
+    for rows, positive, device_scores in device.blocks(loader):
+        histories = loader.dataset.history_pairs(rows) if loader.mask_history else None
+        device_scores = device_scores.double()
         for name, variant in variants.items():
-            scores = own.clone() if variant.device else torch.zeros_like(own)
+            scores = device_scores.clone() if variant.device else torch.zeros_like(device_scores)
             if variant.known is not None:
                 known = [variant.known[row] for row in rows.tolist()]
-                _add(scores.numpy(), corrector, known, trust if variant.device else None)
-            ranks[name].append(rank_among_all(scores, positive, hidden).numpy())
-    return {name: np.concatenate(parts) for name, parts in ranks.items()}
+                add_scores(scores.numpy(), corrector, known, trust if variant.device else None)
+            ranks[name].append(rank_among_all(scores, positive, histories).numpy())
+    return {name: np.concatenate(blocks) for name, blocks in ranks.items()}
 
 
-def _add(scores: np.ndarray, corrector: Corrector, known: list[np.ndarray], trust: Trust | None) -> None:
+def add_scores(scores: np.ndarray, corrector: Corrector, known: list[np.ndarray], trust: Trust | None) -> None:
     """Fuse the cloud's scores into those of all items [b, n_items], in place; without a trust they replace them.
 
     Only items that the corrector says something of change: where p is 0 the formula adds 0.
     """
-    spoken = corrector.all_scores(known)
-    row = np.repeat(np.arange(len(known)), np.diff(spoken.indptr))
+    cloud = corrector.all_scores(known)
+    row = np.repeat(np.arange(len(known)), np.diff(cloud.indptr))
     if trust is None:
-        scores[row, spoken.indices] = spoken.data
+        scores[row, cloud.indices] = cloud.data
         return
     clicks = np.array([len(h) for h in known], dtype=np.int64)
-    device = scores[row, spoken.indices]
-    fused = trust.fuse(device[:, None], spoken.data.astype(np.float64)[:, None], clicks[row])
-    scores[row, spoken.indices] = fused[:, 0]
+    device = scores[row, cloud.indices]
+    fused = trust.fuse(device[:, None], cloud.data.astype(np.float64)[:, None], clicks[row])
+    scores[row, cloud.indices] = fused[:, 0]

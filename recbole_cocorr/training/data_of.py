@@ -62,18 +62,18 @@ def data_of(
             f"the data set {name!r} of {source} is not where training found it ({folder}); name the folder that holds "
             "it with --data_path=FOLDER"
         )
-    given = {k: v for k, v in settings.items() if k not in PLACE and k not in _WORKED_OUT}
+    arguments = {k: v for k, v in settings.items() if k not in PLACE and k not in _WORKED_OUT}
     # A configuration keeps the data set's own folder; one is made from the folder above.
-    given["data_path"] = os.path.dirname(str(settings["data_path"])) if data_path is None else str(data_path)
-    given |= {"use_gpu": use_gpu, "show_progress": False}
-    config = Config(str(settings["model"]), name, None, given, overrides={})
+    arguments["data_path"] = os.path.dirname(str(settings["data_path"])) if data_path is None else str(data_path)
+    arguments |= {"use_gpu": use_gpu, "show_progress": False}
+    config = Config(str(settings["model"]), name, None, arguments, overrides={})
     data = read_data(config)
     if [str(token) for token in data.dataset.field2id_token[data.dataset.iid_field]] != list(items):
         raise UserError(f"the data in {folder} hold other items than {source} was trained on, or number them otherwise")
     return data
 
 
-def _is_here(folder: Path, name: str, parts: Sequence[str] | None) -> bool:
-    """Whether the file of interactions, or that of every part of a data set that comes split, is in the folder."""
-    files = [f"{name}.{part}.inter" for part in parts] if parts else [f"{name}.inter"]
+def _is_here(folder: Path, name: str, splits: Sequence[str] | None) -> bool:
+    """Whether the file of interactions, or those of a data set that comes split, are in the folder."""
+    files = [f"{name}.{split}.inter" for split in splits] if splits else [f"{name}.inter"]
     return all((folder / file).is_file() for file in files)

@@ -3,7 +3,10 @@
 import os
 from typing import Any
 
+import torch
+
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.correctors.base import Corrector
 from recbole_cocorr.correctors.catalogue import DEFAULT, corrector_class
 from recbole_cocorr.correctors.folder import save_corrector
 from recbole_cocorr.correctors.trust import Trust
@@ -12,6 +15,7 @@ from recbole_cocorr.evaluation.ranking import RANK_METRICS, summarise
 from recbole_cocorr.training.checkpoint import checkpoint_fingerprint, load_checkpoint
 from recbole_cocorr.training.corrected_lists import DeviceScores, Variant, fit_trust, ranks_under
 from recbole_cocorr.training.data_of import data_of
+from recbole_cocorr.training.prepare import Loaders
 from recbole_cocorr.training.recommend import recommender_from
 
 
@@ -30,7 +34,7 @@ def fit_corrector(
     out : str or os.PathLike
         The folder to write.
     settings : dict
-        Of the corrector, as :func:`~recbole_cocorr.correctors.settings.corrector_settings` returns them.
+        The corrector's settings, as :func:`~recbole_cocorr.correctors.settings.corrector_settings` returns them.
     data_path : str, optional
         Holds NAME/NAME.inter; where training found it, if left out.
     kind : str
@@ -52,9 +56,18 @@ def fit_corrector(
     content = load_checkpoint(checkpoint)
     model = recommender_from(content, str(checkpoint), "cpu").model
     loaders = data_of(content.config, content.items, str(checkpoint), data_path)
-    valid, config = loaders.valid, loaders.config
-    users, items = training_interactions(valid.dataset)
+    users, items = training_interactions(loaders.valid.dataset)
     corrector = fit(users, items, loaders.dataset.item_num, **settings)
+    trust, metrics = learn_trust(model, loaders, corrector)
+    digest = save_corrector(out, corrector, trust, content.items, checkpoint_fingerprint(content), metrics, settings)
+    return trust, metrics, digest
+
+
+def learn_trust(
+    model: torch.nn.Module, loaders: Loaders, corrector: Corrector
+) -> tuple[Trust, dict[str, dict[str, float]]]:
+    """Learn the trust in a corrector on the validation items; returns also the metrics "none" and "own" of these."""
+    valid, config = loaders.valid, loaders.config
     device = DeviceScores(model)
     trust = fit_trust(device, valid, corrector)
     variants = {"none": Variant(None), "own": Variant(histories(valid))}
@@ -63,5 +76,4 @@ def fit_corrector(
         name: {k: float(v) for k, v in summarise(table, names, config["topk"], 6).items()}
         for name, table in ranks_under(device, valid, corrector, trust, variants).items()
     }
-    digest = save_corrector(out, corrector, trust, content.items, checkpoint_fingerprint(content), metrics)
-    return trust, metrics, digest
+    return trust, metrics

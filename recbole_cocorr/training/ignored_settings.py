@@ -24,7 +24,7 @@ class Ignored:
     why : str
         Completes "KEY=VALUE has no effect: ...".
     when : callable
-        Of the finished settings and the value; always, if left out.
+        Whether it holds for the finished settings and this value; always, if left out.
     of_the_model : bool
         Whether that depends on what the model reads, which is not known of a user's own class.
     """
@@ -126,7 +126,7 @@ IGNORED = (
     ),
 )
 
-# Where this package's default is another than RecBole's, or RecBole's files name none.
+# Where this package's default is another than RecBole's, or RecBole's files do not name the key.
 _DEFAULTS = {
     "eval_args": {"split": {"LS": "valid_and_test"}, "group_by": "user"},
     "train_neg_sample_args": {"alpha": 1.0, "candidate_num": 0},

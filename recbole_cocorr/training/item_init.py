@@ -96,7 +96,7 @@ def spectral_vectors(weights: sparse.csr_matrix, width: int, seed: int, show_pro
     width : int
         d.
     seed : int
-        Of the random rotation that spreads the eigenvectors over the d entries evenly.
+        Seeds the random rotation that spreads the eigenvectors over the d entries evenly.
     show_progress : bool
         Whether a terminal gets a count of the solver's products once it takes more than a few seconds.
 
@@ -104,7 +104,7 @@ def spectral_vectors(weights: sparse.csr_matrix, width: int, seed: int, show_pro
     -------
     numpy.ndarray of float32, shape [n_items, d]
         V |lambda|^(1/2), rotated, divided by the root mean square of all entries but padding's; zeros for an item
-        without weights, and everywhere if there are none at all.
+        without weights, and everywhere if there are no weights at all.
     """
     result = np.zeros((weights.shape[0], width), dtype=np.float32)
     items, vectors = _spectral(weights, width, seed, show_progress)

@@ -78,7 +78,7 @@ class Recommendations:
 
 
 if hasattr(os, "register_at_fork"):
-    # A forked child has none of the threads that torch computes with, and would wait for them for ever.
+    # A forked child lacks the threads that torch computes with, and would wait for them for ever.
     os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
@@ -199,7 +199,7 @@ class Recommender:
             chosen, strange = self.known(candidates)
             unknown += strange
             if not chosen:
-                raise UserError("none of the candidates is an item that the model knows")
+                raise UserError("no candidate is an item that the model knows")
             items = torch.tensor(list(dict.fromkeys(chosen)))
         scores = self._scores(interaction, items)
         items = torch.arange(1, self.vocabulary.item_num) if items is None else items
@@ -266,9 +266,9 @@ def recommender_from(
 
 def _check_settings(settings: Record) -> None:
     """What is read before the model looks at its settings itself."""
-    found = registry.find_model(settings.text("model"))
+    model_class = registry.find_model(settings.text("model"))
     # RecBole's models of other kinds read files that their settings name, some of them pickles.
-    if found is None or getattr(found, "type", None) != ModelType.SEQUENTIAL:
+    if model_class is None or getattr(model_class, "type", None) != ModelType.SEQUENTIAL:
         raise settings.refuse("model", "a sequential model that this installation has")
     settings.whole("MAX_ITEM_LIST_LENGTH", 1, MOST_LENGTH)
     for key in ("USER_ID_FIELD", "ITEM_ID_FIELD", "LIST_SUFFIX", "ITEM_LIST_LENGTH_FIELD"):

@@ -145,7 +145,7 @@ def read_training_state(
     file : str or os.PathLike
     model : nn.Module
     optimizer : torch.optim.Optimizer
-        Of the kind, and of the parameters, that the state must fit.
+        The state must fit its kind and its parameters.
     config : Config
         The settings, which must be those of the file where they decide the numbers.
 
@@ -209,16 +209,16 @@ def _optimizer_state(optimizer: torch.optim.Optimizer, saved: Checkpoint, source
     return {"state": {int(i): e for i, e in state.items()}, "param_groups": _groups(optimizer, training)}
 
 
-def _check_entry(place: str, name: str, value: Any, parameter: torch.Tensor, source: str) -> None:
+def _check_entry(entry: str, name: str, value: Any, parameter: torch.Tensor, source: str) -> None:
     if value is None and name == "momentum_buffer":  # of SGD without momentum
         return
     if not isinstance(value, torch.Tensor):
-        raise UserError(f"{source}: {place} is no tensor")
+        raise UserError(f"{source}: {entry} is no tensor")
     shape = torch.Size() if name == "step" else parameter.shape
     right = value.is_floating_point() if name == "step" else value.dtype == parameter.dtype
     if value.shape != shape or not right:
         raise UserError(
-            f"{source}: {place} is {value.dtype} {tuple(value.shape)}; it must be {parameter.dtype} {tuple(shape)}"
+            f"{source}: {entry} is {value.dtype} {tuple(value.shape)}; it must be {parameter.dtype} {tuple(shape)}"
         )
 
 
@@ -265,7 +265,7 @@ def _saved_random_state(
     Raises
     ------
     UserError
-        If a row is none that the generator takes.
+        If the generator does not take a row.
     """
     state = {}
     for name, mine in own.items():

@@ -73,7 +73,7 @@ def run(
 
     import torch.multiprocessing as multiprocessing
 
-    place = {"world_size": total, "ip": ip, "port": port, "nproc": nproc, "offset": group_offset}
+    process_settings = {"world_size": total, "ip": ip, "port": port, "nproc": nproc, "offset": group_offset}
     # Checked here first: one sentence for the user instead of one from every process. RecBole's Config
     # leaves one GPU visible, and the processes would inherit that.
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -83,7 +83,7 @@ def run(
     else:
         os.environ["CUDA_VISIBLE_DEVICES"] = visible
     queue = multiprocessing.get_context("spawn").SimpleQueue()
-    arguments = (model, dataset, config_file_list, {**(config_dict or {}), **place}, saved, overrides, queue)
+    arguments = (model, dataset, config_file_list, {**(config_dict or {}), **process_settings}, saved, overrides, queue)
     try:
         multiprocessing.spawn(_process, args=arguments, nprocs=nproc, join=True)
     except (multiprocessing.ProcessRaisedException, multiprocessing.ProcessExitedException) as error:

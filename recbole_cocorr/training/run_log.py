@@ -119,17 +119,17 @@ def tensorboard_in(folder: str | None) -> Iterator[None]:
     UserError
         If the folder cannot be written to.
     """
-    place = folder or TENSORBOARD_DIR
+    board_folder = folder or TENSORBOARD_DIR
 
     def board(logger: logging.Logger) -> SummaryWriter:
         files = [h.baseFilename for h in logger.handlers if isinstance(h, logging.FileHandler)]
         name = Path(files[0]).name.split(".")[0] if files else f"model-{datetime.now():%b-%d-%Y_%H-%M-%S}"
         try:
-            return _Board(os.path.join(place, name))
+            return _Board(os.path.join(board_folder, name))
         except OSError as error:
             raise UserError(
-                f"{place}: tensorboard's events cannot be written there: {error.strerror}; name another folder with "
-                "--tensorboard_dir"
+                f"{board_folder}: tensorboard's events cannot be written there: {error.strerror}; name another "
+                "folder with --tensorboard_dir"
             ) from None
 
     before = recbole_trainer.get_tensorboard

@@ -55,7 +55,7 @@ def objective_function(
     if min(config["eval_step"], config["epochs"]) < 1:
         raise UserError(
             f"a search is judged by validation, and with eval_step {config['eval_step']} and epochs "
-            f"{config['epochs']} there is none; both must be at least 1"
+            f"{config['epochs']} nothing is validated; both must be at least 1"
         )
     config["show_progress"] = False
     bigger = bool(config["valid_metric_bigger"])
@@ -73,7 +73,7 @@ def objective_function(
         init_seed(config["seed"], config["reproducibility"])
         data = read_data(config)
         if len(data.valid) == 0:
-            raise UserError("a search is judged on validation items, and the split leaves none; see eval_args")
+            raise UserError("a search is judged on validation items, and the split leaves no such item; see eval_args")
         try:
             trainer = prepare(config, data).trainer
             best_valid_score, best_valid_result = trainer.fit(data.train, data.valid, verbose=False, saved=True)

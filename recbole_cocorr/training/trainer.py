@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from recbole.data.interaction import Interaction
 from recbole.trainer import Trainer as RecBoleTrainer
 from recbole.utils import EvaluatorType, get_gpu_usage, set_color
 from torch.nn.utils.clip_grad import clip_grad_norm_
@@ -13,11 +14,13 @@ from tqdm import tqdm
 
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.data import distributed
-from recbole_cocorr.data.loaders import EvalLoader, TrainLoader
+from recbole_cocorr.data.loaders import EvalLoader, SequenceLoader, TrainLoader
 from recbole_cocorr.models.compiling import compile_encoder
 from recbole_cocorr.models.fast_layers import use_fast_layers
+from recbole_cocorr.models.length_groups import ByLength, padding_is_idle, without_padding
 from recbole_cocorr.models.objective import Objective
 from recbole_cocorr.models.scoring import find_scorer
+from recbole_cocorr.models.sequence_objective import SequenceObjective
 from recbole_cocorr.training.agreement import rows_digest
 from recbole_cocorr.training.checkpoint import (
     Checkpoint,
@@ -72,6 +75,7 @@ class Trainer(RecBoleTrainer):
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         self._scorer = None
         self._objective = None
+        self._leaves_out_padding = False
         self._items: list[str] = []
         self._num_users = 0
         self._rows = ""
@@ -80,6 +84,7 @@ class Trainer(RecBoleTrainer):
         self._save_state_with_best = False
         self._generators: dict[str, torch.Tensor] = {}
         self.ranks: dict[str, np.ndarray] = {}
+        self.by_history: dict[str, dict[str, float]] | None = None
 
     def _build_optimizer(self, **kwargs):
         """RecBole's optimizers; Adam and AdamW in torch's fused form, one pass over each parameter."""
@@ -112,7 +117,7 @@ class Trainer(RecBoleTrainer):
             self.logger.info("the resumed training had already ended")
             return self.best_valid_score, self.best_valid_result
         self._save_state_with_best = saved and (not valid_data or self.eval_step <= 0)
-        self._prepare(train_data)
+        self._prepare_training(train_data)
         # After preparing, which may have drawn numbers; once, for the first epoch after the break.
         set_random_state(self._generators, self.device)
         self._generators = {}
@@ -141,20 +146,45 @@ class Trainer(RecBoleTrainer):
         self._rows = digest
 
     def _prepare(self, data: TrainLoader | EvalLoader) -> None:
-        if self._scorer is None:
-            dataset = data.dataset
-            # A row of each length: on full histories alone, ways to read padding look alike.
-            _, first = np.unique(dataset.inter_feat[dataset.item_list_length_field].numpy(), return_index=True)
-            probe = dataset[torch.from_numpy(first[:_PROBE_ROWS])]
-            rows = data.transform(dataset, probe).to(self.device)
-            self._scorer = find_scorer(self.model, rows)
-            training_rows = rows if isinstance(data, TrainLoader) else None
-            self._objective = Objective(self.model, self._scorer, self.config["loss_type"], training_rows)
+        if self._scorer is not None:
+            return
+        rows = self._probe(data)
+        self._scorer = find_scorer(self.model, rows)
+        training_rows = rows if isinstance(data, TrainLoader) else None
+        self._objective = Objective(self.model, self._scorer, self.config["loss_type"], training_rows)
+
+    def _prepare_training(self, data: TrainLoader) -> None:
+        self._prepare(data)
+        if hasattr(self.model, "count_clicks"):  # it reads no rows
+            return
+        if isinstance(data, SequenceLoader):
+            objective = Objective(self.model, self._scorer, self.config["loss_type"], self._probe(data))
+            self._objective = SequenceObjective(objective, data.probe(_PROBE_ROWS).to(self.device))
+        elif self.config["batch_by_length"] and not self.config["torch_compile"]:
+            self._leaves_out_padding = self._objective.reads_user_vectors and self._padding_is_idle(self._probe(data))
+
+    def _probe(self, data: TrainLoader | EvalLoader) -> Interaction:
+        """A row of each length: on full histories alone, ways to read padding look alike."""
+        dataset = data.dataset
+        _, first = np.unique(dataset.inter_feat[dataset.item_list_length_field].numpy(), return_index=True)
+        probe = dataset[torch.from_numpy(first[:_PROBE_ROWS])]
+        return data.transform(dataset, probe).to(self.device)
+
+    @torch.no_grad()
+    def _padding_is_idle(self, probe: Interaction) -> bool:
+        encode = self._scorer.encode
+        if isinstance(encode, ByLength):
+            return True
+        self.model.eval()
+        return padding_is_idle(encode, self.model, probe)
 
     def _train_epoch(self, train_data: TrainLoader, epoch_idx: int, loss_func=None, show_progress: bool = False):
         """One pass over the training rows; returns the mean loss times the number of batches."""
         self.model.train()
         objective = loss_func or self._objective
+        if hasattr(self.model, "count_clicks"):  # it learns from all training clicks at once, by no gradient
+            self.model.count_clicks(epoch_idx)
+            return 0.0
         train_data.set_epoch(epoch_idx)
         batches = train_data.batches()
         progress = (
@@ -170,7 +200,10 @@ class Trainer(RecBoleTrainer):
         scaler = torch.amp.GradScaler(self.device.type, enabled=self.enable_scaler)
         total = torch.zeros((), device=self.device)
         for batch in progress:
-            interaction = batch.interaction.to(self.device)
+            rows = batch.interaction
+            if self._leaves_out_padding:
+                rows = without_padding(rows, self.model)
+            interaction = rows.to(self.device)
             self.optimizer.zero_grad()
             with torch.autocast(device_type=self.device.type, enabled=self.enable_amp):
                 losses = objective(interaction, *([batch.sample.to(self.device)] if batch.sample else []))
@@ -204,7 +237,9 @@ class Trainer(RecBoleTrainer):
     ) -> "OrderedDict[str, float] | None":
         """Metrics of the model on validation or test rows.
 
-        The ranks behind them are kept in ``self.ranks[phase]`` [rows, 3], in the loader's row order.
+        The ranks behind them are kept in ``self.ranks[phase]`` [rows, 3], in the loader's row order. Under full
+        ranking, ``self.by_history`` has the test metrics with the items of the history among the candidates
+        (``"in"``) and without them (``"out"``), whatever ``eval_mask_history`` says.
         """
         if not eval_data:
             return None
@@ -221,6 +256,8 @@ class Trainer(RecBoleTrainer):
                 training_rows = self.eval_collector.data_struct
                 ranking = Ranking(self.config, self.device, self._scorer, training_rows)
                 result, self.ranks[eval_data.phase] = ranking.measure(eval_data, show_progress)
+                if eval_data.phase == "test":
+                    self.by_history = ranking.by_history
         except ValueError as error:
             raise UserError(f"the {eval_data.phase} rows cannot be evaluated: {error}") from error
         self.wandblogger.log_eval_metrics(result, head="eval")

@@ -30,15 +30,22 @@ class Ranking:
         Reads ``metrics``, ``topk`` and ``metric_decimal_place``.
     device : torch.device
     scorer : Scorer
-        Of the model, which is in evaluation mode.
+        The scorer of the model, which is in evaluation mode.
     training_rows : DataStruct
         What RecBole's collector has counted of the training rows, for the metrics that need it.
+
+    Attributes
+    ----------
+    by_history : dict or None
+        Rank metrics of a full ranking of the test rows: ``"in"`` where the items of a user's history are candidates,
+        ``"out"`` where they are left out; None of other rows.
     """
 
     def __init__(self, config: Any, device: torch.device, scorer: Scorer, training_rows: DataStruct):
         self.config, self.device, self.scorer, self.training_rows = config, device, scorer, training_rows
         self.metrics = [m.lower() for m in config["metrics"]]
         self.list_metrics = [m for m in self.metrics if m not in RANK_METRICS]
+        self.by_history: dict[str, Metrics] | None = None
 
     def measure(self, loader: EvalLoader, show_progress: bool = False) -> tuple[Metrics, np.ndarray]:
         """Rank the loader's rows.
@@ -57,18 +64,30 @@ class Ranking:
         """
         # Begun with nothing, which is what a process without rows contributes.
         ranks, recommended = [torch.empty(0, 3, dtype=torch.int64)], [torch.empty(0, dtype=torch.int64)]
+        others = list(ranks)
         self.scorer.prepare()
         for batch in _progress(loader, show_progress):
-            places, items = self._sampled(batch) if batch.candidates is not None else self._all(batch, loader)
+            if batch.candidates is not None:
+                places, items = self._sampled(batch)
+            else:
+                places, other, items = self._all(batch, loader)
+                others.append(other)
             ranks.append(places)
             if items is not None:
                 recommended.append(items)
         table = distributed.gather_rows(torch.cat(ranks)).numpy()
-        rank_metrics = [m for m in self.metrics if m in RANK_METRICS]
-        values = summarise(table, rank_metrics, self.config["topk"], self.config["metric_decimal_place"])
+        values = self._of_ranks(table)
+        if loader.both_ways:
+            other = self._of_ranks(distributed.gather_rows(torch.cat(others)).numpy())
+            out, within = (values, other) if loader.mask_history else (other, values)
+            self.by_history = {"in": OrderedDict(within), "out": OrderedDict(out)}
         if self.list_metrics:
             values.update(self._of_lists(torch.cat(recommended)))
         return OrderedDict((k, values[k]) for m in self.metrics for k in values if k.split("@")[0] == m), table
+
+    def _of_ranks(self, table: np.ndarray) -> Metrics:
+        wanted = [m for m in self.metrics if m in RANK_METRICS]
+        return summarise(table, wanted, self.config["topk"], self.config["metric_decimal_place"])
 
     def _sampled(self, batch: EvalBatch) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Ranks [B, 3] among the batch's candidates and, if a metric wants them, the items [B, k] that come first."""
@@ -80,22 +99,29 @@ class Ranking:
             return ranks, None
         return ranks, items.gather(1, self._first(scores.masked_fill(~real, -torch.inf))).cpu()
 
-    def _all(self, batch: EvalBatch, loader: EvalLoader) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """The same among all items, some rows at a time."""
+    def _all(self, batch: EvalBatch, loader: EvalLoader) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """The same among all items, some rows at a time; the second ranks treat the history in the other way.
+
+        These have no rows unless the loader asks for both ways.
+        """
         interaction, dataset = batch.interaction.to(self.device), loader.dataset
         positive = interaction[dataset.iid_field]
-        ranks, tops = [], []
+        ranks, others, tops = [], [torch.empty(0, 3, dtype=torch.int64)], []
         for part, scores in self.scorer.in_blocks(interaction):
-            hidden = dataset.history_pairs(batch.rows[part]) if loader.mask_history else None
+            had = dataset.history_pairs(batch.rows[part]) if loader.mask_history or loader.both_ways else None
+            hidden, other = (had, None) if loader.mask_history else (None, had)
             ranks.append(rank_among_all(scores, positive[part], hidden).cpu())
+            if loader.both_ways:
+                others.append(rank_among_all(scores, positive[part], other).cpu())
             if self.list_metrics:
                 chosen = scores.gather(1, positive[part, None])
+                chosen[positive[part] == 0] = -torch.inf  # an item without a score is on no list
                 if hidden is not None:
                     scores[hidden] = -torch.inf
                 scores[:, 0] = -torch.inf
                 scores.scatter_(1, positive[part, None], chosen)
                 tops.append(self._first(scores).cpu())
-        return torch.cat(ranks), torch.cat(tops) if self.list_metrics else None
+        return torch.cat(ranks), torch.cat(others), torch.cat(tops) if self.list_metrics else None
 
     def _first(self, scores: torch.Tensor) -> torch.Tensor:
         return scores.topk(min(max(self.config["topk"]), scores.shape[1]), dim=1).indices

@@ -120,6 +120,7 @@ def test_from_the_checkpoint_to_the_device(tmp_path, capsys):
         str(tmp_path / "a"),
         "--corrector",
         str(tmp_path / "c"),
+        "--neighbours=0",
     ]
     assert main(export) == 0
     corrector, items, digest = load_corrector(tmp_path / "c")

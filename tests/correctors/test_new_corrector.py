@@ -16,7 +16,7 @@ from recbole_cocorr.correctors.catalogue import CORRECTORS, DEFAULT
 from recbole_cocorr.correctors.folder import load_corrector, save_corrector, trust_of
 from recbole_cocorr.correctors.settings import corrector_settings
 from recbole_cocorr.data.clicks import histories
-from recbole_cocorr.service.server.score_model import Asked, load_score_model
+from recbole_cocorr.service.server.score_model import ScoreQuery, load_score_model
 from recbole_cocorr.service.wire import FLOAT32, decode_scores
 from recbole_cocorr.training.checkpoint import checkpoint_fingerprint, load_checkpoint
 from recbole_cocorr.training.corrected_lists import DeviceScores, Variant, ranks_under
@@ -94,7 +94,10 @@ def test_fitted_by_the_command_served_and_evaluated(tmp_path, capsys):
     assert trust["corrector"] == digest
 
     served = load_score_model(out)
-    requests = [Asked(np.array([3, 1]), np.array([2, 5, 1]), FLOAT32), Asked(np.array([4]), np.array([7]), FLOAT32)]
+    requests = [
+        ScoreQuery(np.array([3, 1]), np.array([2, 5, 1]), FLOAT32),
+        ScoreQuery(np.array([4]), np.array([7]), FLOAT32),
+    ]
     assert (served.items, served.fingerprint) == (corrector.n_items, digest)
     for request, payload in zip(requests, served.correct(requests), strict=True):
         scores = decode_scores(payload, FLOAT32, len(request.candidates))

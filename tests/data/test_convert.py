@@ -397,9 +397,9 @@ def test_dataset_names_that_are_no_folder_names(tmp_path, name):
 
 @pytest.mark.parametrize("setting", ["duplicates", "on_error", "encoding"])
 def test_unknown_settings(tmp_path, setting):
-    with pytest.raises(UserError, match=f"{setting} is 'x'; it is "):
+    with pytest.raises(UserError, match=f"{setting} is 'x'; it must be one of "):
         run(tmp_path, AMAZON, **{setting: "x"})
-    with pytest.raises(UserError, match="the format 'x' is unknown; it is one of amazon-ratings, "):
+    with pytest.raises(UserError, match="format is 'x'; it must be one of amazon-ratings, "):
         run(tmp_path, AMAZON, "x")
 
 

@@ -309,8 +309,8 @@ def test_the_unit_may_be_said(tmp_path):
         (None, "the format csv needs the columns"),
         ("user=a,item=b", "time is missing"),
         ("user=a", "item and time are missing"),
-        ("user=a,item=b,time", "'time' is none of user=NAME"),
-        ("user=a,item=b,time=c,stars=d", "'stars=d' is none of"),
+        ("user=a,item=b,time", "'time' is not user=NAME"),
+        ("user=a,item=b,time=c,stars=d", "'stars=d' is not"),
         ("user=a,item=b,time=c,user=d", "user is given twice"),
         ("user=a,item=a,time=c", "a column is named twice"),
         ("user=1,item=b,time=c", "either names of the header or"),
@@ -329,7 +329,7 @@ def test_columns_that_do_not_fit(tmp_path, columns, said):
 def test_columns_are_for_csv_alone(tmp_path):
     with pytest.raises(UserError, match="columns and time_unit are for the format csv alone; yelp has its own"):
         converted(tmp_path, SAMPLES["yelp"][0], "yelp", columns=COLUMNS)
-    with pytest.raises(UserError, match="time_unit is 'h'; it is one of s, ms, us, ns"):
+    with pytest.raises(UserError, match="time_unit is 'h'; it must be one of s, ms, us, ns"):
         converted(tmp_path, "", "csv", columns=COLUMNS, time_unit="h")
 
 

@@ -19,7 +19,7 @@ from recbole_cocorr.artifact.manifest import read_manifest
 from recbole_cocorr.correctors.folder import trust_of
 from recbole_cocorr.demo.upstream import Upstream
 from recbole_cocorr.device import Session
-from recbole_cocorr.export.export import checkpoint_fingerprint
+from recbole_cocorr.exporter.export import checkpoint_fingerprint
 from recbole_cocorr.service.server.settings import ServeSettings
 from recbole_cocorr.training.checkpoint import load_checkpoint
 from tests.demo import artifact_served, pick, ranking_of

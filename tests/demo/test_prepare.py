@@ -17,7 +17,7 @@ from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.correctors.settings import corrector_settings
 from recbole_cocorr.demo.prepare import find_artifact
 from recbole_cocorr.demo.runtime import FILES
-from recbole_cocorr.export import export as device_export
+from recbole_cocorr.exporter import export as device_export
 from recbole_cocorr.training import fit_corrector as fit
 from recbole_cocorr.training import run as quick_start
 from recbole_cocorr.training.checkpoint import Checkpoint, plain_config, save_checkpoint

@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recbole_cocorr.artifact.manifest import read_manifest
+from recbole_cocorr.artifact.table import ItemTable
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.device import Correction, Ranking, Session
 from recbole_cocorr.device.reader import Reader
 from recbole_cocorr.device.window import Window
-from recbole_cocorr.export.check import reference
+from recbole_cocorr.exporter.check import reference
 from tests.conftest import CHECKOUT
 from tests.device import ITEMS, TOKENS, WINDOW, assert_close, clicks, make, sent_to, tokens_of
 
@@ -44,6 +45,28 @@ def test_every_click_equals_the_full_pass(written, name, policy):
         assert session.click(TOKENS[row])
         assert session.clicks == t + 1
         assert_close(session.user_vector, reference(model, read_rows(rows[: t + 1], policy)))
+
+
+@pytest.mark.parametrize("policy", ["carry", "window"])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_gated_blocks(written, policy, layers):
+    """Every click, a history, a correction and what is uploaded, as for the plain block."""
+    model, session = opened(written, policy=policy, block="gated", num_layers=layers)
+    rows = clicks(19)
+    for t, row in enumerate(rows):
+        session.click(TOKENS[row])
+        read = read_rows(rows[: t + 1], policy)
+        assert_close(session.user_vector, reference(model, read))
+        if layers == 1:
+            sent, arrays = sent_to(model, t)
+            session.apply(arrays, clicks=t + 1)
+            assert_close(session.user_vector, reference(model, read, sent))
+    session = Session.open(session.artifact.folder, policy=policy)
+    session.history(tokens_of(rows))
+    assert_close(session.user_vector, reference(model, read_rows(rows, policy)))
+    if layers == 1:
+        expected = model.hidden_states(torch.tensor([rows[-WINDOW:]]))[0].detach()
+        assert_close(session.hidden_states().hidden_states, expected, 1e-6)
 
 
 def test_sasrec_reads_its_window(written):
@@ -92,11 +115,12 @@ def test_a_correction_equals_the_corrected_full_pass(written, policy):
             assert_close(session.user_vector, reference(model, read_rows(rows[: t + 1], policy), sent))
 
 
-@given(st.lists(st.tuples(st.lists(st.integers(1, ITEMS - 1), min_size=1, max_size=9), st.sampled_from("cska"))))
+@pytest.mark.parametrize("block", ["plain", "gated"])
+@given(parts=st.lists(st.tuples(st.lists(st.integers(1, ITEMS - 1), min_size=1, max_size=9), st.sampled_from("cska"))))
 @settings(max_examples=25, deadline=None)
-def test_a_window_that_is_one_mini_batch(written, tmp_path_factory, parts):
+def test_a_window_that_is_one_mini_batch(written, tmp_path_factory, parts, block):
     """L = K, as in the paper: a window has a graph of its own, and the state is made when it is asked for."""
-    model, session = opened(written, policy="window", mini_batch_size=WINDOW)
+    model, session = opened(written, policy="window", mini_batch_size=WINDOW, block=block)
     assert "window" in session.artifact.manifest.graphs
     path, rows = tmp_path_factory.mktemp("window") / "state", []
     for number, (part, way) in enumerate(parts):
@@ -204,16 +228,16 @@ def test_repeats_unknown_and_excluded_items(written):
     assert "item-3" not in session.rank_all(ITEMS, exclude=["item-3", "nobody"]).items
     assert len(session.rank_all(10**9).items) == ITEMS - 1
     assert "[PAD]" not in session.rank_all(ITEMS).items
-    with pytest.raises(UserError, match="none of the candidates is an item of the catalogue"):
+    with pytest.raises(UserError, match="no candidate is an item of the catalogue"):
         session.rank(["nobody", "[PAD]"])
-    with pytest.raises(UserError, match="none of the candidates"):
+    with pytest.raises(UserError, match="no candidate"):
         session.rank([])
 
 
 def test_equal_scores_keep_the_order_of_the_candidates(written):
     _, session = opened(written)
     session.click("item-1")
-    session._user[:] = 0
+    session.artifact.targets = ItemTable(np.zeros((ITEMS, session.artifact.manifest.width), np.float32))
     some = TOKENS[1:30]
     assert session.rank(some, 3).items == some[:3]
     assert session.rank(some[::-1], 7).items == some[::-1][:7]
@@ -350,7 +374,7 @@ class Counted:
 
     def __init__(self, reader: Reader):
         self.steps = self.folds = self.others = 0
-        run, fold = reader.steps._run, reader.steps.fold
+        run, fold = reader.steps.run_bound, reader.steps.fold
 
         def step(*args):
             self.steps += 1
@@ -363,14 +387,14 @@ class Counted:
         def other(*args, **kwargs):
             self.others += 1
 
-        reader.steps._run, reader.steps.fold, reader._vectors = step, folded, other
+        reader.steps.run_bound, reader.steps.fold, reader.vectors = step, folded, other
 
 
 def test_a_click_costs_the_same_after_a_hundred_thousand(written, tmp_path):
     """The work is counted, not timed: the same runs of the same graphs, buffers and files of the same size."""
     _, session = opened(written, policy="carry")
-    counted = Counted(session._reader)
-    buffers = [id(s) for s in session._reader.steps.reads], session._reader.state().shape
+    counted = Counted(session.reader)
+    buffers = [id(s) for s in session.reader.steps.reads], session.reader.state().shape
     tokens = tokens_of(clicks(100_000))
     work = []
     for t, token in enumerate(tokens):
@@ -383,8 +407,8 @@ def test_a_click_costs_the_same_after_a_hundred_thousand(written, tmp_path):
     assert set(work[1::3]) | set(work[2::3]) == {(1, 0)}
     assert work[0] == (1, 0)
     assert counted.others == 0
-    assert len(session._recent) == WINDOW
-    assert ([id(s) for s in session._reader.steps.reads], session._reader.state().shape) == buffers
+    assert len(session.recent_rows()) == WINDOW
+    assert ([id(s) for s in session.reader.steps.reads], session.reader.state().shape) == buffers
     session.save(tmp_path / "late")
     assert (tmp_path / "early").stat().st_size == (tmp_path / "late").stat().st_size <= 20_000
     assert session.clicks == 100_000
@@ -403,8 +427,8 @@ def test_a_window_is_re_read_at_a_constant_cost(written):
     """Where the state is not carried on, a click reads the window, however many came before."""
     _, session = opened(written, policy="window", name="GRU4Rec")
     lengths = []
-    vectors = session._reader._vectors
-    session._reader._vectors = lambda rows: lengths.append(len(rows)) or vectors(rows)
+    vectors = session.reader.vectors
+    session.reader.vectors = lambda rows: lengths.append(len(rows)) or vectors(rows)
     for token in tokens_of(clicks(60)):
         lengths.clear()
         session.click(token)

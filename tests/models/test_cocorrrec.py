@@ -14,6 +14,7 @@ from recbole_cocorr.models.cocorrrec.network import CoCorrRec
 from recbole_cocorr.models.factory import build_model
 from recbole_cocorr.training.checkpoint import load_weights
 from recbole_cocorr.training.recommend import SavedConfig, Vocabulary
+from tests.reference.gated_naive import naive_gated
 
 ITEMS = 30
 SETTINGS = {
@@ -26,6 +27,7 @@ SETTINGS = {
     "NEG_PREFIX": "neg_",
     "MAX_ITEM_LIST_LENGTH": 7,
     "device": torch.device("cpu"),
+    "block": "plain",
     "hidden_size": 16,
     "num_heads": 2,
     "num_layers": 1,
@@ -74,6 +76,7 @@ def some_batch(seed: int = 0, rows: int = 6, negatives: int = 4) -> Interaction:
 
 
 GCN = pytest.mark.parametrize("use_gcn", [True, False], ids=["gcn", "alone"])
+BLOCK = pytest.mark.parametrize("block", ["plain", "gated"])
 PHI = pytest.mark.parametrize("target_transform", ["identity", "mlp"])
 
 
@@ -99,12 +102,13 @@ def test_a_score_is_the_user_vector_times_phi_of_the_item(use_gcn, target_transf
     st.lists(st.lists(st.integers(1, ITEMS - 1), max_size=9), min_size=1, max_size=4),
     st.sampled_from([1, 2, 3, 9]),
     st.booleans(),
+    st.sampled_from(["plain", "gated"]),
 )
-@example([[1, 2, 3, 4, 5, 6, 7, 8], [9, 8, 7, 6, 5, 4, 3, 2, 1]], 9, True)  # little padding
-@example([[1], [2, 3], []], 9, True)  # a lot
+@example([[1, 2, 3, 4, 5, 6, 7, 8], [9, 8, 7, 6, 5, 4, 3, 2, 1]], 9, True, "plain")  # little padding
+@example([[1], [2, 3], []], 9, True, "gated")  # a lot
 @settings(max_examples=25, deadline=None)
-def test_padding_never_changes_a_score(histories, size, use_gcn):
-    model = trained(mini_batch_size=size, use_gcn=use_gcn)
+def test_padding_never_changes_a_score(histories, size, use_gcn, block):
+    model = trained(mini_batch_size=size, use_gcn=use_gcn, block=block)
     together = model.full_sort_predict(batch(histories, length=9))
     with torch.no_grad():  # what stands in the padding's place is nobody's business
         model.item_embedding.weight[0] = 3.0
@@ -133,6 +137,43 @@ def test_any_mini_batch_size_equals_reading_click_by_click(size, use_gcn):
         fusion = model.fusion if use_gcn else None
         outputs, _ = model.layers[0].ttt.primal(x, correction=correction, fusion=fusion)
         torch.testing.assert_close(users[row], model.final_norm(outputs)[0, -1], rtol=1e-8, atol=1e-9)
+
+
+@GCN
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize("size", [1, 3, 7, 20])
+def test_gated_blocks_equal_the_slow_and_obvious_reading(layers, size, use_gcn):
+    """Outputs at every position, the user vector, and the gradient of every parameter."""
+    model = trained(block="gated", num_layers=layers, mini_batch_size=size, use_gcn=use_gcn)
+    for history in ([5], [3, 4, 5], [3, 4, 5, 9, 3, 3, 11]):
+        item_seq, length = torch.tensor([history + [0] * (7 - len(history))]), torch.tensor([len(history)])
+        x = model.hidden_states(item_seq)
+        correction = model.correction(x, length) if use_gcn else None
+        expected = naive_gated(model, history, correction)
+        torch.testing.assert_close(model.device_outputs(x, correction)[0, : len(history)], expected)
+        user = model.forward(item_seq, length)[0]
+        torch.testing.assert_close(user, expected[-1])
+        weight = torch.linspace(-1, 1, 16, dtype=torch.float64)
+        ours, theirs = gradients(model, user @ weight), gradients(model, expected[-1] @ weight)
+        torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-9)
+
+
+def test_half_the_dropout_acts_on_the_branches_of_a_gated_block():
+    model = build(block="gated", dropout_prob=0.5)
+    assert (model.dropout.p, model.layers[0].dropout.p) == (0.5, 0.25)
+    model.dropout.p = 0.0
+    rows = some_batch()
+    assert torch.equal(model.encode(rows), build(block="gated").encode(rows))
+    model.train()
+    assert not torch.equal(model.encode(rows), model.encode(rows))
+
+
+def test_a_checkpoint_that_names_no_block_is_plain():
+    names = build().state_dict().keys()
+    assert build(block=None).state_dict().keys() == names
+    assert not any("gate" in name or "embedding_norm" in name for name in names)
+    with pytest.raises(UserError, match="block is 'gate'; it must be plain or gated"):
+        build(block="gate")
 
 
 # -- options ------------------------------------------------------------------------------------
@@ -196,8 +237,9 @@ def test_the_device_starts_from_the_same_weights_with_and_without_the_cloud():
 @pytest.mark.parametrize("loss_type", ["BCE", "BPR", "CE"])
 @GCN
 @PHI
-def test_every_parameter_learns(loss_type, use_gcn, target_transform):
-    model = trained(loss_type=loss_type, use_gcn=use_gcn, target_transform=target_transform, num_layers=2)
+@BLOCK
+def test_every_parameter_learns(loss_type, use_gcn, target_transform, block):
+    model = trained(loss_type=loss_type, use_gcn=use_gcn, target_transform=target_transform, num_layers=2, block=block)
     model.calculate_loss(some_batch()).backward()
     for name, p in model.named_parameters():
         assert p.grad is not None, name
@@ -257,7 +299,7 @@ def test_ce_is_over_the_whole_catalogue_but_padding():
 
 def gradients(model, loss) -> dict[str, torch.Tensor]:
     names, parameters = zip(*model.named_parameters(), strict=True)
-    return dict(zip(names, torch.autograd.grad(loss, parameters), strict=True))
+    return dict(zip(names, torch.autograd.grad(loss, parameters, materialize_grads=True), strict=True))
 
 
 @GCN
@@ -305,9 +347,10 @@ def test_missing_negatives_do_not_count(loss_type):
 
 @pytest.mark.parametrize("size", [1, 3, None])
 @GCN
+@BLOCK
 @pytest.mark.parametrize("half", [False, True], ids=["float32", "bfloat16"])
-def test_nothing_is_nan(size, use_gcn, half):
-    model = build(mini_batch_size=size, use_gcn=use_gcn).train()
+def test_nothing_is_nan(size, use_gcn, half, block):
+    model = build(mini_batch_size=size, use_gcn=use_gcn, block=block).train()
     rows = some_batch()
     rows["item_id_list"][0], rows["item_length"][0] = 0, 0  # a user without a click
     rows["item_id_list"][1] = 5  # the same click again and again

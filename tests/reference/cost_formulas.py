@@ -165,6 +165,15 @@ def cocorrrec_device_click(d: int, H: int, K: int, corrected: bool = False) -> F
     return Flops(products, rest) + attended + _match(H * K, H, masked=True) + _match(d, H, masked=False)
 
 
+def gated_block(L: int, d: int) -> Flops:
+    """What a gated block adds to a plain one for L clicks read and the last one joined.
+
+    The embedding's own RMSNorm of each click; of the last, a residual, an RMSNorm, W_g, W_v and W_o (inner width 2 d),
+    the SiLU, a product and a residual.
+    """
+    return Flops(3 * 2 * d * 2 * d, L * (4 * d + 2) + d + (4 * d + 2) + 2 * 2 * d + 2 * d + d)
+
+
 def cocorrrec_cloud(L: int, d: int, H: int, K: int) -> Flops:
     """The GCN: two GRUs d -> d with biases over L clicks, each with an MLP d -> 64 -> 64 -> H K K or H K f.
 
@@ -202,6 +211,8 @@ def _cocorrrec(model: nn.Module, L: int | None) -> Flops | None:
     ttt, gcn = model.layers[0].ttt, model.use_gcn
     sizes = ttt.hidden_size, ttt.num_heads, ttt.mini_batch_size
     device = cocorrrec_device_click(*sizes, gcn) if L is None else cocorrrec_device(L, *sizes, gcn)
+    if hasattr(model, "embedding_norm"):
+        device = device + gated_block(1 if L is None else L, model.hidden_size)
     return device + cocorrrec_cloud(1 if L is None else L, *sizes) if gcn else device
 
 

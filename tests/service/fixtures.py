@@ -15,7 +15,7 @@ from recbole_cocorr.correctors import ItemItem, Trust
 from recbole_cocorr.correctors.folder import save_corrector
 from recbole_cocorr.data.dataset import create_dataset
 from recbole_cocorr.data.loaders import data_preparation
-from recbole_cocorr.export.export import checkpoint_fingerprint, export
+from recbole_cocorr.exporter.export import checkpoint_fingerprint, export
 from recbole_cocorr.models.factory import build_model
 from recbole_cocorr.service.server.settings import ServeSettings
 from recbole_cocorr.training.checkpoint import Checkpoint, load_checkpoint, plain_config, save_checkpoint

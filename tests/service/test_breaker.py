@@ -60,9 +60,12 @@ def test_stragglers_do_not_lengthen_the_wait(breaker, clock):
 
 def test_waits_differ():
     clock = [0.0]
-    ends = set()
-    for _ in range(20):
-        breaker = Breaker(first=1.0, clock=lambda: clock[0])
+    breakers = [Breaker(first=1.0, clock=lambda: clock[0]) for _ in range(40)]
+    for breaker in breakers:
         breaker.failed("x", at_once=True)
-        ends.add(breaker._until)
-    assert len(ends) > 15 and all(0.5 <= end <= 1 for end in ends)
+    passing = []
+    for clock[0] in (0.49, 0.75, 1.0):
+        passing.append(sum(breaker.passes() for breaker in breakers))
+        for breaker in breakers:
+            breaker.gave_up()
+    assert passing[0] == 0 < passing[1] < passing[2] == 40

@@ -42,7 +42,7 @@ def test_a_correction(server, rows):
         pending = client.upload(rows, 5)
         answer = pending.answer(LONG)
         assert (answer.status, answer.reason, pending.upload_bytes) == (CORRECTED, "", 320)
-        assert answer.attention.shape == (2, 3, 3) and answer.bias.shape == (2, 3, 8)
+        assert answer.content.attention.shape == (2, 3, 3) and answer.content.bias.shape == (2, 3, 8)
         assert pending.answer(0) is answer
 
 
@@ -55,8 +55,8 @@ def test_shorter_uploads_give_nearly_the_same(server, rows, encoding):
     ):
         exact, near = plain.correct(rows, 1, LONG), short.correct(rows, 1, LONG)
         assert near.status == CORRECTED
-        spread = np.abs(exact.bias).max()
-        assert 0 < np.abs(near.bias - exact.bias).max() < 0.05 * spread
+        spread = np.abs(exact.content.bias).max()
+        assert 0 < np.abs(near.content.bias - exact.content.bias).max() < 0.05 * spread
 
 
 BAD = {
@@ -79,7 +79,7 @@ def test_what_is_no_correction_is_refused(rows, kind):
     ):
         answers = [client.correct(rows, 7, LONG) for _ in range(3)]
         assert [a.status for a in answers] == [REFUSED] * 3
-        assert answers[0].attention is None and answers[0].reason.startswith("the answer is none")
+        assert answers[0].content is None and answers[0].reason.startswith("the answer cannot be used")
         # The third was not even sent.
         assert client.upload(rows, 7).upload_bytes == 0
 

@@ -40,7 +40,7 @@ def test_what_is_sent_and_what_comes_back():
     with answering("Score", answer) as address, asks(address) as client:
         pending = client.score(CLICKED, SOME, 5)
         found = pending.answer(LONG)
-        assert (found.status, found.scores.tolist(), found.bytes) == (CORRECTED, [1, 2, 3, 4.5], 8)
+        assert (found.status, found.content.tolist(), found.bytes) == (CORRECTED, [1, 2, 3, 4.5], 8)
         assert pending.upload_bytes == 28
     (sent,) = seen
     assert (sent.corrector.hex(), sent.clicks, sent.encoding) == (CORRECTOR, 5, 1)
@@ -70,7 +70,7 @@ def test_what_is_no_answer_is_refused(kind):
     ):
         answers = [client.score(CLICKED, SOME, 7).answer(LONG) for _ in range(3)]
         assert [a.status for a in answers] == [REFUSED] * 3
-        assert answers[0].scores is None and answers[0].reason.startswith("the answer is none")
+        assert answers[0].content is None and answers[0].reason.startswith("the answer cannot be used")
         # The third was not even sent.
         assert client.score(CLICKED, SOME, 7).upload_bytes == 0
 
@@ -160,7 +160,7 @@ def test_killed_frozen_and_started_again_on_one_client(checkpoint, corrector, it
             found = pending.answer(wait)
             if found.status == LATE:
                 pending.cancel()
-            assert found.scores is None or np.array_equal(found.scores, wanted)
+            assert found.content is None or np.array_equal(found.content, wanted)
             return found.status
 
         assert asked() == CORRECTED

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from recbole_cocorr.__main__ import main
 from recbole_cocorr.correctors import ItemItem, Trust
 from recbole_cocorr.correctors.folder import save_corrector
-from recbole_cocorr.service.server.score_model import Asked, ScoreModel, load_score_model
+from recbole_cocorr.service.server.score_model import ScoreModel, ScoreQuery, load_score_model
 from recbole_cocorr.service.server.settings import ServeSettings
 from recbole_cocorr.service.v1 import correction_pb2 as pb
 from recbole_cocorr.service.wire import DESCRIBE, FLOAT16, FLOAT32, SCORE, decode_scores, encode_items
@@ -70,7 +70,7 @@ def test_the_answer_is_the_correctors(scoring, line, item_item, encoding, count)
 def test_every_row_of_a_batch_gets_its_own(item_item):
     generator = np.random.default_rng(2)
     asked = [
-        Asked(generator.integers(1, ITEMS, n), generator.integers(1, ITEMS, m), encoding)
+        ScoreQuery(generator.integers(1, ITEMS, n), generator.integers(1, ITEMS, m), encoding)
         for n, m, encoding in ((1, 9, 0), (50, 1, 1), (7, 30, 1), (7, 9, 0))
     ]
     for a, payload in zip(asked, ScoreModel("f", item_item).correct(asked), strict=True):

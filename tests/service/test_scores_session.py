@@ -16,13 +16,15 @@ from recbole_cocorr.correctors import Trust
 from recbole_cocorr.correctors.folder import load_corrector, save_corrector, trust_of
 from recbole_cocorr.device import Evidence, Session
 from recbole_cocorr.device.update import update_catalogue
-from recbole_cocorr.export.export import export
+from recbole_cocorr.exporter.export import export
 from recbole_cocorr.service import CorrectedSession
 from recbole_cocorr.service.client.client import Answer, Pending
 from recbole_cocorr.service.server.settings import ServeSettings
+from recbole_cocorr.service.v1 import correction_pb2 as pb
 from recbole_cocorr.training.checkpoint import checkpoint_fingerprint, load_checkpoint
 from tests.device import ITEMS, TOKENS, clicks, tokens_of
-from tests.service import Watched, serving
+from tests.device.test_neighbours import with_table
+from tests.service import Watched, answering, serving
 
 LONG = 20_000.0
 TRUST = Trust(2.0, -0.3)
@@ -85,7 +87,7 @@ def session(both, cloud):
 
 def answer(count: int, seed: int = 0) -> Answer:
     scores = np.random.default_rng(seed).standard_normal(count).astype(np.float32) / 50
-    return Answer("corrected", scores=scores, bytes=2 * count)
+    return Answer("corrected", content=scores, bytes=2 * count)
 
 
 def alone(folder, rows, names=NAMES):
@@ -111,7 +113,7 @@ def with_scores(folder, rows, names, given):
     """The ranking with scores that are given."""
     plain = Session.open(folder)
     plain.history(tokens_of(rows))
-    scores = dict(zip(names, given.scores.tolist(), strict=True))
+    scores = dict(zip(names, given.content.tolist(), strict=True))
     return plain.rank(names, evidence=Evidence(scores, len(rows), plain.artifact.manifest.trust["corrector"]))
 
 
@@ -170,7 +172,7 @@ def test_a_service_that_has_only_one_of_them(checkpoint, corrector, both, served
             # The breaker of the other one is open from the first answer on; this one's is not.
             assert (found.status, found.used) == ("corrected", (served,))
             assert found.reason.startswith("scores: " if served == "correction" else "correction: ")
-            assert "another model or corrector" in found.reason
+            assert "this model or corrector" in found.reason
 
 
 def test_without_an_answer_it_is_the_devices_and_a_late_one_serves_the_next(both, cloud, session):
@@ -217,7 +219,7 @@ def test_what_the_session_refuses_changes_nothing(both, cloud, session, bad):
     session.rank(NAMES)
     given = answer(len(NAMES) - (bad == "shape"))
     if bad in ("nan", "inf"):
-        given.scores[3] = float(bad)
+        given.content[3] = float(bad)
     cloud.sent[-1].settle(given)
     found, own = session.rank(NAMES), alone(both, rows)
     assert (found.status, found.items, found.scores) == ("refused", own.items, own.scores)
@@ -327,7 +329,7 @@ def test_no_more_clicks_go_up_than_are_allowed(both, cloud, most):
     cloud.sent[-1].settle(answer(len(NAMES)))
     found = session.rank(NAMES)
     # The trust counts the clicks that the scores are of.
-    given = dict(zip(NAMES, answer(len(NAMES)).scores.tolist(), strict=True))
+    given = dict(zip(NAMES, answer(len(NAMES)).content.tolist(), strict=True))
     plain = Session.open(both)
     plain.history(tokens_of(rows[:151]))
     assert (
@@ -336,16 +338,21 @@ def test_no_more_clicks_go_up_than_are_allowed(both, cloud, most):
     )
 
 
-def test_an_opened_session_tells_what_it_knows(both, cloud, tmp_path):
-    rows = clicks(20)
-    address = "127.0.0.1:9"
-    with open_session(both, cloud=address, history=iter(tokens_of(rows))) as opened:
-        assert opened._scores._clicked == rows  # the whole history, though the session keeps the last L
-        opened.save(tmp_path / "state")
-    with open_session(both, cloud=address, state=tmp_path / "state") as opened:
-        assert opened._scores._clicked == rows[-7:]
-    with open_session(both, cloud=address, state=tmp_path / "state", history=tokens_of([*rows, 5])) as opened:
-        assert opened._scores._clicked == [*rows, 5]
+def test_an_opened_session_tells_what_it_knows(both, tmp_path):
+    rows, requests = clicks(20), SimpleQueue()
+    state = tmp_path / "state"
+    cases = [
+        ({"history": iter(tokens_of(rows))}, rows),  # the whole history, though the session keeps the last L
+        ({"state": state}, rows[-7:]),
+        ({"state": state, "history": tokens_of([*rows, 5])}, [*rows, 5]),
+    ]
+    with answering("Score", lambda raw, context: requests.put(pb.ScoreRequest.FromString(raw)) or b"") as address:
+        for settings, clicked in cases:
+            with open_session(both, cloud=address, client={"timeout": 20}, **settings) as opened:
+                opened.expect(NAMES)
+                assert np.frombuffer(requests.get(timeout=20).clicked, "<i4").tolist() == clicked
+                if not state.exists():
+                    opened.save(state)
 
 
 def test_given_evidence_is_used_and_nothing_asked(cloud, session):
@@ -357,7 +364,7 @@ def test_given_evidence_is_used_and_nothing_asked(cloud, session):
 def test_what_the_service_cannot_be_asked(cloud, session):
     session.history(tokens_of(clicks(4)))
     assert session.rank_all().status == "refused" and not cloud.sent
-    with pytest.raises(UserError, match="none of the candidates"):
+    with pytest.raises(UserError, match="no candidate"):
         session.rank(["none"])
     with pytest.raises(UserError, match="one string"):
         session.rank("item-1")
@@ -428,6 +435,30 @@ def test_an_export_of_other_items_is_refused(checkpoint, item_item, tmp_path):
     with pytest.raises(UserError, match="fitted on other items"):
         export(checkpoint, tmp_path / "a", corrector=tmp_path / "c")
     assert not (tmp_path / "a").exists()
+
+
+def test_an_artifact_with_a_table_asks_for_no_scores(both, item_item, serves_both, tmp_path):
+    """Corrections still come; the table's scores are in the ranking once, and no item is told."""
+    folder = shutil.copytree(both, tmp_path / "table")
+    with_table(folder, item_item)
+    rows = clicks(9)
+    with open_session(folder, cloud=f"127.0.0.1:{serves_both.port}", deadline_ms=LONG) as opened:
+        opened.history(tokens_of(rows))
+        ranking = opened.rank(NAMES)
+        assert ranking.status == "corrected" and ranking.used == ("correction",)
+        plain = Session.open(folder)
+        plain.history(tokens_of(rows))
+        upload = plain.hidden_states()
+        answer = opened.client.correct(upload.hidden_states, upload.clicks, LONG / 1000)
+        plain.apply(answer.content, plain.clicks)
+        assert ranking.scores == pytest.approx(plain.rank(NAMES).scores, rel=1e-4, abs=1e-4)
+        assert opened.rank_all().used == ("correction",)
+        with pytest.raises(UserError, match="asks for no scores"):
+            opened.expect(NAMES)
+    own = Session.open(folder)
+    own.artifact.manifest = dataclasses.replace(own.artifact.manifest, correction=None)
+    with pytest.raises(UserError, match="takes no correction and asks for no scores"):
+        CorrectedSession(own, _Cloud(), 1.0)
 
 
 def test_settings_that_do_not_fit(both, artifact, cloud):

@@ -19,9 +19,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.service.server.batcher import Batcher, QueueFullError
+from recbole_cocorr.service.server.batcher import Batcher
 from recbole_cocorr.service.server.correction_model import CorrectionModel, load_correction_model
 from recbole_cocorr.service.server.metrics import Metrics
+from recbole_cocorr.service.server.refusal import CrowdedError
 from recbole_cocorr.service.server.settings import ServeSettings
 from recbole_cocorr.service.v1 import correction_pb2 as pb
 from recbole_cocorr.service.wire import DESCRIBE, SERVICE, decode_correction
@@ -237,7 +238,7 @@ def test_who_gave_up_is_not_computed_and_makes_room():
         gone = asyncio.create_task(batcher.correct(model, row(1)))
         late = asyncio.create_task(batcher.correct(model, row(2), time.monotonic() - 1))
         await asyncio.sleep(0)
-        with pytest.raises(QueueFullError):
+        with pytest.raises(CrowdedError):
             await batcher.correct(model, row(3))
         gone.cancel()
         await asyncio.sleep(0)

@@ -15,6 +15,7 @@ from recbole_cocorr import open_session
 from recbole_cocorr.artifact.evidence import Evidence
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.device import Session
+from recbole_cocorr.device.correction import Correction
 from recbole_cocorr.service import CorrectedSession
 from recbole_cocorr.service.client.breaker import Breaker
 from recbole_cocorr.service.client.client import Answer, Pending
@@ -57,8 +58,8 @@ def session(artifact, cloud):
 
 def answer(seed: int = 0, scale: float = 1.0) -> Answer:
     rng = np.random.default_rng(seed)
-    parts = [(scale * rng.standard_normal(s)).astype(np.float32) for s in ((2, 3, 3), (2, 3, 8))]
-    return Answer("corrected", "", *parts)
+    arrays = [(scale * rng.standard_normal(s)).astype(np.float32) for s in ((2, 3, 3), (2, 3, 8))]
+    return Answer("corrected", "", Correction(*arrays))
 
 
 def alone(artifact, rows) -> list[str]:
@@ -122,9 +123,9 @@ def test_a_correction_of_earlier_clicks_is_never_used(artifact, cloud, session):
 def test_what_the_session_refuses_changes_nothing(artifact, cloud, session, bad):
     rows = clicks(4)
     session.history(tokens_of(rows))
-    given = answer()
-    attention = {"shape": given.attention[:, :2], "nan": given.attention * np.nan, "huge": given.attention * np.inf}
-    cloud.sent[-1].settle(Answer("corrected", "", attention[bad], given.bias))
+    good = answer().content
+    attention = {"shape": good.attention[:, :2], "nan": good.attention * np.nan, "huge": good.attention * np.inf}
+    cloud.sent[-1].settle(Answer("corrected", "", Correction(attention[bad], good.bias)))
     found = session.rank_all(ITEMS)
     assert (found.status, found.items, session.corrected) == ("refused", alone(artifact, rows), False)
 
@@ -239,7 +240,7 @@ def test_others_go_on_while_a_ranking_waits(artifact, cloud, tmp_path):
         cloud.sent[1].settle(answer())
         plain = Session.open(artifact)
         plain.history(tokens_of(rows[:5]))
-        plain.apply((answer().attention, answer().bias), 5)
+        plain.apply(answer().content, 5)
         for found in (first.result(20), second.result(20)):
             assert (found.status, found.items) == ("corrected", plain.rank_all(ITEMS).items)
     assert Session.open(artifact, state=tmp_path / "state").clicks == 4
@@ -252,7 +253,7 @@ def test_a_ranking_that_fails_after_its_wait(artifact, cloud):
         ranking = pool.submit(session.rank, ["none"])
         assert cloud.waiting.get(timeout=20) == 0
         cloud.sent[0].settle(answer())
-        with pytest.raises(UserError, match="none of the candidates"):
+        with pytest.raises(UserError, match="no candidate"):
             ranking.result(20)
     assert session.rank_all().status == "corrected"
 
@@ -261,7 +262,7 @@ def test_no_call_gets_past_the_lock(cloud, session):
     """Also what the corrected session has from the plain one waits for the lock, which is one for both."""
     session.history(tokens_of(clicks(4)))
     calls = [
-        lambda: session.apply((answer().attention, answer().bias), 4),
+        lambda: session.apply(answer().content, 4),
         lambda: session.session.click("item-3"),
         lambda: session.click("item-3"),
         lambda: session.rank_all(),

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recbole_cocorr.service.server.turns import CrowdedError, Peer, StoppingError, Turns, peer_of
+from recbole_cocorr.service.server.refusal import CrowdedError, StoppingError
+from recbole_cocorr.service.server.turns import Peer, Turns, peer_of
 
 A, B = Peer("a", "a:1"), Peer("b", "b:1")
 

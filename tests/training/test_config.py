@@ -119,7 +119,7 @@ def test_a_dataset_file_of_the_working_directory_takes_the_packaged_ones_place()
 def test_a_protocol_of_ones_own_lies_in_the_working_directory():
     text = (CHECKOUT / "properties/protocol/paper.yaml").read_text(encoding="utf-8")
     put("properties/protocol/mine.yaml", text.replace("uni100", "uni50"))
-    assert known_names("protocol") == ["full", "mine", "paper"]
+    assert known_names("protocol") == ["full", "mine", "paper", "time"]
     assert make(protocol="mine")["eval_args"]["mode"]["test"] == "uni50"
 
 

@@ -158,9 +158,9 @@ def test_a_number_that_is_not_whole_is_still_refused(settings_file):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ("eval_args: {split: {LS: test_only}, order: TO, group_by: user, mode: full}", "the split leaves none"),
+        ("eval_args: {split: {LS: test_only}, order: TO, group_by: user, mode: full}", "the split leaves no such item"),
         ("eval_step: 0", "eval_step 0 and epochs 1"),
-        ("epochs: 0", "epochs 0 there is none"),
+        ("epochs: 0", "epochs 0 nothing is validated"),
         ("resume: x.training.safetensors", "leave resume out"),
         ("dataset: smal", "did you mean 'small'"),
         ("learning_rate: -1", "learning_rate is -1"),

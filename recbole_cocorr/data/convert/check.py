@@ -75,19 +75,19 @@ def _header(path: Path, separator: str, codec: str) -> list[tuple[str, str]]:
     if line.startswith("\ufeff"):
         raise UserError(f"{path}, line 1: a byte order mark stands before the header; save the file without it")
     columns = []
-    for place, cell in enumerate(line.rstrip("\n").split(separator), start=1):
+    for column, cell in enumerate(line.rstrip("\n").split(separator), start=1):
         name, _, kind = cell.partition(":")
         if not name or not kind or ":" in kind:
             raise UserError(
-                f"{path}, line 1, column {place}: {short(cell)} is not name:type; a header is such as {example!r}"
+                f"{path}, line 1, column {column}: {short(cell)} is not name:type; a header is such as {example!r}"
             )
         if kind not in TYPES:
             raise UserError(
-                f"{path}, line 1, column {place}: the type of {short(name)} is {short(kind)}; "
+                f"{path}, line 1, column {column}: the type of {short(name)} is {short(kind)}; "
                 f"it is one of {', '.join(TYPES)}"
             )
         if name in (known for known, _ in columns):
-            raise UserError(f"{path}, line 1, column {place}: there are two columns {short(name)}; rename one")
+            raise UserError(f"{path}, line 1, column {column}: there are two columns {short(name)}; rename one")
         columns.append((name, kind))
     if not rows:
         raise UserError(f"{path}: there is a header but no interaction; add one line for each")
@@ -143,7 +143,7 @@ def _well_formed(path: Path, columns: list[tuple[str, str]], needed: list[str], 
 
 
 def _regular(chunk: bytes, size: int, separator: str, codec: str) -> bool:
-    """Whether every line of a chunk has ``size`` fields, none of them quoted."""
+    """Whether every line of a chunk has ``size`` fields, and no field is quoted."""
     try:
         chunk.decode(codec)
     except UnicodeDecodeError:
@@ -164,7 +164,7 @@ def _regular(chunk: bytes, size: int, separator: str, codec: str) -> bool:
 
 def _scan(path: Path, columns: list[tuple[str, str]], needed: list[str], separator: str, codec: str) -> None:
     """Go through the rows one by one and raise at the first bad one."""
-    floats = [(place, name) for place, (name, kind) in enumerate(columns) if kind == "float"]
+    floats = [(column, name) for column, (name, kind) in enumerate(columns) if kind == "float"]
     with open(path, encoding=codec, newline="") as file:
         for number, fields in _rows(path, file, separator):
             if len(fields) != len(columns):
@@ -172,8 +172,8 @@ def _scan(path: Path, columns: list[tuple[str, str]], needed: list[str], separat
                     f"{path}, line {number}: {len(fields)} field{'s' * (len(fields) != 1)} where the header "
                     f"has {len(columns)}; write one for each of {', '.join(name for name, _ in columns)}"
                 )
-            for place, name in floats:
-                _check_float(f"{path}, line {number}, column {place + 1} ({name})", fields[place], name in needed)
+            for column, name in floats:
+                _check_float(f"{path}, line {number}, column {column + 1} ({name})", fields[column], name in needed)
 
 
 def _check_float(where: str, text: str, needed: bool) -> None:

@@ -20,7 +20,7 @@ def drop_duplicates(
     users, items, times
         One entry per interaction, in the order of the file.
     rule
-        "keep": none is dropped. "exact": of those with equal user, item and time the first in the file
+        "keep": no row is dropped. "exact": of those with equal user, item and time the first in the file
         stays. "first": of those with equal user and item the earliest stays, and of equally early ones
         the first in the file. "last": the latest, and of equally late ones the last in the file.
     keep
@@ -36,25 +36,25 @@ def drop_duplicates(
     if rule == "keep":
         return 0
     dropped = 0
-    chosen: dict = {}
+    row_of: dict = {}
     for row, live in enumerate(keep):
         if not live:
             continue
         pair = users[row] << 32 | items[row]
         key = (pair, times[row]) if rule == "exact" else pair
-        other = chosen.setdefault(key, row)
+        other = row_of.setdefault(key, row)
         if other == row:
             continue
         replaces = (rule == "first" and times[row] < times[other]) or (rule == "last" and times[row] >= times[other])
         keep[other if replaces else row] = 0
         if replaces:
-            chosen[key] = row
+            row_of[key] = row
         dropped += 1
     return dropped
 
 
 def k_core(users: Sequence[int], items: Sequence[int], min_user: int, min_item: int, keep: bytearray) -> int:
-    """Drop users and items with too few interactions, again and again until none is left to drop.
+    """Drop users and items with too few interactions, again and again until all that stay have enough.
 
     The result is the largest set of interactions in which every user has at least ``min_user`` and
     every item at least ``min_item``; it does not depend on the order of dropping.
@@ -64,7 +64,7 @@ def k_core(users: Sequence[int], items: Sequence[int], min_user: int, min_item: 
     users, items
         One entry per interaction: numbers from 0.
     min_user, min_item
-        Least number of interactions; 0 and 1 drop none.
+        Least number of interactions; 0 and 1 drop nothing.
     keep
         1 for every interaction that is there; set to 0 where one is dropped.
 
@@ -81,7 +81,7 @@ def k_core(users: Sequence[int], items: Sequence[int], min_user: int, min_item: 
         item_count[items[row]] += 1
     dropped = 0
     while True:
-        left = array("I")
+        remaining = array("I")
         for row in alive:
             user, item = users[row], items[row]
             if user_count[user] < min_user or item_count[item] < min_item:
@@ -89,8 +89,8 @@ def k_core(users: Sequence[int], items: Sequence[int], min_user: int, min_item: 
                 item_count[item] -= 1
                 keep[row] = 0
             else:
-                left.append(row)
-        if len(left) == len(alive):
+                remaining.append(row)
+        if len(remaining) == len(alive):
             return dropped
-        dropped += len(alive) - len(left)
-        alive = left
+        dropped += len(alive) - len(remaining)
+        alive = remaining

@@ -73,8 +73,8 @@ def by_line(parse: Callable[[str], Row]) -> Reader:
 
 
 def looks_like(path: Path, encoding: str, but: str) -> str:
-    """The formats, other than ``but``, that read a file's first rows: "--format a or --format b"; "" if none does."""
-    found = []
+    """The formats, other than ``but``, that read a file's first rows: "--format a or --format b", or ""."""
+    options = []
     for format in FORMATS.values():
         if format.name in (but, "csv"):
             continue
@@ -83,8 +83,8 @@ def looks_like(path: Path, encoding: str, but: str) -> str:
         except UserError:
             continue
         if rows and not any(isinstance(row, ValueError) for row in rows):
-            found.append(f"--format {format.name}")
-    return " or ".join(found)
+            options.append(f"--format {format.name}")
+    return " or ".join(options)
 
 
 def _four(fields: list[str], names: str) -> list[str]:

@@ -40,15 +40,15 @@ def read_yambda(
             missing = [name for name in _COLUMNS if name not in names]
             if missing:
                 raise WrongFormat(f"{path}: no column {' and no '.join(missing)}; it has {', '.join(names)[:100]}")
-            total, done, number = table.metadata.num_rows, 0, 0
+            total, reported, number = table.metadata.num_rows, 0, 0
             for batch in table.iter_batches(_ROWS, columns=list(_COLUMNS)):
                 for values in zip(*(batch.column(name).to_pylist() for name in _COLUMNS), strict=True):
                     number += 1
                     yield number, _row(*values)
                 if progress:
                     upto = path.stat().st_size * number // max(1, total)
-                    progress(upto - done)
-                    done = upto
+                    progress(upto - reported)
+                    reported = upto
         except (pyarrow.ArrowException, OSError, ValueError) as error:
             raise UserError(f"{path} is no whole parquet file ({' '.join(str(error).split())[:200]})") from None
 

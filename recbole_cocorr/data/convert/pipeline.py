@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO
 
+from recbole_cocorr.base.checks import checked_choice
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.together import finish, write_together
 from recbole_cocorr.data.convert.filters import DUPLICATES, drop_duplicates, k_core
@@ -124,45 +125,34 @@ def convert(
         If anything is wrong that the user can mend. Nothing has been written then.
     """
     source, folder = Path(source), Path(out) / _checked_name(dataset)
-    kind = FORMATS.get(format)
-    if kind is None:
-        raise UserError(f"the format {format!r} is unknown; it is one of {', '.join(FORMATS)}")
-    if duplicates not in DUPLICATES:
-        raise UserError(f"duplicates is {duplicates!r}; it is one of {', '.join(DUPLICATES)}")
-    if on_error not in ("fail", "skip"):
-        raise UserError(f"on_error is {on_error!r}; it is fail or skip")
-    if encoding not in (None, *ENCODINGS):
-        raise UserError(f"encoding is {encoding!r}; it is one of {', '.join(ENCODINGS)}")
-    if time_unit not in (None, *UNITS):
-        raise UserError(f"time_unit is {time_unit!r}; it is one of {', '.join(UNITS)}")
-    if format == "csv":
-        kind = any_csv(columns, time_unit)
-    elif columns or time_unit:
-        raise UserError(f"columns and time_unit are for the format csv alone; {format} has its own")
     work = _Conversion(
         source,
-        kind,
+        _checked_format(format, columns, time_unit),
         folder / f"{dataset}.inter",
-        duplicates=duplicates,
+        duplicates=checked_choice(duplicates, "duplicates", DUPLICATES),
         minima=(min_user_inter, min_item_inter),
-        skip=on_error == "skip",
-        encoding=encoding,
+        skip=checked_choice(on_error, "on_error", ("fail", "skip")) == "skip",
+        encoding=None if encoding is None else checked_choice(encoding, "encoding", ENCODINGS),
         progress=progress,
     )
     try:
         finish(folder)
         work.refuse_existing(overwrite)
         work.note_others()
-        with _made(folder), warnings.catch_warnings():
+        with _new_folder(folder), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Python literals with odd escapes
             work.run(overwrite)
     except OSError as error:
-        remedy = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "make it writable"
-        named = os.fspath(error.filename or folder)
-        place = named if Path(named).is_relative_to(folder) else folder
-        reason = os.strerror(error.errno) if error.errno else error
-        raise UserError(f"{place} cannot be written ({reason}); {remedy} or choose another folder with --out") from None
+        raise _unwritable(folder, error) from None
     return work.report
+
+
+def _unwritable(folder: Path, error: OSError) -> UserError:
+    remedy = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "make it writable"
+    file = Path(error.filename or folder)
+    path = file if file.is_relative_to(folder) else folder
+    reason = os.strerror(error.errno) if error.errno else error
+    return UserError(f"{path} cannot be written ({reason}); {remedy} or choose another folder with --out")
 
 
 class _Conversion:
@@ -355,15 +345,26 @@ def _checked_name(dataset: str) -> str:
     return dataset
 
 
+def _checked_format(name: str, columns: str | None, time_unit: str | None) -> Format:
+    format = FORMATS[checked_choice(name, "format", FORMATS)]
+    if time_unit is not None:
+        checked_choice(time_unit, "time_unit", UNITS)
+    if name == "csv":
+        return any_csv(columns, time_unit)
+    if columns or time_unit:
+        raise UserError(f"columns and time_unit are for the format csv alone; {name} has its own")
+    return format
+
+
 @contextmanager
-def _made(folder: Path) -> Iterator[None]:
-    """Make a folder; if the block fails, remove what was made, as far as it is empty."""
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
+def _new_folder(folder: Path) -> Iterator[None]:
+    """Make a folder; if the block fails, remove the new folders, as far as they are empty."""
+    new_folders = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         yield
     except BaseException:
-        for path in made:
+        for path in new_folders:
             with suppress(OSError):
                 path.rmdir()
         raise

@@ -4,7 +4,7 @@ import math
 
 from recbole_cocorr.base.errors import UserError
 
-# User, item, rating ("" where the format has none) and time in seconds.
+# User, item, rating ("" where the format has no ratings) and time in seconds.
 Row = tuple[str, str, str, str]
 
 # pandas, with which RecBole reads atomic files, takes these for a missing value: RecBole drops the row.
@@ -91,7 +91,7 @@ def number_value(what: str, value: object) -> str:
     Raises
     ------
     RowError
-        If it is no number (true and "5" are none), infinite or not a number.
+        If it is no number (true and "5" are not), infinite or not a number.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise RowError(f"{what} is {short(value)}, not a number")

@@ -155,7 +155,7 @@ def any_table(columns: str, unit: str | None = None) -> Table:
     for part in columns.split(","):
         key, mark, name = (text.strip() for text in part.partition("="))
         if key not in ("user", "item", "time", "rating") or not mark or not name:
-            raise RowError(f"{short(part)} is none of user=NAME, item=NAME, time=NAME, rating=NAME")
+            raise RowError(f"{short(part)} is not user=NAME, item=NAME, time=NAME or rating=NAME")
         if key in given:
             raise RowError(f"{key} is given twice")
         given[key] = name
@@ -206,21 +206,21 @@ def records(
         if '"' not in text:
             yield number, text.rstrip("\r\n").split(separator)
             continue
-        used: list[tuple[int, str | ValueError]] = []
+        extra_lines: list[tuple[int, str | ValueError]] = []
 
-        def parts(text: str = text, used: list = used) -> Iterator[str]:
+        def lines(text: str = text, extra_lines: list = extra_lines) -> Iterator[str]:
             yield text
             while (entry := take()) is not None:
-                used.append(entry)
+                extra_lines.append(entry)
                 if isinstance(entry[1], ValueError):
                     raise entry[1]
                 yield entry[1]
 
         try:
             # csv's limit of 128 KiB for one field ends the search for a quotation mark that is never closed.
-            fields: list[str] | ValueError = next(csv.reader(parts(), delimiter=separator, strict=True))
+            fields: list[str] | ValueError = next(csv.reader(lines(), delimiter=separator, strict=True))
         except (csv.Error, ValueError) as error:
-            waiting.extendleft(reversed(used))
+            waiting.extendleft(reversed(extra_lines))
             fields = RowError(f"the quotation marks do not match ({error})")
         yield number, fields
 

@@ -37,9 +37,9 @@ def iso_seconds(what: str, value: object) -> str:
     try:
         if match is None:
             raise ValueError
-        *parts, fraction, zone = match.groups()
-        passed = datetime(*(int(part or 0) for part in parts)) - _EPOCH
-        seconds = passed.days * 86400 + passed.seconds - _offset(zone)
+        *numbers, fraction, zone = match.groups()
+        elapsed = datetime(*(int(part or 0) for part in numbers)) - _EPOCH
+        seconds = elapsed.days * 86400 + elapsed.seconds - _offset(zone)
     except ValueError:
         raise RowError(f"{what} is {short(value)}, not YYYY-MM-DD or YYYY-MM-DD HH:MM:SS") from None
     return str(seconds) if fraction is None else _plain(seconds + Decimal(f"0.{fraction}"))
@@ -78,7 +78,7 @@ def _plain(value: Decimal) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def _unit_of(number: str) -> str:
+def unit_of(number: str) -> str:
     """The unit in which a time of our days has this size."""
     size = abs(float(number))
     return next((unit for unit, places in UNITS.items() if size < _SECONDS_END * 10**places), "ns")
@@ -114,10 +114,10 @@ class Clock:
                 raise RowError(
                     f"{what} is {short(text)}, neither a number nor a date such as 2018-07-07 22:09:11"
                 ) from None
-            kind = self.unit or _unit_of(number)
+            kind = self.unit or unit_of(number)
             seconds = unit_seconds(number, kind)
         self._kind = self._kind or kind
         if kind != self._kind:
-            found, first = (k if k == "dates" else f"numbers in {k}" for k in (kind, self._kind))
-            raise RowError(f"{what} is {short(text)}, which looks like {found}, and the first row has {first}")
+            here, first = (k if k == "dates" else f"numbers in {k}" for k in (kind, self._kind))
+            raise RowError(f"{what} is {short(text)}, which looks like {here}, and the first row has {first}")
         return seconds

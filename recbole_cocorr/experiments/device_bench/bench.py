@@ -7,17 +7,16 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.base.files import versioned_content
+from recbole_cocorr.experiments.results.base import Row
+from recbole_cocorr.experiments.results.device_times import NEIGHBOURS_SUFFIX, WINDOW_SUFFIX, DeviceTimes
 from recbole_cocorr.models.catalogue import cards, exportable
 
-FORMAT, FORMAT_VERSION = "recbole_cocorr.device-bench", 1
 HISTORIES = (10, 50, 200, 1000)
-# Of the row of a model that reads its window anew though it could carry a state on.
-WINDOW_SUFFIX = ", window"
 # The paper's L and K, for a model that carries a state on.
 _WINDOW = 10
 
@@ -40,13 +39,35 @@ def _untrained(name: str, items: int, window: int) -> Any:
 
 def _write(work: Path, name: str, recommender: Any, table: str) -> Path:
     from recbole_cocorr.artifact.fingerprint import model_fingerprint
-    from recbole_cocorr.export.export import write_artifact
+    from recbole_cocorr.exporter.export import write_artifact
 
     folder = work / name
     folder.mkdir()
     weights = {n: t.numpy() for n, t in recommender.model.state_dict().items()}
     write_artifact(folder, recommender, model_fingerprint(weights, recommender.config), table)
     return folder
+
+
+def _put_neighbours(folder: Path, count: int) -> None:
+    """Give an artifact a neighbour table of ``count`` random items for each, or none."""
+    import numpy as np
+
+    from recbole_cocorr.artifact.manifest import NAME, neighbour_type, read_manifest
+    from recbole_cocorr.artifact.neighbours import NeighbourTable, clicks_that_count
+
+    manifest = read_manifest(folder)
+    for name in [name for name in manifest.arrays if name.startswith("neighbour_")]:
+        (folder / manifest.arrays.pop(name).file).unlink()
+    manifest.neighbours = None
+    if count:
+        generator, shape = np.random.default_rng(0), (manifest.items, count)
+        numbers = generator.integers(1, manifest.items, shape).astype(neighbour_type(manifest.items))
+        weights = generator.integers(1, 128, shape).astype(np.int8)
+        table = NeighbourTable(numbers, weights, np.full(manifest.items, 1e-3, np.float32))
+        manifest.arrays |= table.write(folder)
+        manifest.neighbours = {"count": count, "decay": 0.9, "clicks": clicks_that_count(0.9), "form": "asinh"}
+        manifest.neighbours |= {"base": 1.0, "per_log_click": 0.0, "scale": 0.01}
+    (folder / NAME).write_text(manifest.to_json())
 
 
 def _models(models: Sequence[str], checkpoints: Sequence[Path], items: int, histories: Sequence[int]) -> Iterator:
@@ -63,7 +84,7 @@ def _models(models: Sequence[str], checkpoints: Sequence[Path], items: int, hist
             yield name, lambda length, name=name: _untrained(name, items, _WINDOW) if length == first else None
 
 
-def bench(
+def measure(
     models: Sequence[str] | None = None,
     checkpoints: Sequence[Path] = (),
     histories: Sequence[int] = HISTORIES,
@@ -72,7 +93,8 @@ def bench(
     clicks: int = 2000,
     table: str = "int8",
     work: Path | None = None,
-) -> dict[str, Any]:
+    neighbours: Sequence[int] = (),
+) -> DeviceTimes:
     """Export and time models, one thread, each in a process of its own.
 
     A model that keeps a state is timed twice: carrying it on, and reading its window of L clicks anew. A model without
@@ -90,13 +112,13 @@ def bench(
     table : {"fp32", "fp16", "int8"}
     work : pathlib.Path, optional
         An empty folder for the artifacts.
+    neighbours : sequence of int
+        Sizes of made-up neighbour tables; a model with one has rows of its own.
 
-    Returns
-    -------
-    dict
-        ``format``, ``format_version``, ``setting`` and, under ``models`` by name, the results of
-        :func:`recbole_cocorr.experiments.device_bench.one.run` with ``policy``,
-        ``window`` and the bytes of the artifact.
+    Raises
+    ------
+    UserError
+        If ``work`` is not empty, or a model cannot be exported or timed.
     """
     from recbole_cocorr.artifact.manifest import read_manifest
 
@@ -106,7 +128,7 @@ def bench(
         work.mkdir(parents=True, exist_ok=True)
         if any(work.iterdir()):
             raise UserError(f"{work} is not empty")
-        rows: dict[str, Any] = {}
+        rows: dict[str, Row] = {}
         for name, build in _models(models or exportable(), checkpoints, items, histories):
             folders = {}
             for length in histories:
@@ -115,8 +137,12 @@ def bench(
                     latest = _write(work, f"{name}-{length}", recommender, table)
                 folders[str(length)] = str(latest)
             manifest = read_manifest(latest)
-            for policy in ("carry", "window") if "state" in manifest.arrays else ("window",):
-                label = f"{name}{WINDOW_SUFFIX}" if policy == "window" and name in rows else name
+            policies = ("carry", "window") if "state" in manifest.arrays else ("window",)
+            for number, policy in product((0, *neighbours), policies):
+                for folder in set(folders.values()):
+                    _put_neighbours(Path(folder), number)
+                label = f"{name}{WINDOW_SUFFIX}" if policy == "window" and len(policies) > 1 else name
+                label += NEIGHBOURS_SUFFIX.format(number) if number else ""
                 spec = {"artifacts": folders, "candidates": candidates, "clicks": clicks, "seed": 0, "policy": policy}
                 rows[label] = {
                     "policy": policy,
@@ -126,7 +152,9 @@ def bench(
                     **_in_process(spec),
                 }
     setting = {"items": items, "candidates": candidates, "clicks": clicks, "table": table, "histories": list(histories)}
-    return versioned_content(FORMAT, FORMAT_VERSION, {"setting": setting, "models": rows})
+    if neighbours:
+        setting["neighbours"] = list(neighbours)
+    return DeviceTimes(setting, rows)
 
 
 def _in_process(spec: dict[str, Any]) -> dict[str, Any]:
@@ -135,25 +163,7 @@ def _in_process(spec: dict[str, Any]) -> dict[str, Any]:
     root = str(Path(__file__).resolve().parents[3])
     environment["PYTHONPATH"] = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     command = [sys.executable, "-m", "recbole_cocorr.experiments.device_bench.one", json.dumps(spec)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise UserError(f"timing {next(iter(spec['artifacts'].values()))} failed: {done.stderr.strip()[-500:]}")
-    return json.loads(done.stdout)
-
-
-def table_text(result: dict[str, Any]) -> str:
-    """The result as a table for people."""
-    histories = [str(n) for n in result["setting"]["histories"]]
-    head = ["model", *(f"click after {n}" for n in histories), f"rank {result['setting']['candidates']}"]
-    head += ["start ms", "peak MB", "graphs KB", "all KB", "state B"]
-    lines = []
-    for name, row in result["models"].items():
-        cells = [f"{row['click'][n]['p50']:.0f} / {row['click'][n]['p99']:.0f}" for n in histories]
-        cells.append(f"{row['rank']['p50']:.0f} / {row['rank']['p99']:.0f}")
-        cells += [f"{row['startup_ms']:.1f}", f"{row['peak_rss_mb']:.0f}", f"{row['graph_bytes'] / 1000:.0f}"]
-        cells += [f"{row['artifact_bytes'] / 1000:.0f}", str(row["state_bytes"])]
-        lines.append([name, *cells])
-    widths = [max(len(row[i]) for row in [head, *lines]) for i in range(len(head))]
-    text = ["microseconds: p50 / p99; one thread"]
-    text += ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in [head, *lines]]
-    return "\n".join(text)
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if process.returncode:
+        raise UserError(f"timing {next(iter(spec['artifacts'].values()))} failed: {process.stderr.strip()[-500:]}")
+    return json.loads(process.stdout)

@@ -3,16 +3,19 @@
 Layout
 ------
 ``plan.json``
-    What was asked for: ``format``, ``format_version`` and the plan's own settings.
+    The plan: ``format``, ``format_version`` and its settings.
 ``runs/<run id>/run.json``
     A finished run, written last and in one piece: a run without it is not finished.
+``runs/<run id>/run.json.gz``
+    The same in a published folder (:mod:`recbole_cocorr.experiments.runs.publish`).
 ``runs/<run id>/model.safetensors``, ``progress.json``, ``training.log``
     The best epoch's weights, what a killed run goes on from, and the log.
 """
 
 import dataclasses
+import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,13 +23,14 @@ from typing import Any
 import numpy as np
 
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.base.files import write_versioned
+from recbole_cocorr.base.files import atomic_write, write_versioned
 from recbole_cocorr.base.readers import Record, is_number, read_json, versioned
 
 RUN_FORMAT = "recbole_cocorr.run"
 PLAN_FORMAT = "recbole_cocorr.plan"
 FORMAT_VERSION = 1
-RUN_FILE, PLAN_FILE = "run.json", "plan.json"
+RUN_FILE, PACKED_RUN_FILE = "run.json", "run.json.gz"
+PLAN_FILE, FAILURES_FILE = "plan.json", "failures.json"
 _MEND = "read it with the version that wrote it, or name a new results folder"
 
 
@@ -89,7 +93,13 @@ class RunRecord:
     test : dict or None
         Test metrics of the best epoch; None where the run only served to choose a learning rate.
     ranks : Ranks or None
-        Of the test items.
+        The ranks of the test items.
+    test_by_history : dict or None
+        Rank metrics of the same test under full ranking: ``"in"`` where the items of a user's history are candidates,
+        ``"out"`` where they are left out. ``test`` is the one that ``eval_mask_history`` asks for.
+    cut : dict
+        Where time cut the data, and what lies on each side
+        (:class:`~recbole_cocorr.data.cut_by_time.CutByTime`); empty under another split.
     """
 
     label: str
@@ -110,6 +120,8 @@ class RunRecord:
     valid: dict[str, float] = field(default_factory=dict)
     test: dict[str, float] | None = None
     ranks: Ranks | None = None
+    test_by_history: dict[str, dict[str, float]] | None = None
+    cut: dict[str, Any] = field(default_factory=dict)
 
 
 def write_run(path: Path, record: RunRecord) -> None:
@@ -159,11 +171,17 @@ def read_run(path: Path) -> RunRecord:
         valid=run.numbers("valid"),
         test=None if run.absent("test") else run.numbers("test"),
         ranks=None if run.absent("ranks") else _ranks_of(run.record("ranks")),
+        test_by_history=None if run.absent("test_by_history") else _by_history(run.record("test_by_history")),
+        cut={} if run.absent("cut") else run.record("cut").content,
     )
 
 
+def _by_history(metrics: Record) -> dict[str, dict[str, float]]:
+    return {way: metrics.numbers(way) for way in ("in", "out")}
+
+
 def curve_of(content: Record) -> list[dict[str, Any]]:
-    """The ``curve`` of a run that is finished, or on its way; raises UserError for one that is none."""
+    """The ``curve`` of a run that is finished, or on its way; raises UserError for any other value."""
     for epoch in content.records("curve"):
         epoch.whole("epoch")
         for key in ("train_seconds", "valid_seconds"):
@@ -192,8 +210,11 @@ def runs_in(folder: Path) -> Iterator[tuple[RunRecord, Path]]:
     UserError
         If a record is damaged, or of another version.
     """
-    for file in sorted((folder / "runs").glob(f"*/{RUN_FILE}")):
-        yield read_run(file), file.parent
+    for run in sorted(folder.glob("runs/*")):
+        for name in (RUN_FILE, PACKED_RUN_FILE):
+            if (run / name).is_file():
+                yield read_run(run / name), run
+                break
 
 
 def read_results(folder: str | Path) -> list[RunRecord]:
@@ -212,3 +233,22 @@ def read_results(folder: str | Path) -> list[RunRecord]:
         )
     read_record(folder / PLAN_FILE, PLAN_FORMAT, "plan")
     return [record for record, _ in runs_in(folder)]
+
+
+def write_failures(folder: Path, errors: Mapping[str, str]) -> None:
+    """Write the failed runs and their errors; without any there is no file."""
+    file = folder / FAILURES_FILE
+    if not errors:
+        file.unlink(missing_ok=True)
+        return
+    with atomic_write(file, what="list of failures") as out:
+        json.dump([{"run": run, "error": error} for run, error in sorted(errors.items())], out, indent=1)
+
+
+def read_failures(folder: Path) -> dict[str, str]:
+    """The failed runs of a results folder and their errors; raises UserError if the file is damaged."""
+    file = folder / FAILURES_FILE
+    if not file.is_file():
+        return {}
+    failures = Record({"failures": read_json(file, "list of failed runs")}, str(file)).records("failures")
+    return {failure.text("run"): failure.text("error") for failure in failures}

@@ -75,7 +75,7 @@ def _last_of_many(
     queries = weights.queries(x.gather(1, index.view(-1, 1, 1).expand(-1, 1, x.shape[2])), slot[:, None])
     steps = weights.token_steps(queries)
     sent = None if correction is None else correction.at(slot).transposed()
-    asked = LastQueries(queries, slot, steps[slot].view(-1, 1, 1), sent, fusion)
+    last_queries = LastQueries(queries, slot, steps[slot].view(-1, 1, 1), sent, fusion)
     inner = weights.initial_model(queries)
     ends = set(chunk_of.tolist()) if readable else None
     mixed, left = None, x.shape[1]
@@ -83,7 +83,7 @@ def _last_of_many(
         with torch.autocast(x.device.type, enabled=False):
             gradients = weights.gradients(clicks, inner.predict(clicks.keys))
             if ends is None or chunk in ends:
-                here = asked.mix(inner, clicks.keys, gradients)
+                here = last_queries.mix(inner, clicks.keys, gradients)
                 mixed = here if mixed is None else torch.where((chunk_of == chunk).view(-1, 1, 1), here, mixed)
             left -= clicks.keys.shape[2]
             if left:

@@ -24,6 +24,7 @@ from torch import nn
 
 from recbole_cocorr.layers.rms_norm import RMSNorm
 from recbole_cocorr.layers.ttt.inner_gradient import NORM_EPS
+from recbole_cocorr.models.cocorrrec.block_graph import first_norm, join_graph
 from recbole_cocorr.models.cocorrrec.network import CoCorrRec
 
 
@@ -46,6 +47,7 @@ class _ClickLayer(nn.Module):
         H, f = ttt.num_heads, ttt.head_width
         self.heads, self.width = H, f
         self.norm, self.post_norm, self.o_proj = RMSNorm(layer.input_norm), ttt.post_norm, ttt.o_proj
+        self.join = join_graph(layer)
         with torch.no_grad():
             gamma, beta = ttt.inner_norm_weight, ttt.inner_norm_bias
             zero, one = torch.zeros(H, H * f), torch.ones(H, 1)
@@ -66,7 +68,7 @@ class _ClickLayer(nn.Module):
         self, x: torch.Tensor, inner: torch.Tensor, read: torch.Tensor, turn: torch.Tensor, form: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
         """Output [1, d], ``read``, the turned queries and keys [2 H, 2 g] and sigmoid(gate) G [H, f]."""
-        H, f = self.heads, self.width
+        H, f, before = self.heads, self.width, x
         x = self.norm(x)
         turned = F.linear(x, self.both, self.ones).view(2 * H, f + 1) @ turn
         rows = turned.view(2, 1, -1) * form
@@ -77,7 +79,7 @@ class _ClickLayer(nn.Module):
         grad = (residual - xhat * (residual * xhat).mean(dim=-1, keepdim=True)) * (rstd * gate)
         read = torch.addmm(read, k.T, grad)
         heads = torch.addmm(F.layer_norm(q @ read, (f,), eps=NORM_EPS) * self.gamma, q, self.shift)
-        return self.o_proj(self.post_norm(heads.view(1, H * f))), read, turned, grad
+        return self.join(before, self.o_proj(self.post_norm(heads.view(1, H * f)))), read, turned, grad
 
 
 class Click(nn.Module):
@@ -89,13 +91,14 @@ class Click(nn.Module):
 
     def __init__(self, model: CoCorrRec) -> None:
         super().__init__()
+        self.first_norm = first_norm(model)
         self.layers = nn.ModuleList(_ClickLayer(layer) for layer in model.layers)
         self.final_norm = RMSNorm(model.final_norm)
 
     def forward(
         self, item: torch.Tensor, inner: torch.Tensor, read: torch.Tensor, turn: torch.Tensor, form: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
-        x, after, count = item, [], len(self.layers)
+        x, after, count = self.first_norm(item), [], len(self.layers)
         by_layer = [(inner, read, form)]
         if count > 1:
             by_layer = zip(*(array.chunk(count) for array in (inner, read, form)), strict=True)

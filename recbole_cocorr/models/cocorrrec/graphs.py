@@ -29,6 +29,7 @@ from recbole_cocorr.layers.rms_norm import RMSNorm
 from recbole_cocorr.layers.ttt.equations import descend, outer_sum
 from recbole_cocorr.layers.ttt.inner_gradient import NORM_EPS
 from recbole_cocorr.models.cocorrrec import click_graph as click
+from recbole_cocorr.models.cocorrrec.block_graph import first_norm, join_graph
 from recbole_cocorr.models.cocorrrec.network import RMS_EPS, CoCorrRec
 from recbole_cocorr.models.device_graphs import Graph, Graphs
 
@@ -48,7 +49,7 @@ class _Layer(nn.Module):
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
         ttt = layer.ttt
-        self.ttt, self.norm = ttt, RMSNorm(layer.input_norm)
+        self.ttt, self.norm, self.join = ttt, RMSNorm(layer.input_norm), join_graph(layer)
         H, K, f = self.heads, self.size, self.width = ttt.num_heads, ttt.mini_batch_size, ttt.head_width
         self.rows = [f, 1, K, K]
         # Columns by head: its query, its key, its value less beta, its gate.
@@ -106,6 +107,7 @@ class _Layer(nn.Module):
 class _Graph(nn.Module):
     def __init__(self, model: CoCorrRec) -> None:
         super().__init__()
+        self.first_norm = first_norm(model)
         self.layers = nn.ModuleList(_Layer(layer) for layer in model.layers)
         self.final_norm = RMSNorm(model.final_norm)
         self.fusion = model.fusion if model.use_gcn else None
@@ -128,7 +130,7 @@ class Step(_Graph):
     """
 
     def forward(self, item: torch.Tensor, state: torch.Tensor, slot: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        x, after = item, []
+        x, after = self.first_norm(item), []
         for layer, now in self.by_layer(state):
             W, b, _, _ = layer.split(now)
             both, v, gate = layer.projected(x)
@@ -140,7 +142,7 @@ class Step(_Graph):
             _, _, keys, grads = layer.split(now)
             # Slots that are still empty hold zero gradients, so the sum over all of them is the causal one.
             mixed = descend(read, layer.steps[slot], (q @ keys.transpose(1, 2) + 1) @ grads)
-            x = layer.finish(q, mixed)
+            x = layer.join(x, layer.finish(q, mixed))
             after.append(now)
         return self.final_norm(x), self.joined(after)
 
@@ -167,7 +169,7 @@ class Prefill(_Graph):
     def forward(
         self, items: torch.Tensor, state: torch.Tensor, start: torch.Tensor, stop: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        x, after = items, []
+        x, after = self.first_norm(items), []
         last = stop - 1
         for number, (layer, before) in enumerate(self.by_layer(state)):
             W, b, keys, grads = layer.split(before)
@@ -180,9 +182,9 @@ class Prefill(_Graph):
             grads = torch.where(real, layer.learned(k, v, gates, k @ W + b), grads)
             steps, lower = layer.steps[:, None], layer.lower.to(q.dtype)
             if number + 1 == len(self.layers):  # only the last click's output is asked for
-                q, steps, lower = q[:, last][:, None], layer.steps[last], 1.0
+                x, q, steps, lower = x[last][None], q[:, last][:, None], layer.steps[last], 1.0
             mixed = descend(q @ W + b, steps, ((q @ keys.transpose(1, 2) + 1) * lower) @ grads)
-            x = layer.finish(q, mixed)
+            x = layer.join(x, layer.finish(q, mixed))
             after.append(torch.cat([W, b, keys, grads], dim=1))
         return self.final_norm(x), self.joined(after)
 
@@ -215,7 +217,8 @@ class Window(_Graph):
     def forward(self, items: torch.Tensor) -> torch.Tensor:
         (layer,) = self.layers
         H, f = layer.heads, layer.width
-        rows = F.linear(layer.norm(items), layer.weight, layer.bias).view(-1, H, 3 * f + 1)
+        x = self.first_norm(items)
+        rows = F.linear(layer.norm(x), layer.weight, layer.bias).view(-1, H, 3 * f + 1)
         queries, keys, values, gates = rows.split([f, f, f, 1], dim=2)
         q = queries[-1:] @ self.turn
         keys = keys * self.cos + keys.index_select(2, self.swap) * self.sin
@@ -226,7 +229,7 @@ class Window(_Graph):
         learned = (residual - xhat * (residual * xhat).mean(dim=-1, keepdim=True)) * read
         mixed = (q.reshape(1, H * f) @ self.W0 + self.b0).view(1, H, f) - learned.sum(dim=0, keepdim=True)
         heads = F.layer_norm(mixed, (f,), eps=NORM_EPS) * self.gamma + (self.beta + q)
-        return self.final_norm(layer.ttt.o_proj(layer.ttt.post_norm(heads.view(1, -1))))
+        return self.final_norm(layer.join(x[-1:], layer.ttt.o_proj(layer.ttt.post_norm(heads.view(1, -1)))))
 
 
 class Correct(_Graph):
@@ -242,14 +245,15 @@ class Correct(_Graph):
         ((layer, before),) = self.by_layer(state)
         W, b, keys, grads = layer.split(before)
         # All projections, though the queries' alone are read: one weight for every graph.
-        both, _, _ = layer.projected(item)
+        x = self.first_norm(item)
+        both, _, _ = layer.projected(x)
         q = both[..., : layer.width] @ layer.turn[slot]
         step = layer.steps[slot]
         bbar = descend(b, step, grads.sum(dim=1, keepdim=True))
         row, sent_row = q @ keys.transpose(1, 2), attention.index_select(1, slot[None])
         row = self.fusion.fuse_attention(row, sent_row, layer.lower[slot][None])
         bbar = self.fusion.fuse_bias(bbar, bias.index_select(1, slot[None]))
-        return self.final_norm(layer.finish(q, descend(q @ W, step, row @ grads) + bbar))
+        return self.final_norm(layer.join(x, layer.finish(q, descend(q @ W, step, row @ grads) + bbar)))
 
 
 class Targets(nn.Module):
@@ -300,5 +304,5 @@ def graphs(model: CoCorrRec) -> Graphs:
         inputs = {"item": item, "state": state, "slot": slot, **sent}
         graph_of["correct"] = Graph(Correct(model), inputs, ["user"])
         result.correction = shapes
-        result.upload_norm, result.norm_eps = model.layers[0].input_norm.weight.detach(), RMS_EPS
+        result.upload_norm, result.norm_eps = model.hidden_norm.weight.detach(), RMS_EPS
     return result

@@ -7,6 +7,7 @@ arXiv 2506.12687. Equation numbers below are the paper's.
 import torch
 from torch import nn
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.layers import Correction, CorrectionFusion, GlobalCorrectionNetwork, TTTLinear
 from recbole_cocorr.layers.dropout import Dropout
 from recbole_cocorr.models.dot_product import DotProductRecommender, check_dropout, check_number, check_whole
@@ -14,17 +15,24 @@ from recbole_cocorr.models.dot_product import DotProductRecommender, check_dropo
 RMS_EPS = 1e-6
 
 
-class SCNLayer(nn.Module):
-    """RMSNorm followed by the TTT block; the paper's block has no residual around it.
+class PlainBlock(nn.Module):
+    """RMSNorm followed by TTT: the paper's block, with no residual around it.
 
     Parameters
     ----------
     hidden_size, num_heads, mini_batch_size : int
-    inner_lr, initializer_range : float
+    inner_lr, initializer_range, dropout_prob : float
+        The plain block drops nothing.
     """
 
     def __init__(
-        self, hidden_size: int, num_heads: int, mini_batch_size: int, inner_lr: float, initializer_range: float
+        self,
+        hidden_size: int,
+        num_heads: int,
+        mini_batch_size: int,
+        inner_lr: float,
+        initializer_range: float,
+        dropout_prob: float,
     ):
         super().__init__()
         self.input_norm = nn.RMSNorm(hidden_size, eps=RMS_EPS)
@@ -32,20 +40,65 @@ class SCNLayer(nn.Module):
             hidden_size, num_heads, mini_batch_size, inner_lr=inner_lr, initializer_range=initializer_range
         )
 
+    def join(self, x: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
+        """The block's output of its input and of what the TTT layer made of it, both [..., d]."""
+        return mixed
+
+
+class GatedBlock(PlainBlock):
+    """TTT and a gated feed-forward network, each behind an RMSNorm and inside a residual.
+
+    x <- x + drop(TTT(RMSNorm(x))), then x <- x + drop(W_o (silu(W_g n) * (W_v n))) with n = RMSNorm(x). W_g and W_v
+    are [2 d, d], W_o is [d, 2 d], none with a bias.
+
+    Parameters
+    ----------
+    hidden_size, num_heads, mini_batch_size : int
+    inner_lr, initializer_range : float
+    dropout_prob : float
+        Of both branches.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        num_heads: int,
+        mini_batch_size: int,
+        inner_lr: float,
+        initializer_range: float,
+        dropout_prob: float,
+    ):
+        super().__init__(hidden_size, num_heads, mini_batch_size, inner_lr, initializer_range, dropout_prob)
+        self.gate_norm = nn.RMSNorm(hidden_size, eps=RMS_EPS)
+        self.gate_proj = nn.Linear(hidden_size, 2 * hidden_size, bias=False)
+        self.value_proj = nn.Linear(hidden_size, 2 * hidden_size, bias=False)
+        self.out_proj = nn.Linear(2 * hidden_size, hidden_size, bias=False)
+        self.dropout = Dropout(dropout_prob)
+        for linear in (self.gate_proj, self.value_proj, self.out_proj):
+            nn.init.normal_(linear.weight, std=initializer_range)
+
+    def join(self, x: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
+        x = x + self.dropout(mixed)
+        n = self.gate_norm(x)
+        return x + self.dropout(self.out_proj(nn.functional.silu(self.gate_proj(n)) * self.value_proj(n)))
+
+
+BLOCKS = {"plain": PlainBlock, "gated": GatedBlock}
+
 
 class CoCorrRec(DotProductRecommender):
     """CoCorrRec as a RecBole sequential recommender.
 
-    The SCN reads the clicks: item embedding, RMSNorm (the hidden state X, which the device uploads),
-    TTT-Linear, final RMSNorm; the user vector u is the output at the last real click (eqs. 8-11). A
-    score is u . phi(e_i) (eq. 12). The GCN reads X and returns a correction of the TTT layer's dual form
-    (eqs. 13-15). Without the GCN, or where no correction arrives, the SCN goes on alone: that is
-    "CoCorrRec (w/o GCN)".
+    The SCN reads the clicks: item embedding, RMSNorm (the hidden state X, which the device uploads), blocks of
+    TTT-Linear, final RMSNorm; the user vector u is the output at the last real click (eqs. 8-11). The paper's block is
+    :class:`PlainBlock`, this project's :class:`GatedBlock`. A score is u . phi(e_i) (eq. 12). The GCN reads X and
+    returns a correction of the first TTT layer's dual form (eqs. 13-15). Without the GCN, or where no correction
+    arrives, the SCN goes on alone: that is "CoCorrRec (w/o GCN)".
 
     Parameters
     ----------
     config : Config
-        Reads ``hidden_size, num_heads, num_layers, mini_batch_size, inner_lr, use_gcn,
+        Reads ``block, hidden_size, num_heads, num_layers, mini_batch_size, inner_lr, use_gcn,
         target_transform, dropout_prob, initializer_range, loss_type``; each is described in
         ``properties/model/CoCorrRec.yaml``.
     dataset : Dataset
@@ -73,8 +126,20 @@ class CoCorrRec(DotProductRecommender):
 
         self.item_embedding = nn.Embedding(self.n_items, self.hidden_size, padding_idx=0)
         self.dropout = Dropout(config["dropout_prob"])
+        # A checkpoint from before the gated block does not name its block.
+        block = BLOCKS[config["block"] or "plain"]
+        # X has a norm of its own, or is what the first layer reads.
+        if block is GatedBlock:
+            self.embedding_norm = nn.RMSNorm(self.hidden_size, eps=RMS_EPS)
         self.layers = nn.ModuleList(
-            SCNLayer(self.hidden_size, config["num_heads"], self.mini_batch_size, config["inner_lr"], width)
+            block(
+                self.hidden_size,
+                config["num_heads"],
+                self.mini_batch_size,
+                config["inner_lr"],
+                width,
+                config["dropout_prob"] / 2,
+            )
             for _ in range(config["num_layers"])
         )
         self.final_norm = nn.RMSNorm(self.hidden_size, eps=RMS_EPS)
@@ -114,7 +179,17 @@ class CoCorrRec(DotProductRecommender):
         return self._hidden_states(self.item_embedding(item_seq))
 
     def _hidden_states(self, embedded: torch.Tensor) -> torch.Tensor:
-        return self.layers[0].input_norm(self.dropout(embedded))
+        return self.hidden_norm(self.dropout(embedded))
+
+    @property
+    def hidden_norm(self) -> nn.RMSNorm:
+        """The norm that makes X of an item's embedding."""
+        return self.embedding_norm if hasattr(self, "embedding_norm") else self.layers[0].input_norm
+
+    def layer_input(self, number: int, x: torch.Tensor) -> torch.Tensor:
+        """What the TTT layer of this number reads of its block's input [..., d]."""
+        norm = self.layers[number].input_norm
+        return x if norm is self.hidden_norm else norm(x)
 
     def correction(self, hidden_states: torch.Tensor, item_seq_len: torch.Tensor) -> Correction:
         """What the cloud sends back (eq. 13).
@@ -141,10 +216,10 @@ class CoCorrRec(DotProductRecommender):
         -------
         torch.Tensor, shape [B, L, d]
         """
-        fusion = self.fusion if correction is not None else None
-        x = self.layers[0].ttt(hidden_states, correction=correction, fusion=fusion)
-        for layer in self.layers[1:]:
-            x = layer.ttt(layer.input_norm(x))
+        x, fusion = hidden_states, self.fusion if correction is not None else None
+        for number, layer in enumerate(self.layers):
+            mixed = layer.ttt(self.layer_input(number, x), correction=correction, fusion=fusion)
+            x, correction, fusion = layer.join(x, mixed), None, None  # the correction is the first layer's
         return self.final_norm(x)
 
     def user_vectors(
@@ -155,14 +230,13 @@ class CoCorrRec(DotProductRecommender):
         A row without any gets the vector of its first, padded position.
         """
         x, fusion = hidden_states, self.fusion if correction is not None else None
-        for number, layer in enumerate(self.layers):
-            if number:  # the correction is the first layer's, whose norm made X
-                x, correction, fusion = layer.input_norm(x), None, None
-            if number + 1 < len(self.layers):
-                x = layer.ttt(x, correction=correction, fusion=fusion)
-            else:
-                x = layer.ttt.forward_last(x, item_seq_len, correction, fusion)
-        return self.final_norm(x)
+        *lower, last = self.layers
+        for number, layer in enumerate(lower):
+            mixed = layer.ttt(self.layer_input(number, x), correction=correction, fusion=fusion)
+            x, correction, fusion = layer.join(x, mixed), None, None
+        mixed = last.ttt.forward_last(self.layer_input(len(lower), x), item_seq_len, correction, fusion)
+        at = (item_seq_len - 1).clamp(min=0)
+        return self.final_norm(last.join(x[torch.arange(len(x), device=x.device), at], mixed))
 
     def user_vectors_of(self, embedded: torch.Tensor, item_seq_len: torch.Tensor) -> torch.Tensor:
         """User vectors [B, d] of the embedded clicks, with the GCN's correction where the model has one."""
@@ -170,11 +244,22 @@ class CoCorrRec(DotProductRecommender):
         correction = self.correction(hidden_states, item_seq_len) if self.use_gcn else None
         return self.user_vectors(hidden_states, item_seq_len, correction)
 
+    def outputs_of(self, embedded: torch.Tensor, item_seq_len: torch.Tensor) -> torch.Tensor:
+        """Outputs [B, L, d] of the embedded clicks at every position; without the GCN, which reads later clicks too."""
+        if self.use_gcn:
+            raise UserError(
+                "training_rows is sequence, and the GCN corrects every click by the whole history, the later clicks "
+                "included; set use_gcn: False, or training_rows: prefix"
+            )
+        return self.device_outputs(self._hidden_states(embedded))
+
 
 def _check_settings(config, mini_batch_size: int) -> None:
     for key in ("hidden_size", "num_heads", "num_layers"):
         check_whole(key, config[key])
     check_whole("mini_batch_size", mini_batch_size)
+    if config["block"] not in (None, *BLOCKS):
+        raise ValueError(f"block is {config['block']!r}; it must be plain or gated")
     if config["hidden_size"] % (2 * config["num_heads"]):
         raise ValueError(
             f"hidden_size is {config['hidden_size']} and num_heads {config['num_heads']}; hidden_size must be a "

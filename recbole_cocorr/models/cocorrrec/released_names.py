@@ -91,15 +91,15 @@ def released_to_ours(state: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check_complete(names: set[str]) -> None:
     layers = {name.split(".")[1] for name in names if name.startswith("layers.")} or {"0"}
-    needed = {"item_embedding.weight", "final_norm.weight"}
-    needed |= {f"layers.{n}.input_norm.weight" for n in layers}
-    needed |= {f"layers.{n}.ttt.{inner}" for n in layers for inner in _TTT.values()}
+    expected = {"item_embedding.weight", "final_norm.weight"}
+    expected |= {f"layers.{n}.input_norm.weight" for n in layers}
+    expected |= {f"layers.{n}.ttt.{inner}" for n in layers for inner in _TTT.values()}
     if any(name.startswith(("gcn.", "fusion.")) for name in names):
         recurrent = [f"gru.{kind}_{side}_l0" for kind in ("weight", "bias") for side in ("ih", "hh")]
-        parts = [*recurrent, *(f"fc{i}.weight" for i in (1, 2, 3))]
-        needed |= {f"gcn.{net}.{part}" for net in _NETWORKS.values() for part in parts} | set(_SCALARS.values())
+        weights = [*recurrent, *(f"fc{i}.weight" for i in (1, 2, 3))]
+        expected |= {f"gcn.{net}.{weight}" for net in _NETWORKS.values() for weight in weights} | set(_SCALARS.values())
     if any(name.startswith("target_transform.") for name in names):
-        needed |= {name for name in _PLAIN.values() if name.startswith("target_transform.")}
-    missing = sorted(needed - names)
+        expected |= {name for name in _PLAIN.values() if name.startswith("target_transform.")}
+    missing = sorted(expected - names)
     if missing:
         raise ValueError(f"{missing[0]!r} (our name) is missing ({len(missing)} missing in all)")

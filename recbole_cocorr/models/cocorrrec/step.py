@@ -46,9 +46,8 @@ class CoCorrStepper:
         """What the device makes of X [1, d] and the correction."""
         fusion, after = self.model.fusion if correction is not None else None, []
         for number, layer in enumerate(self.model.layers):
-            if number:  # the correction is the first layer's
-                x, correction, fusion = layer.input_norm(x), None, None
-            x, now = layer.ttt.step(x, state[number], correction, fusion)
+            mixed, now = layer.ttt.step(self.model.layer_input(number, x), state[number], correction, fusion)
+            x, correction, fusion = layer.join(x, mixed), None, None  # the correction is the first layer's
             after.append(now)
         return self.model.final_norm(x), after
 

@@ -35,9 +35,9 @@ class SequenceAttention(SequenceAttLayer):
             return super().forward(queries, keys, keys_length)
         rows, steps, width = keys.shape
         real = torch.arange(steps, device=keys.device) < keys_length[:, None]
-        place = real.flatten().nonzero().squeeze(1)
-        owner = place.div(steps, rounding_mode="floor")
-        clicks = keys.reshape(rows * steps, width).index_select(0, place)  # [N, H]
+        positions = real.flatten().nonzero().squeeze(1)
+        owner = positions.div(steps, rounding_mode="floor")
+        clicks = keys.reshape(rows * steps, width).index_select(0, positions)  # [N, H]
         first = layers[1]
         of_query, of_key, of_difference, of_product = first.weight.split(width, dim=1)
         target = F.linear(queries, of_query + of_difference, first.bias)

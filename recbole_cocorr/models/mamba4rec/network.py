@@ -18,8 +18,8 @@ NORM_EPS = 1e-12
 class MambaLayer(nn.Module):
     """A Mamba block and a position-wise feed-forward network, each with dropout and LayerNorm.
 
-    The block has a residual connection where layers are stacked, and none where there is one (section 3.3 of the
-    paper); the feed-forward network, of width 4 d with GELU, always has one.
+    Where layers are stacked, the block has a residual connection; a single layer's block has not (section 3.3 of the
+    paper). The feed-forward network, of width 4 d with GELU, always has one.
 
     Parameters
     ----------
@@ -118,10 +118,17 @@ class Mamba4Rec(DotProductRecommender):
             return self._last(x, item_seq_len)
         return rejoin([self._last(x[rows, :longest], item_seq_len[rows]) for rows, longest in groups], groups)
 
+    def outputs_of(self, embedded: torch.Tensor, item_seq_len: torch.Tensor) -> torch.Tensor:
+        """Outputs [B, L, d] of the embedded clicks at every position."""
+        return self._read(self.norm(self.dropout(embedded)))
+
     def _last(self, x: torch.Tensor, item_seq_len: torch.Tensor) -> torch.Tensor:
+        return self.gather_indexes(self._read(x), (item_seq_len - 1).clamp_min(0))
+
+    def _read(self, x: torch.Tensor) -> torch.Tensor:
         for layer in self.layers:
             x = layer(x)
-        return self.gather_indexes(x, (item_seq_len - 1).clamp_min(0))
+        return x
 
     def initial_state(self, batch_size: int) -> list[MambaState]:
         """The state of every layer before the first click."""

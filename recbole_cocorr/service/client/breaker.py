@@ -9,10 +9,10 @@ from collections.abc import Callable
 class Breaker:
     """A circuit breaker that waits longer after each failure, by a random share.
 
-    Closed, every request passes. After ``failures`` in a row it is open: none passes until a wait is over, then one
-    does, as a probe; if it succeeds the breaker is closed, if not the next wait begins. The n-th wait (from 0) is drawn
-    evenly from [half, all] of ``first`` 2^n, at most ``longest``, so that devices that lost a server together do not
-    all come back together.
+    Closed, every request passes. After ``failures`` in a row it is open: no request passes until a wait is over, then
+    one does, as a probe; if it succeeds the breaker is closed, if not the next wait begins. The n-th wait (from 0) is
+    drawn evenly from [half, all] of ``first`` 2^n, at most ``longest``, so that devices that lost a server together do
+    not all come back together.
 
     Safe to call from several threads.
 

@@ -1,7 +1,6 @@
-"""The device's side of the service: asks and never waits longer than told. numpy, grpcio, protobuf."""
+"""The device's side of the service: it asks, and never waits longer than its caller allows. numpy, grpcio, protobuf."""
 
 import os
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from google.protobuf.message import DecodeError
 
 from recbole_cocorr.base.checks import checked_choice, checked_number, shown
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.device.correction import Correction
 from recbole_cocorr.service.client.breaker import Breaker
 from recbole_cocorr.service.client.channel import open_channel
 from recbole_cocorr.service.client.pending import CORRECTED, LATE, OFFLINE, REFUSED, Answer, Pending
@@ -36,7 +36,7 @@ __all__ = ["CORRECTED", "LATE", "OFFLINE", "REFUSED", "Answer", "Client", "Pendi
 _Code = grpc.StatusCode
 # The service is there and does not want this request.
 _REFUSING = {
-    _Code.FAILED_PRECONDITION: "the service runs another model or corrector, or none",
+    _Code.FAILED_PRECONDITION: "the service does not run this model or corrector",
     _Code.UNAUTHENTICATED: "the service does not know the token",
     _Code.PERMISSION_DENIED: "the service does not allow it",
     _Code.INVALID_ARGUMENT: "the service calls the request malformed",
@@ -45,14 +45,14 @@ _REFUSING = {
 }
 # Asking again before something has changed does not help.
 _LASTING = {_Code.FAILED_PRECONDITION, _Code.UNAUTHENTICATED, _Code.PERMISSION_DENIED, _Code.UNIMPLEMENTED}
-_OF_SCORES = ("float16", "float32")
+_SCORE_ENCODINGS = ("float16", "float32")
 
 
 class Client:
     """Asks a correction service, over one connection that is kept.
 
     Nothing that happens on the network is raised or waited for: a request is made by :meth:`upload` or :meth:`score`,
-    which return at once, and :meth:`Pending.answer` waits as long as it is told.
+    which return at once, and :meth:`Pending.answer` waits for as long as its caller says.
 
     After failures in a row the service is left alone for a while that grows and is partly random
     (:class:`~recbole_cocorr.service.client.breaker.Breaker`); then one request tries it again. Corrections and scores
@@ -63,13 +63,13 @@ class Client:
     target : str
         ``host:port``, or any name that gRPC resolves.
     fingerprint : str or None
-        Of the device's model; None if no corrections are asked for.
+        Fingerprint of the device's model; None for a client without corrections.
     shape : tuple of int or None
-        H, K and f of a correction.
+        H, K and f of a correction; None for a client without corrections.
     timeout : float
         Seconds after which a request is given up, whoever waits for it.
     encoding : {"float32", "float16", "int8"}
-        Of the upload.
+        How hidden states are written.
     token : str, optional
         A bearer token.
     tls : bool
@@ -81,14 +81,15 @@ class Client:
     token_in_the_clear : bool
         Allow a token without TLS to another machine, for a network that encrypts by itself.
     breaker : Breaker, optional
-        Of the corrections.
+        The breaker of the corrections.
     change : callable, optional
         Changes the hidden states before they are sent, such as by noise.
     corrector : str, optional
         Fingerprint of the corrector whose scores are asked for.
     score_encoding : {"float16", "float32"}
-        Of the scores.
+        How scores are written.
     score_breaker : Breaker, optional
+        The breaker of the scores.
 
     Raises
     ------
@@ -120,10 +121,10 @@ class Client:
             raise UserError(f"the service's address is {shown(target)}; it must be HOST:PORT")
         if (fingerprint is None) != (shape is None) or (fingerprint is None and corrector is None):
             raise UserError("a client asks for corrections (fingerprint and shape), for scores (corrector), or both")
-        self._fingerprint = _named(fingerprint, "fingerprint")
-        self._corrector = _named(corrector, "corrector")
+        self._fingerprint = _bytes_of(fingerprint, "fingerprint")
+        self._corrector = _bytes_of(corrector, "corrector")
         encoding = checked_choice(encoding, "encoding", tuple(ENCODINGS))
-        score_encoding = checked_choice(score_encoding, "score_encoding", _OF_SCORES)
+        score_encoding = checked_choice(score_encoding, "score_encoding", _SCORE_ENCODINGS)
         right = "a number of seconds above 0, at most 3600"
         self.target, self.timeout = target, checked_number(timeout, "timeout", right, 1e-9, 3600)
         for name, value in (("breaker", breaker), ("score_breaker", score_breaker)):
@@ -163,7 +164,7 @@ class Client:
         Raises
         ------
         UserError
-            If they are no matrix of finite numbers, or the client is of no model.
+            If they are no matrix of finite numbers, or the client has no model.
         """
         if self._fingerprint is None:
             raise UserError("this client asks for no corrections; give it fingerprint and shape")
@@ -171,10 +172,20 @@ class Client:
         def request() -> tuple[int, bytes]:
             rows = hidden_states if self._change is None else self._change(hidden_states)
             payload = encode_rows(rows, self._encoding)
-            parts = {"fingerprint": self._fingerprint, "clicks": clicks, "encoding": self._encoding}
-            return len(payload), pb.CorrectRequest(hidden_states=payload, **parts).SerializeToString()
+            fields = {"fingerprint": self._fingerprint, "clicks": clicks, "encoding": self._encoding}
+            return len(payload), pb.CorrectRequest(hidden_states=payload, **fields).SerializeToString()
 
-        return self._send(self._correct, self.breaker, clicks, "hidden states", request, self._read)
+        def content(raw: bytes) -> tuple[Correction, int]:
+            reply = pb.CorrectReply.FromString(raw)
+            if reply.fingerprint != self._fingerprint:
+                raise WireError("it was made by another model")
+            if reply.clicks != clicks:
+                raise WireError("it is of other clicks")
+            if (reply.heads, reply.mini_batch, reply.head_width) != self.shape:
+                raise WireError("it has another shape than this model reads")
+            return Correction(*decode_correction(reply.correction, self.shape)), len(reply.correction)
+
+        return self._send(self._correct, self.breaker, clicks, "hidden states", request, content)
 
     def score(self, clicked: Sequence[int], candidates: Sequence[int], clicks: int) -> Pending:
         """Ask for the scores of candidates; returns at once.
@@ -189,7 +200,7 @@ class Client:
         Raises
         ------
         UserError
-            If they are none or too many, one is no row, or the client is of no corrector.
+            If there are no items or too many, one is no row, or the client has no corrector.
         """
         if self._corrector is None:
             raise UserError("this client asks for no scores; give it a corrector")
@@ -199,10 +210,10 @@ class Client:
             if len(clicked) > MOST_CLICKS or count > MOST_CANDIDATES:
                 raise WireError(f"a request has {MOST_CLICKS} clicks and {MOST_CANDIDATES} candidates at most")
             rows = {"clicked": encode_items(clicked), "candidates": encode_items(candidates)}
-            parts = {"corrector": self._corrector, "clicks": clicks, "encoding": self._score_encoding}
-            return sum(map(len, rows.values())), pb.ScoreRequest(**rows, **parts).SerializeToString()
+            fields = {"corrector": self._corrector, "clicks": clicks, "encoding": self._score_encoding}
+            return sum(map(len, rows.values())), pb.ScoreRequest(**rows, **fields).SerializeToString()
 
-        def read(raw: bytes, clicks: int, seconds: float) -> Answer:
+        def content(raw: bytes) -> tuple[np.ndarray, int]:
             reply = pb.ScoreReply.FromString(raw)
             if reply.corrector != self._corrector:
                 raise WireError("it was made by another corrector")
@@ -210,19 +221,18 @@ class Client:
                 raise WireError("it is of other clicks")
             if reply.encoding != self._score_encoding:
                 raise WireError("it is in another encoding than was asked for")
-            scores = decode_scores(reply.scores, reply.encoding, count)
-            return Answer(CORRECTED, "", None, None, seconds, scores, len(reply.scores))
+            return decode_scores(reply.scores, reply.encoding, count), len(reply.scores)
 
-        return self._send(self._score, self.score_breaker, clicks, "items", request, read)
+        return self._send(self._score, self.score_breaker, clicks, "items", request, content)
 
     def _send(
         self,
         method: Callable,
         breaker: Breaker,
         clicks: int,
-        what: str,
+        name: str,
         request: Callable[[], tuple[int, bytes]],
-        read: Callable[[bytes, int, float], Answer],
+        content: Callable[[bytes], tuple[Any, int]],
     ) -> Pending:
         if os.getpid() != self._process:
             raise UserError(
@@ -238,7 +248,7 @@ class Client:
             size, raw = request()
         except (WireError, ValueError, TypeError) as error:
             breaker.gave_up()
-            raise UserError(f"{what} that cannot be sent: {error}") from None
+            raise UserError(f"{name} that cannot be sent: {error}") from None
         try:
             call = method.future(raw, timeout=self.timeout, metadata=self._metadata)
         except ValueError:  # the channel is closed
@@ -247,19 +257,8 @@ class Client:
             pending.settle(Answer(OFFLINE, "the client is closed"))
             return pending
         pending = Pending(clicks, size, call.cancel, lambda in_vain: _given_up(breaker, in_vain))
-        call.add_done_callback(lambda done: _settle(pending, done, breaker, read))
+        call.add_done_callback(lambda call: _settle(pending, call, breaker, content))
         return pending
-
-    def _read(self, raw: bytes, clicks: int, seconds: float) -> Answer:
-        reply = pb.CorrectReply.FromString(raw)
-        if reply.fingerprint != self._fingerprint:
-            raise WireError("it was made by another model")
-        if reply.clicks != clicks:
-            raise WireError("it is of other clicks")
-        if (reply.heads, reply.mini_batch, reply.head_width) != self.shape:
-            raise WireError("it has another shape than this model reads")
-        attention, bias = decode_correction(reply.correction, self.shape)
-        return Answer(CORRECTED, "", attention, bias, seconds, None, len(reply.correction))
 
     def correct(self, hidden_states: np.ndarray, clicks: int, wait: float) -> Answer:
         """Ask and wait, at most ``wait`` seconds; gives the request up then."""
@@ -292,16 +291,15 @@ def _given_up(breaker: Breaker, in_vain: bool) -> None:
         breaker.gave_up()
 
 
-def _settle(pending: Pending, call: Any, breaker: Breaker, read: Callable[[bytes, int, float], Answer]) -> None:
+def _settle(pending: Pending, call: Any, breaker: Breaker, content: Callable[[bytes], tuple[Any, int]]) -> None:
     """Called on gRPC's thread once a call is over."""
-    seconds = time.monotonic() - pending._since
-    code = call.code()
+    seconds, code = pending.seconds, call.code()
     if code is _Code.OK:
         try:
-            answer = read(call.result(), pending.clicks, seconds)
-            pending.settle(answer, breaker.succeeded)
+            value, size = content(call.result())
+            pending.settle(Answer(CORRECTED, "", value, seconds, size), breaker.succeeded)
         except (WireError, DecodeError) as error:
-            answer = Answer(REFUSED, f"the answer is none: {error}", seconds=seconds)
+            answer = Answer(REFUSED, f"the answer cannot be used: {error}", seconds=seconds)
             pending.settle(answer, lambda: breaker.failed(f"{REFUSED}: {answer.reason}"))
     elif code is _Code.CANCELLED and call.cancelled():
         pending.settle(Answer(LATE, "given up", seconds=seconds), breaker.gave_up)
@@ -319,7 +317,7 @@ def _settle(pending: Pending, call: Any, breaker: Breaker, read: Callable[[bytes
         pending.settle(answer, lambda: breaker.failed(answer.reason))
 
 
-def _named(fingerprint: str | None, name: str) -> bytes | None:
+def _bytes_of(fingerprint: str | None, name: str) -> bytes | None:
     if fingerprint is None:
         return None
     try:

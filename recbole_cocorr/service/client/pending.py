@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from recbole_cocorr.device.correction import Correction
+
 CORRECTED, LATE, OFFLINE, REFUSED = "corrected", "late", "offline", "refused"
 
 
@@ -21,25 +23,19 @@ class Answer:
         A correction, or scores, are there; they were not there in time; the service could not be reached; or it
         answered with an error, or with something that does not fit what was asked.
     reason : str
-        Why, where there is none.
-    attention : numpy.ndarray of float32, shape [H, K, K], or None
-        A^.
-    bias : numpy.ndarray of float32, shape [H, K, f], or None
-        B^.
+        Why there is no content.
+    content : Correction, numpy.ndarray of float32 with shape [C], or None
+        The correction, or p of each candidate of the request; None unless ``corrected``.
     seconds : float
         From the upload until the answer was there, or until it was given up.
-    scores : numpy.ndarray of float32, shape [C], or None
-        p of each candidate that was asked for.
     bytes : int
         Payload that came back.
     """
 
     status: str
     reason: str = ""
-    attention: np.ndarray | None = None
-    bias: np.ndarray | None = None
+    content: Correction | np.ndarray | None = None
     seconds: float = 0.0
-    scores: np.ndarray | None = None
     bytes: int = 0
 
 
@@ -49,16 +45,16 @@ class Pending:
     Attributes
     ----------
     clicks : int
-        Of the upload.
+        Clicks that the session had read.
     upload_bytes : int
-        Payload that was sent; 0 where none was.
+        Payload that was sent; 0 where nothing was sent.
 
     Parameters
     ----------
     cancel : callable, optional
         Takes the request back.
     given_up : callable, optional
-        Told, when it is taken back, whether somebody had waited for it in vain.
+        Called when it is taken back, with whether somebody had waited for it in vain.
     """
 
     def __init__(
@@ -69,7 +65,7 @@ class Pending:
         given_up: Callable[[bool], Any] | None = None,
     ):
         self.clicks, self.upload_bytes, self._cancel, self._given_up = clicks, upload_bytes, cancel, given_up
-        self._since, self._done, self._lock = time.monotonic(), threading.Event(), threading.Lock()
+        self._began, self._done, self._lock = time.monotonic(), threading.Event(), threading.Lock()
         self._answer: Answer | None = None
         self._in_vain = False
 
@@ -77,6 +73,11 @@ class Pending:
     def done(self) -> bool:
         """Whether it is known what became of it."""
         return self._done.is_set()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since it was sent."""
+        return time.monotonic() - self._began
 
     def answer(self, wait: float) -> Answer:
         """What has become of it within ``wait`` seconds; ``late`` if that is not known by then.
@@ -86,14 +87,14 @@ class Pending:
         if self._done.wait(max(0.0, wait)) and self._answer is not None:
             return self._answer
         self._in_vain = True
-        return Answer(LATE, "no answer in time", seconds=time.monotonic() - self._since)
+        return Answer(LATE, "no answer in time", seconds=self.seconds)
 
     def cancel(self) -> None:
-        """Give it up: the service is told, and drops it if it has not begun; who waits for it is told at once."""
+        """Give it up: the service drops it if it has not begun, and whoever waits for it goes on at once."""
         if self.done:
             return
         self.settle(
-            Answer(LATE, "given up", seconds=time.monotonic() - self._since),
+            Answer(LATE, "given up", seconds=self.seconds),
             self._given_up and (lambda: self._given_up(self._in_vain)),
         )
         if self._cancel is not None:

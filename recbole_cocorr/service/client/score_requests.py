@@ -12,7 +12,7 @@ from recbole_cocorr.service.wire import MOST_CANDIDATES
 
 @dataclass
 class ScoreRequest:
-    """Scores that were asked for.
+    """A request for scores.
 
     Attributes
     ----------
@@ -20,7 +20,7 @@ class ScoreRequest:
     rows : dict of str to int
         Row of each candidate's token, in the order of the request.
     clicks : int
-        Clicks that the request told.
+        Clicks that the request names.
     waiting : int
         Rankings that wait for it.
     """
@@ -45,10 +45,10 @@ class ScoreRequests:
     Parameters
     ----------
     session : Session
-        Of an artifact that trusts a corrector.
+        Its artifact trusts a corrector.
     client : Client
     most_clicks : int
-        Clicks that a request tells, the last ones.
+        Most clicks that a request names, the last ones.
     history : sequence of str
         The clicks that the session has read, if they are at hand; it keeps the last L of them itself.
     """
@@ -78,22 +78,22 @@ class ScoreRequests:
         self._counted = self._session.clicks
 
     def after_clicks(self, tokens: Iterable[str]) -> None:
-        """The session has read clicks: what is on its way is of earlier ones; what is expected is asked for."""
+        """Give up the requests of earlier clicks, and ask for the scores of the expected candidates."""
         self._follow(tokens)
         self._drop(every=True)
         if self._expected:
             self._ask(self._expected)
 
     def expect(self, candidates: Iterable[str]) -> None:
-        """Ask for these candidates now and after each click; none ends that."""
+        """Ask for these candidates now and after each click; an empty list ends that."""
         self._expected = self._rows_of(candidates)
         if self._expected:
             self._ask(self._expected)
 
     def _rows_of(self, candidates: Iterable[str], exclude: Iterable[str] = ()) -> dict[str, int]:
         row, out = self._session.artifact.vocabulary.row, set(exclude)
-        found = {str(token): row(str(token)) for token in candidates}
-        return {token: number for token, number in found.items() if number and token not in out}
+        rows = {str(token): row(str(token)) for token in candidates}
+        return {token: number for token, number in rows.items() if number and token not in out}
 
     def ask(self, candidates: Iterable[str], exclude: Iterable[str] = ()) -> ScoreRequest | None:
         """See to it that the candidates' scores are there or on their way; returns at once.
@@ -119,10 +119,10 @@ class ScoreRequests:
             if _covers(request, rows):
                 return request
         self._drop()
-        self._requests.append(self._made(rows))
+        self._requests.append(self._request(rows))
         return self._requests[-1]
 
-    def _made(self, rows: dict[str, int]) -> ScoreRequest:
+    def _request(self, rows: dict[str, int]) -> ScoreRequest:
         clicks = self._session.clicks
         if not self._fits:
             reason = "the artifact's catalogue is another than the corrector's; fit a corrector for it and export"
@@ -160,7 +160,7 @@ class ScoreRequests:
             if request.pending.clicks != self._session.clicks:
                 read = self._session.clicks
                 raise UserError(f"the scores are of {request.pending.clicks} clicks, and the session has read {read}")
-            scores = dict(zip(request.rows, answer.scores.tolist(), strict=True))
+            scores = dict(zip(request.rows, answer.content.tolist(), strict=True))
             evidence = Evidence(scores, request.clicks, self._corrector)
             self._session.check_evidence(evidence)
         except (UserError, ValueError) as error:

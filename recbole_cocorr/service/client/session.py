@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Any
 
 from recbole_cocorr.artifact.evidence import Evidence
+from recbole_cocorr.artifact.manifest import Manifest
 from recbole_cocorr.base.checks import checked_flag, checked_mapping, checked_number, checked_whole, tokens_of
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.device.ranking import Ranking
@@ -20,7 +21,12 @@ from recbole_cocorr.service.wire import MOST_CLICKS
 # Settings of Session.open, and those of Client that the artifact does not decide.
 _OF_SESSION = ("state", "history", "policy", "threads")
 _OF_CLIENT = set(signature(Client).parameters) - {"target", "fingerprint", "shape", "corrector"}
-_OF_NO_USE = "{} takes no correction and trusts no scores; open it without cloud"
+_OF_NO_USE = "{} takes no correction and asks for no scores; open it without cloud"
+
+
+def asks_for_scores(manifest: Manifest) -> bool:
+    """Whether an artifact trusts a corrector and has no neighbour table, which says the same without being asked."""
+    return manifest.trust is not None and manifest.neighbours is None
 
 
 @dataclass
@@ -39,9 +45,9 @@ class CorrectedRanking(Ranking):
     upload_bytes, download_bytes : int
         Payloads that were sent and came back.
     round_trip_ms : float
-        From the upload until the (last) answer was there; 0 where none came.
+        From the upload until the (last) answer was there; 0 where no answer came.
     used : tuple of str
-        What of the cloud is in it: ``"correction"``, ``"scores"``, both or none.
+        What of the cloud is in it: ``"correction"``, ``"scores"``, both or nothing.
     """
 
     status: str = ""
@@ -55,18 +61,18 @@ class CorrectedRanking(Ranking):
 
 @dataclass
 class _CorrectionRequest:
-    """A correction that was asked for.
+    """A request for a correction.
 
     Attributes
     ----------
-    of : int
+    clicks : int
         Clicks that the session had read.
     pending : Pending
     answer : Answer or None
-        What became of it, once the session has applied it or it is known that there is none.
+        What became of it, once the session has applied it or no correction will come.
     """
 
-    of: int
+    clicks: int
     pending: Pending
     answer: Answer | None = None
 
@@ -78,20 +84,21 @@ class CorrectedSession:
     ``deadline_ms`` at most and goes on without it otherwise; one that comes later serves the next ranking, if no click
     came between. What the session has besides is reached as its own.
 
-    Where the artifact trusts a corrector, a ranking of candidates also asks for their scores. They are known only when
-    it is asked for, so it waits for the whole way there and back; :meth:`expect` names them before. Correction and
-    scores are used if they are there, each without the other too; the deadline is one for both.
+    Where the artifact trusts a corrector and has no neighbour table, a ranking of candidates also asks for their
+    scores. They are known only when it is asked for, so it waits for the whole way there and back; :meth:`expect` names
+    them before. Correction and scores are used if they are there, each without the other too; the deadline is one for
+    both.
 
     Parameters
     ----------
     session : Session
-        Of a model that takes corrections, or of an artifact that trusts a corrector.
+        Its model takes corrections, or its artifact trusts a corrector and has no neighbour table.
     client : Client
-        Asks for what it was given fingerprints of.
+        Asks for corrections, scores or both.
     deadline_ms : float
         Most milliseconds that a ranking waits.
     score_clicks : int
-        The last clicks that a request for scores tells.
+        How many clicks a request for scores names, the last ones.
     history : sequence of str
         The clicks that the session has read already, if they are at hand, for the scores; the session keeps the last L.
 
@@ -110,14 +117,14 @@ class CorrectedSession:
         history: Sequence[str] = (),
     ):
         manifest = session.artifact.manifest
-        if manifest.correction is None and manifest.trust is None:
+        if manifest.correction is None and not asks_for_scores(manifest):
             raise UserError(_OF_NO_USE.format(session.artifact.folder))
         deadline_ms = checked_number(deadline_ms, "deadline_ms", "a number from 0 to 60000", 0, 60_000)
         score_clicks = checked_whole(score_clicks, "score_clicks", 1, MOST_CLICKS)
         self.session, self.client, self.deadline = session, client, deadline_ms / 1000
         self._corrects = manifest.correction is not None and client.asks_corrections
         self._scores = None
-        if manifest.trust is not None and client.asks_scores:
+        if asks_for_scores(manifest) and client.asks_scores:
             self._scores = ScoreRequests(session, client, score_clicks, history)
         self._correction: _CorrectionRequest | None = None
         self._lock, self._process = session.lock, os.getpid()
@@ -152,12 +159,12 @@ class CorrectedSession:
             Budget of local differential privacy of one uploaded hidden state, kept by Gaussian noise; no noise if left
             out. A click is uploaded again with each of the L - 1 clicks after it, and spends the budget each time.
         scores : bool
-            Whether scores are asked for where the artifact trusts a corrector. That tells the service the clicks and
-            the candidates, in the clear.
+            Whether scores are asked for where the artifact trusts a corrector and has no neighbour table. That tells
+            the service the clicks and the candidates, in the clear.
         score_clicks : int
-            The last clicks that a request for scores tells.
+            How many clicks a request for scores names, the last ones.
         **settings
-            Of :meth:`Session.open`.
+            Settings of :meth:`Session.open`.
 
         Raises
         ------
@@ -172,9 +179,10 @@ class CorrectedSession:
             settings["history"] = history = tokens_of(history, "history")
         session = Session.open(directory, **settings)
         manifest = session.artifact.manifest
-        if manifest.correction is None and (manifest.trust is None or not scores):
+        scores = scores and asks_for_scores(manifest)
+        if manifest.correction is None and not scores:
             raise UserError(_OF_NO_USE.format(directory))
-        if manifest.trust is not None and scores:
+        if scores:
             extra["corrector"] = manifest.trust["corrector"]
         if epsilon is not None:
             if "corrector" in extra:
@@ -187,11 +195,11 @@ class CorrectedSession:
         of_model = (None, None)
         if manifest.correction is not None:
             of_model = (session.fingerprint, manifest.correction["bias"])
-        made = Client(cloud, *of_model, **extra)
+        asker = Client(cloud, *of_model, **extra)
         try:
-            return cls(session, made, deadline_ms, score_clicks, history or ())
+            return cls(session, asker, deadline_ms, score_clicks, history or ())
         except UserError:
-            made.close()
+            asker.close()
             raise
 
     def __getattr__(self, name: str) -> Any:
@@ -228,11 +236,12 @@ class CorrectedSession:
         Raises
         ------
         UserError
-            If the artifact trusts no corrector, or scores were switched off.
+            If the artifact asks for no scores, or they were switched off.
         """
         if self._scores is None:
             raise UserError(
-                f"{self.session.artifact.folder} trusts no corrector, or scores are off; nothing is asked for"
+                f"{self.session.artifact.folder} asks for no scores: it has a neighbour table or trusts no corrector, "
+                "or scores are off"
             )
         candidates = tokens_of(candidates, "candidates")
         with self._lock:
@@ -256,18 +265,19 @@ class CorrectedSession:
             return self.session.rank(candidates, k, exclude, scores if evidence is None else evidence)
 
         if self._scores is None or evidence is not None:
-            given = {} if evidence is None else {"scores": Answer(CORRECTED)}
-            return self._by_the_deadline(rank, given)
+            answers = {} if evidence is None else {"scores": Answer(CORRECTED)}
+            return self._by_the_deadline(rank, answers)
         return self._by_the_deadline(rank, {}, lambda: self._scores.ask(candidates, exclude))
 
     def rank_all(self, k: int = 10, exclude: Iterable[str] = ()) -> CorrectedRanking:
-        """The best items of the whole catalogue, with the correction if it is there by the deadline; without scores."""
+        """The best items of the whole catalogue, with the correction if it is there by the deadline; the cloud's scores
+        are not asked for."""
         exclude = tokens_of(exclude, "exclude")
-        given = {}
+        answers = {}
         if not self._corrects:
             reason = "the whole catalogue is ranked without scores; rank names candidates"
-            given = {"scores": Answer(REFUSED, reason)}
-        return self._by_the_deadline(lambda _: self.session.rank_all(k, exclude), given)
+            answers = {"scores": Answer(REFUSED, reason)}
+        return self._by_the_deadline(lambda _: self.session.rank_all(k, exclude), answers)
 
     def _by_the_deadline(
         self,
@@ -275,9 +285,9 @@ class CorrectedSession:
         answers: dict[str, Answer],
         ask: Callable[[], ScoreRequest | None] | None = None,
     ) -> CorrectedRanking:
-        """A ranking, once the answers to what it asked are there or the deadline has come.
+        """A ranking, once the answers to its requests are there or the deadline has come.
 
-        The lock is not held while this waits. If a click comes meanwhile, what was asked is of no use any more: the
+        The lock is not held while this waits. If a click comes meanwhile, the requests are of no use any more: the
         ranking is of the clicks that there are at its end, and waits for the answers to those.
         """
         end, waited, clicks, scores = monotonic() + self.deadline, 0.0, -1, None
@@ -293,19 +303,19 @@ class CorrectedSession:
                             scores = None  # done with it once, whatever happens to the next
                             scores = ask()
                         clicks = self.session.clicks
-                    asked = [request.pending for request in (self._correction, scores) if request is not None]
-                    open_ = [pending for pending in asked if not pending.done]
-                    if not open_ or monotonic() >= end:
-                        sizes = [pending.upload_bytes for pending in asked]
+                    pending = [request.pending for request in (self._correction, scores) if request is not None]
+                    unanswered = [p for p in pending if not p.done]
+                    if not unanswered or monotonic() >= end:
+                        sizes = [p.upload_bytes for p in pending]
                         if self._corrects:
                             answers = {"correction": self._apply(), **answers}
                         evidence = None
                         if ask is not None:
                             evidence, answers["scores"] = self._scores.evidence(scores)
-                        return _told(rank(evidence), answers, waited, sum(sizes))
+                        return _corrected_ranking(rank(evidence), answers, waited, sum(sizes))
                 began = monotonic()
-                for pending in open_:
-                    pending.answer(end - monotonic())
+                for p in unanswered:
+                    p.answer(end - monotonic())
                 waited += monotonic() - began
         finally:
             with self._lock:
@@ -326,7 +336,7 @@ class CorrectedSession:
         request = self._correction
         if not self.session.clicks:
             return
-        if request is not None and request.of == self.session.clicks:
+        if request is not None and request.clicks == self.session.clicks:
             lost = request.answer is not None and request.answer.status in (LATE, OFFLINE)
             if not (again and lost):
                 return
@@ -336,7 +346,7 @@ class CorrectedSession:
         self._correction = _CorrectionRequest(upload.clicks, self.client.upload(upload.hidden_states, upload.clicks))
 
     def _apply(self) -> Answer:
-        """Bring the session to what is known of its correction."""
+        """Apply the correction of the last click, if it is there."""
         request = self._correction
         if request is None:
             return Answer(LATE, "nothing was uploaded")
@@ -347,7 +357,7 @@ class CorrectedSession:
             return answer  # it may still come
         if answer.status == CORRECTED:
             try:
-                self.session.apply((answer.attention, answer.bias), clicks=request.pending.clicks)
+                self.session.apply(answer.content, clicks=request.pending.clicks)
             except UserError as error:
                 answer = Answer(REFUSED, str(error), seconds=answer.seconds)
         request.answer = answer
@@ -375,8 +385,10 @@ class CorrectedSession:
         self.close()
 
 
-def _told(ranking: Ranking, answers: dict[str, Answer], waited: float, upload_bytes: int) -> CorrectedRanking:
-    """A ranking with what became of each thing that was asked, in the order in which it was asked."""
+def _corrected_ranking(
+    ranking: Ranking, answers: dict[str, Answer], waited: float, upload_bytes: int
+) -> CorrectedRanking:
+    """A ranking with what became of each request, in the order of the requests."""
     used = tuple(name for name, answer in answers.items() if answer.status == CORRECTED)
     missing = {name: answer for name, answer in answers.items() if name not in used}
     # The scores change more than the correction does, so they say what became of it where neither came.

@@ -46,7 +46,7 @@ def gaussian_sigma(sensitivity: float, epsilon: float, delta: float) -> float:
     Raises
     ------
     UserError
-        For an epsilon or delta that is none.
+        If epsilon or delta is out of range.
     """
 
     def spent(sigma: float) -> float:

@@ -9,23 +9,20 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from recbole_cocorr.service.server.metrics import Metrics
+from recbole_cocorr.service.server.refusal import CrowdedError
 
 
 class Model(Protocol):
     """What a batcher computes with."""
 
-    def correct(self, asked: list[Any]) -> list[bytes]:
+    def correct(self, requests: list[Any]) -> list[bytes]:
         """The answers of several requests, in one pass."""
-
-
-class QueueFullError(Exception):
-    """As many requests wait as may."""
 
 
 @dataclass
 class _Waiting:
     model: Model
-    asked: Any
+    request: Any
     deadline: float | None
     answer: asyncio.Future[bytes]
     since: float = field(default_factory=time.monotonic)
@@ -43,7 +40,7 @@ class Batcher:
     ----------
     metrics : Metrics
     most : int
-        Requests of a batch.
+        Most requests of a batch.
     waiting : int
         Requests that may wait; the next is refused.
     method : str
@@ -71,21 +68,21 @@ class Batcher:
         """Begin to compute; called in the event loop."""
         self._task = asyncio.get_running_loop().create_task(self._run())
 
-    async def correct(self, model: Model, asked: Any, deadline: float | None = None) -> bytes:
+    async def correct(self, model: Model, request: Any, deadline: float | None = None) -> bytes:
         """The answer of one request.
 
         Parameters
         ----------
         model : Model
-        asked : object
+        request : object
             What the model reads: hidden states float32 [n, d], or
-            :class:`~recbole_cocorr.service.server.score_model.Asked`.
+            :class:`~recbole_cocorr.service.server.score_model.ScoreQuery`.
         deadline : float, optional
-            Of ``time.monotonic``; a request that is still waiting then is not computed.
+            A time of ``time.monotonic``; a request that is still waiting then is not computed.
 
         Raises
         ------
-        QueueFullError
+        CrowdedError
             At once, if too many wait.
         TimeoutError
             If the deadline passed while it waited.
@@ -93,17 +90,17 @@ class Batcher:
         if len(self._queue) >= self._limit:
             self._forget_cancelled()
             if len(self._queue) >= self._limit:
-                raise QueueFullError
-        waiting = _Waiting(model, asked, deadline, asyncio.get_running_loop().create_future())
+                raise CrowdedError
+        waiting = _Waiting(model, request, deadline, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         self._metrics.queued.set(len(self._queue))
         self._arrived.set()
         return await waiting.answer
 
     def _forget_cancelled(self) -> None:
-        kept = [w for w in self._queue if not w.answer.done()]
-        self._metrics.dropped.inc(len(self._queue) - len(kept))
-        self._queue = deque(kept)
+        live = [w for w in self._queue if not w.answer.done()]
+        self._metrics.dropped.inc(len(self._queue) - len(live))
+        self._queue = deque(live)
 
     async def close(self) -> None:
         """Compute what waits, then stop."""
@@ -130,8 +127,8 @@ class Batcher:
                 self._metrics.queue_seconds.observe(began - waiting.since)
             work: Callable[..., Any] = batch[0].model.correct
             try:
-                answers = await loop.run_in_executor(self._thread, work, [w.asked for w in batch])
-            except Exception as error:  # the model's; each caller is told, and the next batch is computed
+                answers = await loop.run_in_executor(self._thread, work, [w.request for w in batch])
+            except Exception as error:  # the model's; each caller hears of it, and the next batch is computed
                 for waiting in batch:
                     if not waiting.answer.done():
                         waiting.answer.set_exception(error)

@@ -25,14 +25,14 @@ class CorrectionModel:
     Attributes
     ----------
     fingerprint : str
-        Of the whole checkpoint, as the device's artifact has it.
+        Digest of the whole checkpoint, as the device's artifact has it.
     network : GlobalCorrectionNetwork
     width : int
         d.
     most_rows : int
         L, rows of hidden states that it reads at most.
     shape : Shape
-        Of a correction.
+        Sizes of a correction.
     """
 
     fingerprint: str
@@ -75,13 +75,13 @@ def load_correction_model(path: str | Path) -> CorrectionModel:
     UserError
         If the file is no checkpoint, or its model has no correction network.
     """
-    read, source = load_checkpoint(path), str(path)
-    config = read.config
+    checkpoint, source = load_checkpoint(path), str(path)
+    config = checkpoint.config
     if not configured_to_take_corrections(config):
         model = str(config.get("model"))
         # Of all that have one, CoCorrRec's is the only network that the service runs.
-        what = "trained without its correction network" if is_ours(model) else "no CoCorrRec"
-        raise UserError(f"{path} holds {model}, {what}; the service needs a CoCorrRec with use_gcn: True")
+        reason = "trained without its correction network" if is_ours(model) else "no CoCorrRec"
+        raise UserError(f"{path} holds {model}, {reason}; the service needs a CoCorrRec with use_gcn: True")
     settings = Record(config, source, "config.")
     width, heads = settings.whole("hidden_size", 1, MOST_LENGTH), settings.whole("num_heads", 1, MOST_LENGTH)
     mini_batch = most = settings.whole("MAX_ITEM_LIST_LENGTH", 1, MOST_LENGTH)
@@ -89,17 +89,18 @@ def load_correction_model(path: str | Path) -> CorrectionModel:
         mini_batch = settings.whole("mini_batch_size", 1, MOST_LENGTH)
     if width % heads:
         raise UserError(f"{path}: hidden_size {width}, num_heads {heads}, L {most}, K {mini_batch} do not fit")
-    for name, tensor in read.weights.items():  # also of those that stay on the device, which the fingerprint covers
+    weights = checkpoint.weights
+    for name, tensor in weights.items():  # also of those that stay on the device, which the fingerprint covers
         if tensor.dtype != torch.float32:
             kind = str(tensor.dtype).removeprefix("torch.")
             raise UserError(f"{path}: {name} is {kind}, but the model's is float32; weights are not cast")
     try:
-        with BuildLimit(len(read.weights), sum(t.nbytes for t in read.weights.values())):
+        with BuildLimit(len(weights), sum(t.nbytes for t in weights.values())):
             network = GlobalCorrectionNetwork(width, heads, mini_batch)
     except (ValueError, RuntimeError) as error:
         raise UserError(f"{path}: its settings do not fit: {str(error).splitlines()[0]}") from None
-    load_weights(network, {n[len(_PREFIX) :]: t for n, t in read.weights.items() if n.startswith(_PREFIX)}, source)
-    fingerprint = model_fingerprint({n: t.numpy() for n, t in read.weights.items()}, config)
+    load_weights(network, {n[len(_PREFIX) :]: t for n, t in weights.items() if n.startswith(_PREFIX)}, source)
+    fingerprint = model_fingerprint({n: t.numpy() for n, t in weights.items()}, config)
     return CorrectionModel(
         fingerprint, network.eval().requires_grad_(False), width, most, Shape(heads, mini_batch, width // heads)
     )

@@ -9,13 +9,12 @@ from typing import Any
 import grpc
 
 from recbole_cocorr.service.server.metrics import Metrics
-from recbole_cocorr.service.server.refusal import Refusal, refusal_of
+from recbole_cocorr.service.server.refusal import CrowdedError, Refusal, StoppingError, refusal_of
 from recbole_cocorr.service.server.security import token_of
-from recbole_cocorr.service.server.turns import CrowdedError, Peer, StoppingError, Turns, peer_of
+from recbole_cocorr.service.server.turns import Peer, Turns, peer_of
 
 _Code = grpc.StatusCode
-_STOPPING = Refusal(_Code.UNAVAILABLE, "the service is stopping")
-# Seconds until a request too many is told so: who asks again at once would otherwise take the time of all others.
+# Seconds until a request too many is refused: who asks again at once would otherwise take the time of all others.
 _PAUSE = 0.5
 
 
@@ -25,7 +24,7 @@ class Gate(grpc.aio.ServerInterceptor):
     Parameters
     ----------
     tokens : tuple of bytes
-        One of them must come with a call, but for the health check, which an orchestrator makes; none for no check.
+        One of them must come with a call, but for the health check, which an orchestrator makes; empty for no check.
     turns : Turns
     metrics : Metrics
 
@@ -46,7 +45,7 @@ class Gate(grpc.aio.ServerInterceptor):
         Raises
         ------
         Refusal
-            If it carries none that is known, and must.
+            If it must carry a known token and does not.
         """
         if not self.tokens:
             return ""
@@ -72,18 +71,16 @@ class Gate(grpc.aio.ServerInterceptor):
                 yield
         except CrowdedError:
             await asyncio.sleep(_PAUSE)
-            raise Refusal(_Code.RESOURCE_EXHAUSTED, "too many requests wait; try again later") from None
-        except StoppingError:
-            raise _STOPPING from None
+            raise
         except asyncio.CancelledError:
             if self._over:
-                raise _STOPPING from None
+                raise StoppingError from None
             raise
         finally:
             self._tasks.discard(task)
 
     async def stop(self, grace: float) -> None:
-        """Take nothing more in; what was is answered within ``grace`` seconds, or told that the service stops."""
+        """Take nothing more in; earlier requests are answered within ``grace`` seconds, or refused then."""
         self._turns.stop()
         idle = asyncio.ensure_future(self._turns.idle())
         await asyncio.wait([idle], timeout=grace)
@@ -120,7 +117,7 @@ class Gate(grpc.aio.ServerInterceptor):
 
     def _unary(self, answer: Callable[..., Any], client: str, name: str) -> Callable[..., Any]:
         async def method(request: Any, context: grpc.aio.ServicerContext) -> Any:
-            async with self.told(name) as outcome:
+            async with self.outcome(name) as outcome:
                 try:
                     async with self.turn(peer_of(context.peer(), client)):
                         return await answer(request, context)
@@ -134,22 +131,21 @@ class Gate(grpc.aio.ServerInterceptor):
     def _stream(self, answer: Callable[..., Any], client: str, name: str) -> Callable[..., Any]:
         """A stream waits for its turn at every message and does not keep it: it may be open for hours."""
 
-        async def method(sent: Any, context: grpc.aio.ServicerContext) -> None:
+        async def method(messages: Any, context: grpc.aio.ServicerContext) -> None:
             async def one_by_one() -> AsyncIterator[Any]:
-                async for message in sent:
+                async for message in messages:
                     async with self.turn(peer):
                         pass
                     yield message
 
             peer = peer_of(context.peer(), client)
-            async with self.told(name) as outcome:
-                if hasattr(sent, "__aiter__"):
-                    sent_in_turn: Any = one_by_one()
+            async with self.outcome(name) as outcome:
+                if hasattr(messages, "__aiter__"):
+                    answers = answer(one_by_one(), context)
                 else:
-                    sent_in_turn = sent
                     async with self.turn(peer):
                         pass
-                answers = answer(sent_in_turn, context)
+                    answers = answer(messages, context)
                 if not hasattr(answers, "__aiter__"):
                     return await answers
                 async for message in answers:
@@ -160,10 +156,10 @@ class Gate(grpc.aio.ServerInterceptor):
         return method
 
     @asynccontextmanager
-    async def told(self, method: str) -> AsyncIterator["Outcome"]:
-        """Count what becomes of a request, and turn exceptions into what its caller is told.
+    async def outcome(self, method: str) -> AsyncIterator["Outcome"]:
+        """Count how a request ends, and turn exceptions into the refusal for its caller.
 
-        After the block, which no exception leaves, the outcome says with what to refuse the request.
+        After the block, which no exception leaves, the outcome holds the code and the reason of a refusal.
         """
         outcome = Outcome()
         try:
@@ -184,7 +180,7 @@ class Gate(grpc.aio.ServerInterceptor):
 
 @dataclass
 class Outcome:
-    """What became of a request."""
+    """How a request ended."""
 
     code: grpc.StatusCode = _Code.OK
     reason: str = ""

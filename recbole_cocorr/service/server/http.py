@@ -15,7 +15,6 @@ last two and add ``X-Shape: C``.
 import json
 import ssl
 import time
-from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -27,8 +26,9 @@ from recbole_cocorr.service.server.metrics import Metrics
 from recbole_cocorr.service.server.refusal import Refusal
 from recbole_cocorr.service.server.service import Corrections
 from recbole_cocorr.service.server.turns import peer_of
-from recbole_cocorr.service.server.web import Web, answer, body_of, header, host_is_known
-from recbole_cocorr.service.wire import FLOAT32, MOST_CANDIDATES, MOST_CLICKS, WireError, fingerprint_bytes
+from recbole_cocorr.service.server.web import Web, body_of, header, host_is_known, respond
+from recbole_cocorr.service.v1 import correction_pb2 as pb
+from recbole_cocorr.service.wire import MOST_CANDIDATES, MOST_CLICKS, WireError, fingerprint_bytes
 
 _Code = grpc.StatusCode
 _STATUS = {
@@ -44,9 +44,7 @@ _STATUS = {
 }
 # Seconds that an answer may take.
 _DEADLINE = 5.0
-# A payload and its shape.
-_Sent = tuple[bytes, Sequence[int]]
-_Answer = tuple[HTTPStatus, list[tuple[str, str]], bytes]
+_Response = tuple[HTTPStatus, list[tuple[str, str]], bytes]
 _HEADERS = "Authorization, Content-Type, X-Fingerprint, X-Clicks, X-Clicked"
 _TEXT = ("Content-Type", "text/plain; charset=utf-8")
 
@@ -58,12 +56,12 @@ class Route:
     ----------
     gate : Gate
     names : tuple of str or None
-        Names that Host may have beside addresses and localhost; None for any, where a token or a certificate is asked
-        for.
+        Names that Host may have beside addresses and localhost; None for any name, where a token or a certificate is
+        needed.
     origin : str
-        Of the page that may ask from a browser (``Access-Control-Allow-Origin``); "" for pages of this origin alone.
+        The page that may ask from a browser (``Access-Control-Allow-Origin``); "" for pages of this origin alone.
     method : str
-        In the metrics.
+        Its name in the metrics.
     """
 
     def __init__(self, gate: Gate, names: tuple[str, ...] | None = (), origin: str = "", method: str = "http"):
@@ -75,16 +73,16 @@ class Route:
         return await self._web.start(host, port, tls)
 
     async def stop(self, grace: float) -> None:
-        """Take nothing more in, answer what was within ``grace`` seconds, end."""
+        """Take nothing more in, answer earlier requests within ``grace`` seconds, end."""
         await self._web.stop(grace)
 
     async def _serve(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        found: _Answer = (HTTPStatus.OK, [], b"")
-        async with self._gate.told(self._method) as outcome:
+        response: _Response = (HTTPStatus.OK, [], b"")
+        async with self._gate.outcome(self._method) as outcome:
             if not host_is_known(scope, self._names):
                 raise Refusal(_Code.INVALID_ARGUMENT, "the header Host is missing, malformed or of another server")
             if scope["method"] == "OPTIONS":  # a browser's question before the request; it carries no token
-                found = HTTPStatus.NO_CONTENT, [], b""
+                response = HTTPStatus.NO_CONTENT, [], b""
             else:
                 client = self._gate.client([("authorization", header(scope, "authorization") or "")])
                 body = await body_of(receive, self.most_bytes(scope["path"]))
@@ -93,17 +91,19 @@ class Route:
                 host, port = scope["client"] or ("", 0)
                 kind, host = ("ipv6", f"[{host}]") if ":" in host else ("ipv4", host)
                 async with self._gate.turn(peer_of(f"{kind}:{host}:{port}", client)):
-                    found = await self.answer(scope, body)
-        status, headers, sent = found
+                    response = await self.answer(scope, body)
+        if outcome.code is _Code.CANCELLED:  # nobody is there to read an answer
+            return
         if outcome.code is not _Code.OK:
-            status, headers, sent = _STATUS[outcome.code], [_TEXT], outcome.reason.encode() + b"\n"
-        await answer(send, status, [*headers, ("Cache-Control", "no-store"), *self._for_browsers()], sent)
+            response = _STATUS[outcome.code], [_TEXT], outcome.reason.encode() + b"\n"
+        status, headers, content = response
+        await respond(send, status, [*headers, ("Cache-Control", "no-store"), *self._for_browsers()], content)
 
     def most_bytes(self, path: str) -> int:
         """Most bytes of a request's body."""
         return 0
 
-    async def answer(self, scope: dict[str, Any], body: bytes) -> _Answer:
+    async def answer(self, scope: dict[str, Any], body: bytes) -> _Response:
         """Status, headers and body of an answer.
 
         Raises
@@ -131,7 +131,7 @@ class MetricsRoute(Route):
         super().__init__(gate, names, method="metrics")
         self._measures = metrics
 
-    async def answer(self, scope: dict[str, Any], body: bytes) -> _Answer:
+    async def answer(self, scope: dict[str, Any], body: bytes) -> _Response:
         """The metrics as text."""
         if scope["method"] not in ("GET", "HEAD") or scope["path"] not in ("/", "/metrics"):
             raise Refusal(_Code.NOT_FOUND, "GET /metrics is what there is")
@@ -146,7 +146,7 @@ class ServiceRoute(Route):
     ----------
     service : Corrections
     gate, names, origin
-        As of :class:`Route`.
+        As for :class:`Route`.
     """
 
     def __init__(self, service: Corrections, gate: Gate, names: tuple[str, ...] | None = (), origin: str = ""):
@@ -160,45 +160,32 @@ class ServiceRoute(Route):
             return 4 * (MOST_CLICKS + MOST_CANDIDATES)
         return 4 * model.width * model.most_rows
 
-    async def answer(self, scope: dict[str, Any], body: bytes) -> _Answer:
+    async def answer(self, scope: dict[str, Any], body: bytes) -> _Response:
         """A correction, scores, or what is served."""
         method, path = scope["method"], scope["path"]
         if method in ("GET", "HEAD") and path == "/v1/describe":
-            return HTTPStatus.OK, [("Content-Type", "application/json")], json.dumps(self._described()).encode()
-        answers = {"/v1/correct": self._correct, "/v1/score": self._score}
-        if method != "POST" or path not in answers:
+            fields = (await self._service.describe()).ListFields()
+            served = {field.name: v.hex() if isinstance(v, bytes) else v for field, v in fields}
+            return HTTPStatus.OK, [("Content-Type", "application/json")], json.dumps(served).encode()
+        if method != "POST" or path not in ("/v1/correct", "/v1/score"):
             raise Refusal(_Code.NOT_FOUND, "POST /v1/correct, POST /v1/score and GET /v1/describe are what there is")
-        clicks = _whole(scope, "X-Clicks")
+        clicks, deadline = _whole(scope, "X-Clicks"), time.monotonic() + _DEADLINE
         try:
             fingerprint = fingerprint_bytes(header(scope, "X-Fingerprint") or "")
         except WireError as error:
             raise Refusal(_Code.INVALID_ARGUMENT, f"X-Fingerprint: {error}") from None
-        sent, shape = await answers[path](fingerprint, clicks, scope, body)
+        if path == "/v1/correct":
+            request = pb.CorrectRequest(fingerprint=fingerprint, clicks=clicks, hidden_states=body)
+            reply = await self._service.correct(request, deadline)
+            payload, shape = reply.correction, (reply.heads, reply.mini_batch, reply.head_width)
+        else:
+            cut = 4 * _whole(scope, "X-Clicked")
+            items = {"clicked": body[:cut], "candidates": body[cut:]}
+            reply = await self._service.score(pb.ScoreRequest(corrector=fingerprint, clicks=clicks, **items), deadline)
+            payload, shape = reply.scores, (len(reply.scores) // 4,)
         headers = [("Content-Type", "application/octet-stream"), ("X-Fingerprint", fingerprint.hex())]
         headers += [("X-Clicks", str(clicks)), ("X-Shape", ",".join(map(str, shape)))]
-        return HTTPStatus.OK, headers, sent
-
-    async def _correct(self, fingerprint: bytes, clicks: int, scope: dict[str, Any], body: bytes) -> _Sent:
-        model = self._service.model
-        sent = await self._service.corrected(fingerprint, clicks, FLOAT32, body, time.monotonic() + _DEADLINE)
-        return sent, () if model is None else model.shape
-
-    async def _score(self, fingerprint: bytes, clicks: int, scope: dict[str, Any], body: bytes) -> _Sent:
-        cut = 4 * _whole(scope, "X-Clicked")
-        sent = await self._service.scored(
-            fingerprint, clicks, FLOAT32, body[:cut], body[cut:], time.monotonic() + _DEADLINE
-        )
-        return sent, (len(sent) // 4,)
-
-    def _described(self) -> dict[str, object]:
-        model, scorer, told = self._service.model, self._service.scorer, {}
-        if model is not None:
-            told |= {"fingerprint": model.fingerprint, "width": model.width, "most_rows": model.most_rows}
-            told |= model.shape._asdict()
-        if scorer is not None:
-            told |= {"corrector": scorer.fingerprint, "items": scorer.items}
-            told |= {"most_clicks": MOST_CLICKS, "most_candidates": MOST_CANDIDATES}
-        return told
+        return HTTPStatus.OK, headers, payload
 
 
 def _whole(scope: dict[str, Any], name: str) -> int:

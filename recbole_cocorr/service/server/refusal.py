@@ -1,4 +1,4 @@
-"""A request that is not answered, and what its caller is told: the same over gRPC and HTTP."""
+"""A request that is not answered, and the reason for its caller: the same over gRPC and HTTP."""
 
 import logging
 
@@ -14,7 +14,7 @@ class Refusal(Exception):
     ----------
     code : grpc.StatusCode
     reason : str
-        A sentence for who asked.
+        A sentence for the caller.
     """
 
     def __init__(self, code: grpc.StatusCode, reason: str):
@@ -22,8 +22,22 @@ class Refusal(Exception):
         self.code, self.reason = code, reason
 
 
+class CrowdedError(Refusal):
+    """As many requests wait as may."""
+
+    def __init__(self) -> None:
+        super().__init__(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many requests wait; try again later")
+
+
+class StoppingError(Refusal):
+    """Nothing more is taken in."""
+
+    def __init__(self) -> None:
+        super().__init__(grpc.StatusCode.UNAVAILABLE, "the service is stopping")
+
+
 def refusal_of(error: Exception, method: str) -> Refusal:
-    """What the caller of a method is told of an exception. Only one that nobody expected is logged."""
+    """The refusal that an exception means for the caller of a method. Only an unexpected exception is logged."""
     if isinstance(error, Refusal):
         return error
     if isinstance(error, TimeoutError):

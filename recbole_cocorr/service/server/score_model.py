@@ -11,8 +11,8 @@ from recbole_cocorr.service.wire import encode_scores
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What one request asks.
+class ScoreQuery:
+    """One request for scores.
 
     Attributes
     ----------
@@ -20,7 +20,7 @@ class Asked:
         Rows of the last clicks, oldest first.
     candidates : numpy.ndarray of int64, shape [C]
     encoding : int
-        Of the scores.
+        How the scores are to be written.
     """
 
     clicked: np.ndarray
@@ -35,7 +35,7 @@ class ScoreModel:
     Attributes
     ----------
     fingerprint : str
-        Of the corrector, its catalogue included.
+        Digest of the corrector, its catalogue included.
     corrector : Corrector
     """
 
@@ -47,12 +47,12 @@ class ScoreModel:
         """Rows of the catalogue, padding included."""
         return self.corrector.n_items
 
-    def correct(self, requests: list[Asked]) -> list[bytes]:
+    def correct(self, requests: list[ScoreQuery]) -> list[bytes]:
         """The scores of several users' candidates, in one pass.
 
         Parameters
         ----------
-        requests : list of Asked
+        requests : list of ScoreQuery
 
         Returns
         -------

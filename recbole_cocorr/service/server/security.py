@@ -34,7 +34,7 @@ def tokens_of(text: str, source: str) -> tuple[bytes, ...]:
     Raises
     ------
     UserError
-        If there is none, or one is short or holds anything but visible ASCII.
+        If there is no token, or one is short or holds anything but visible ASCII.
     """
     lines = [line.strip() for line in text.splitlines()]
     tokens = [line for line in lines if line and not line.startswith("#")]
@@ -48,16 +48,16 @@ def tokens_of(text: str, source: str) -> tuple[bytes, ...]:
 
 def token_of(metadata: Iterable[tuple[str, str | bytes]] | None, tokens: tuple[bytes, ...]) -> int | None:
     """Which of the tokens a call's metadata holds; None for no or another one. Takes equally long in every case."""
-    given = b""
+    text = b""
     for key, value in metadata or ():
         if key == "authorization":
-            given = value if isinstance(value, bytes) else value.encode()
-    scheme, _, token = given.partition(b" ")
-    found = None
+            text = value if isinstance(value, bytes) else value.encode()
+    scheme, _, token = text.partition(b" ")
+    match = None
     for number, known in enumerate(tokens):
         if hmac.compare_digest(token, known):
-            found = number
-    return found if scheme.lower() == b"bearer" else None
+            match = number
+    return match if scheme.lower() == b"bearer" else None
 
 
 def host_of(address: str) -> str:

@@ -54,7 +54,7 @@ class Server:
     """
 
     def __init__(self, settings: ServeSettings, service: type[Corrections] = Corrections):
-        self._made_by = service
+        self._service_class = service
         self.settings, self.metrics, self.port = settings, Metrics(), 0
         s = settings
         # A connection's share leaves room for others: whoever comes next waits for one batch at most.
@@ -66,7 +66,7 @@ class Server:
         self._loader = ThreadPoolExecutor(1, "loader", self._set_threads)
         self._health = health.aio.HealthServicer()
         self._loading = asyncio.Lock()
-        self._seen: tuple[tuple[int, ...], ...] = ()
+        self._stamps: tuple[tuple[int, ...], ...] = ()
         self._routes: list[Route] = []
         self.http_port = self.metrics_port = 0
 
@@ -82,9 +82,9 @@ class Server:
             If the checkpoint, the corrector, a certificate or the address is not usable.
         """
         s = self.settings
-        self._seen = _stamps(s)
+        self._stamps = _stamps(s)
         model, scorer = await asyncio.get_running_loop().run_in_executor(self._loader, _load, s)
-        self._service = self._made_by(model, scorer, self._batchers)
+        self._service = self._service_class(model, scorer, self._batchers)
         self._tell_metrics()
         up, down = sizes(model, scorer)
         self._server = grpc.aio.server(
@@ -95,7 +95,7 @@ class Server:
                 ("grpc.so_reuseport", 0),  # a second server on the port is an error, not a lottery
                 ("grpc.http2.min_recv_ping_interval_without_data_ms", 5000),
                 ("grpc.keepalive_permit_without_calls", 1),
-                # More requests of a connection wait at the client; none is reset because its predecessor just ended.
+                # More requests of a connection wait at the client; a request is not reset because another just ended.
                 ("grpc.http.overload_protection", 0),
                 *([("grpc.max_concurrent_streams", s.max_per_connection)] if s.max_per_connection else []),
                 # Who has not even shaken hands is not waited for.
@@ -113,7 +113,7 @@ class Server:
         await self._start_routes()
         await self._server.start()
         await self._tell_health(health_pb2.HealthCheckResponse.SERVING)
-        log(logging.INFO, "serving", listen=s.listen, port=self.port, **_told(model, scorer))
+        log(logging.INFO, "serving", listen=s.listen, port=self.port, **_log_fields(model, scorer))
         if self._gate.tokens and not s.tls_cert and not is_loopback(s.listen):
             log(logging.WARNING, "tokens travel without TLS; something before this server must add it")
 
@@ -178,7 +178,7 @@ class Server:
         return self._service.scorer
 
     def _tell_metrics(self) -> None:
-        self.metrics.serve(*(None if part is None else part.fingerprint for part in (self.model, self.scorer)))
+        self.metrics.serve(*(None if m is None else m.fingerprint for m in (self.model, self.scorer)))
 
     async def reload(self) -> bool:
         """Take over the checkpoint, the corrector and the tokens as they are on the disk now.
@@ -193,7 +193,7 @@ class Server:
         """
         async with self._loading:
             s = self.settings
-            self._seen = _stamps(s)
+            self._stamps = _stamps(s)
             try:
                 model, scorer = await asyncio.get_running_loop().run_in_executor(self._loader, _load, s)
                 if model is not None and (model.width, model.most_rows, model.shape) != (
@@ -214,7 +214,7 @@ class Server:
             self._service.model, self._service.scorer = model, scorer
             self._tell_metrics()
             self.metrics.reloads.labels("ok").inc()
-            log(logging.INFO, "taken over", **_told(model, scorer))
+            log(logging.INFO, "taken over", **_log_fields(model, scorer))
             return True
 
     async def watch(self) -> None:
@@ -226,7 +226,7 @@ class Server:
             await asyncio.sleep(self.settings.watch)
             try:
                 stamps = _stamps(self.settings)
-                if all(stamps) and stamps != self._seen:
+                if all(stamps) and stamps != self._stamps:
                     await self.reload()
             except Exception:
                 self.metrics.watch_failures.inc()
@@ -239,7 +239,7 @@ class Server:
         # A watcher of the health that does not read would hold this up for ever.
         await asyncio.wait([asyncio.ensure_future(self._health.enter_graceful_shutdown())], timeout=1.0)
         await self._gate.stop(self.settings.grace)
-        # What arrives now is told that the service stops, where gRPC's own word would be CANCELLED.
+        # A request that arrives now hears that the service stops, where gRPC's own word would be CANCELLED.
         await asyncio.sleep(_LAST_CALL)
         waiting = [self._server.stop(_LAST_CALL)]
         waiting += [route.stop(_LAST_CALL) for route in self._routes]
@@ -267,13 +267,13 @@ def sizes(model: CorrectionModel | None, scorer: ScoreModel | None) -> tuple[int
     return max(up), max(down)
 
 
-def _told(model: CorrectionModel | None, scorer: ScoreModel | None) -> dict[str, object]:
-    told: dict[str, object] = {}
+def _log_fields(model: CorrectionModel | None, scorer: ScoreModel | None) -> dict[str, object]:
+    fields: dict[str, object] = {}
     if model is not None:
-        told |= {"fingerprint": model.fingerprint, "width": model.width, "most_rows": model.most_rows}
+        fields |= {"fingerprint": model.fingerprint, "width": model.width, "most_rows": model.most_rows}
     if scorer is not None:
-        told |= {"corrector": scorer.fingerprint, "items": scorer.items}
-    return told
+        fields |= {"corrector": scorer.fingerprint, "items": scorer.items}
+    return fields
 
 
 def _stamps(settings: ServeSettings) -> tuple[tuple[int, ...], ...]:
@@ -286,8 +286,8 @@ def _stamps(settings: ServeSettings) -> tuple[tuple[int, ...], ...]:
 
 def _stamp(path: str) -> tuple[int, ...]:
     with suppress(OSError):
-        found = os.stat(path)
-        return found.st_mtime_ns, found.st_size, found.st_ino
+        status = os.stat(path)
+        return status.st_mtime_ns, status.st_size, status.st_ino
     return ()
 
 
@@ -300,7 +300,7 @@ async def serve(
     ----------
     settings : ServeSettings
     started : callable, optional
-        Given the server once it listens.
+        Called with the server once it listens.
     service : type
         What answers.
 

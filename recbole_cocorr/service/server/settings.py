@@ -29,8 +29,8 @@ class ServeSettings:
     checkpoint: str = _setting("", "the .safetensors file that training wrote: serves its correction network")
     listen: str = _setting("127.0.0.1:50051", "HOST:PORT, [HOST]:PORT or unix:PATH; port 0 takes a free one")
     corrector: str = _setting("", "a folder that fit-corrector wrote: serves its scores; beside a checkpoint, or alone")
-    metrics: str = _setting("", "HOST:PORT of Prometheus' metrics over HTTP; empty: none")
-    http: str = _setting("", "HOST:PORT of the same over plain HTTP, for a web page; empty: none")
+    metrics: str = _setting("", "HOST:PORT of Prometheus' metrics over HTTP; empty: off")
+    http: str = _setting("", "HOST:PORT of the same over plain HTTP, for a web page; empty: off")
     http_origin: str = _setting("", "origin of a page that may ask from a browser, such as http://localhost:8000")
     http_names: str = _setting("", "names that a request's Host may have beside addresses and localhost")
     tls_cert: str = _setting("", "the server's certificate chain, PEM")
@@ -48,12 +48,12 @@ class ServeSettings:
     log_level: str = _setting("info", f"one of {', '.join(LEVELS)}")
 
     def tokens(self, environment: Mapping[str, str] = os.environ) -> tuple[bytes, ...]:
-        """The bearer tokens; none where none are asked for.
+        """The bearer tokens; empty where no token is needed.
 
         Raises
         ------
         UserError
-            If the file or the variable holds none, or a bad one.
+            If the file or the variable holds no token, or a bad one.
         """
         if self.token_file:
             content = read_file(self.token_file, "token_file")

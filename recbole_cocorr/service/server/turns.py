@@ -9,6 +9,8 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote
 
+from recbole_cocorr.service.server.refusal import CrowdedError, StoppingError
+
 # Seconds between two looks whether more come; looks in a row that must find nothing; looks after which the next turns
 # are given anyway.
 _LOOK, _QUIET_LOOKS, _MOST_LOOKS = 0.0005, 3, 20
@@ -27,14 +29,6 @@ class Peer(NamedTuple):
 
     client: str
     connection: str
-
-
-class CrowdedError(Exception):
-    """As many requests wait for their turn as may, and none has more of them than this client."""
-
-
-class StoppingError(Exception):
-    """Nothing more is taken in."""
 
 
 class Turns:
@@ -66,7 +60,7 @@ class Turns:
         self._timer: asyncio.TimerHandle | None = None
         self._quiet = self._looks = 0
         # Turns that may still be given in this round, which lasts until nobody comes for a moment.
-        self._left = most
+        self._turns_left = most
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -104,7 +98,7 @@ class Turns:
         if self._stopping:
             raise StoppingError
         self._quiet = 0
-        if not self._waiting and self._busy < self._most and self._left and self._active[peer] < self._share:
+        if not self._waiting and self._busy < self._most and self._turns_left and self._active[peer] < self._share:
             self._enter(peer)
             self._soon()
             return
@@ -122,13 +116,13 @@ class Turns:
                 self._give(peer)  # its turn came in the moment in which its caller gave up
             elif turn in self._lines.get(peer, ()):
                 self._remove(peer, turn)
-                self._rest()
+                self._check_idle()
             raise
 
     def _enter(self, peer: Peer) -> None:
         self._active[peer] += 1
         self._busy += 1
-        self._left -= 1
+        self._turns_left -= 1
         self._idle.clear()
 
     def _give(self, peer: Peer) -> None:
@@ -138,9 +132,9 @@ class Turns:
             del self._active[peer]
         self._queue(peer)
         self._soon()
-        self._rest()
+        self._check_idle()
 
-    def _rest(self) -> None:
+    def _check_idle(self) -> None:
         if not self._busy and not self._waiting:
             self._idle.set()
 
@@ -150,7 +144,7 @@ class Turns:
             self._ring.setdefault(peer.client, {}).setdefault(peer)
 
     def _soon(self) -> None:
-        if self._timer is None and (self._left < self._most or (self._ring and self._busy < self._most)):
+        if self._timer is None and (self._turns_left < self._most or (self._ring and self._busy < self._most)):
             self._timer = asyncio.get_running_loop().call_later(_LOOK, self._next)
 
     def _next(self) -> None:
@@ -165,8 +159,8 @@ class Turns:
             self._soon()
             return
         self._quiet = self._looks = 0
-        self._left = self._most
-        while self._ring and self._left and self._busy < self._most:
+        self._turns_left = self._most
+        while self._ring and self._turns_left and self._busy < self._most:
             client = next(iter(self._ring))
             connections = self._ring.pop(client)
             peer = next(iter(connections))
@@ -179,7 +173,7 @@ class Turns:
                 self._enter(peer)
                 turn.set_result(None)
             self._queue(peer)
-        self._rest()
+        self._check_idle()
 
     def _remove(self, peer: Peer, turn: asyncio.Future[None]) -> None:
         line = self._lines[peer]

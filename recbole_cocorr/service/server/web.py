@@ -33,7 +33,7 @@ class Web:
     Parameters
     ----------
     app : callable
-        ASGI; asked for HTTP alone.
+        An ASGI application; it gets HTTP requests alone.
     most : int
         Connections. When one more comes, the client that has the most of them loses the one that has been silent or
         incomplete for longest.
@@ -72,7 +72,7 @@ class Web:
         return self._server.sockets[0].getsockname()[1]
 
     async def stop(self, grace: float) -> None:
-        """Take nothing more in, answer what was within ``grace`` seconds, end."""
+        """Take nothing more in, answer earlier requests within ``grace`` seconds, end."""
         self._server.close()
         for connection in list(self._open):
             connection.shutdown()
@@ -192,10 +192,10 @@ def host_is_known(scope: Message, names: Iterable[str] | None = ()) -> bool:
         Further names; None for all.
     """
     text = header(scope, "host")
-    found = _HOST.fullmatch(text.encode("latin-1")) if text is not None else None
-    if found is None or (found[2] and int(found[2][1:]) > 65535):
+    match = _HOST.fullmatch(text.encode("latin-1")) if text is not None else None
+    if match is None or (match[2] and int(match[2][1:]) > 65535):
         return False
-    host = found[1].decode().lower().rstrip(".")
+    host = match[1].decode().lower().rstrip(".")
     try:
         ipaddress.ip_address(host.strip("[]"))
         return True
@@ -223,7 +223,7 @@ async def body_of(receive: Callable[[], Awaitable[Message]], most: int) -> bytes
             return body
 
 
-async def answer(send: Callable[[Message], Awaitable[None]], status: int, headers: Headers, body: bytes) -> None:
+async def respond(send: Callable[[Message], Awaitable[None]], status: int, headers: Headers, body: bytes) -> None:
     """Send an answer."""
     lines = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
     lines.append((b"content-length", str(len(body)).encode()))

@@ -17,6 +17,7 @@ ENTRIES = [
     LABELS["CoCorrRec (w/o GCN)"],
     LABELS["CoCorrRec"],
     Entry("GRU4Rec, deep", "GRU4Rec", {"hidden_size": 32, "num_layers": 2}),
+    Entry("CoCorrRec, gated", "CoCorrRec", {"hidden_size": 32, "block": "gated", "num_layers": 2, "use_gcn": False}),
     Entry("CoCorrRec, deep", "CoCorrRec", {"hidden_size": 32, "num_layers": 2, "use_gcn": False}),
 ]
 

@@ -50,6 +50,7 @@ def test_an_inference_is_what_the_formula_says(label, length):
         Entry("bert", "BERT4Rec", {"hidden_size": 48, "n_heads": 4, "n_layers": 1, "inner_size": 100}),
         Entry("din", "DIN", {"embedding_size": 12, "mlp_hidden_size": [30, 20]}),
         Entry("narrow", "CoCorrRec", {"hidden_size": 24, "num_heads": 3, "use_gcn": True}),
+        Entry("gated", "CoCorrRec", {"hidden_size": 24, "num_heads": 3, "use_gcn": False, "block": "gated"}),
         Entry("alone", "CoCorrRec", {"hidden_size": 24, "num_heads": 3, "use_gcn": False}),
     ],
     ids=lambda entry: entry.label,

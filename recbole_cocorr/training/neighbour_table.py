@@ -1,0 +1,69 @@
+"""A neighbour table for the devices of one model: fitted as the item-item corrector is, with a trust of its own."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from recbole_cocorr.artifact.manifest import MOST_NEIGHBOURS
+from recbole_cocorr.artifact.neighbours import NeighbourTable, clicks_that_count
+from recbole_cocorr.base.checks import checked_whole
+from recbole_cocorr.correctors.item_item import ItemItem
+from recbole_cocorr.correctors.neighbours import corrector_of, table_of
+from recbole_cocorr.correctors.trust import Trust
+from recbole_cocorr.data.clicks import training_interactions
+from recbole_cocorr.training.fit_corrector import learn_trust
+from recbole_cocorr.training.prepare import Loaders
+
+
+@dataclass(frozen=True)
+class FittedTable:
+    """A neighbour table and what was learned with it.
+
+    Attributes
+    ----------
+    table : NeighbourTable
+    corrector : ItemItem
+        Scores as a device does with the table.
+    trust : Trust
+    validation : dict
+        Metrics of the validation items, "none" and "own".
+    """
+
+    table: NeighbourTable
+    corrector: ItemItem
+    trust: Trust
+    validation: dict[str, dict[str, float]]
+
+    def described(self) -> dict[str, Any]:
+        """What an artifact's manifest holds of it."""
+        decay = self.corrector.decay
+        sizes = {"count": self.table.count, "decay": decay, "clicks": clicks_that_count(decay)}
+        return {**sizes, "form": "asinh", **asdict(self.trust)}
+
+
+def fit_neighbours(model: torch.nn.Module, loaders: Loaders, count: int, settings: dict[str, Any]) -> FittedTable:
+    """Regress each item on ``count`` neighbours, keep the ``count`` largest weights of each click, learn the trust.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+    loaders : Loaders
+        Its data: the weights are learned from the training interactions, the trust on the validation items.
+    count : int
+    settings : dict
+        Of the item-item corrector; ``count`` takes the place of ``neighbours``.
+
+    Raises
+    ------
+    UserError
+        If a setting does not fit, or the validation items teach no trust.
+    """
+    count = checked_whole(count, "neighbours", 1, MOST_NEIGHBOURS)
+    clicks_that_count(settings["decay"])
+    users, items = training_interactions(loaders.valid.dataset, "the neighbour table")
+    fitted = ItemItem.fit(users, items, loaders.dataset.item_num, **{**settings, "neighbours": count})
+    table = table_of(fitted, count)
+    corrector = corrector_of(table, fitted.decay)
+    trust, metrics = learn_trust(model, loaders, corrector)
+    return FittedTable(table, corrector, trust, metrics)
