@@ -36,6 +36,7 @@ SPECIAL: dict[str, dict[str, Any]] = {
     ),
     "DGCF": {"train_batch_size": 64},  # it draws as many users as a batch has items
     "NCL": {"num_clusters": 10},  # fewer than users
+    "S3Rec": {"pretrain_epochs": 1, "save_step": 1},
 }
 # Packages beside RecBole's own requirements.
 NEEDS = {

@@ -7,7 +7,7 @@ import pytest
 from tests import recbole_models
 
 # One of each thing that a bridge is for, and of each kind of model and trainer.
-SAMPLE = ("BPR", "CKE", "DIN", "DeepFM", "FDSA", "GRU4Rec", "LightGCN", "MultiVAE", "S3Rec", "SINE")
+SAMPLE = ("BPR", "CKE", "DIN", "DeepFM", "FDSA", "GRU4Rec", "LightGCN", "MultiVAE", "RecVAE", "SINE")
 
 
 def cases() -> list:
