@@ -22,6 +22,8 @@ installed. What is not installed says which line to type when it is asked for.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from recbole_cocorr.data import compat
+
 if TYPE_CHECKING:
     import os
 
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = ["Recommender", "UserError", "__version__", "benchmark", "export", "load_model", "open_session", "run"]
+
+compat.install()  # RecBole's modules, should they be imported, are read with what they need today
 
 # Where each name stands, and the extra that it needs.
 _NAMES = {

@@ -17,6 +17,9 @@ _EXTRAS: dict[str, tuple[tuple[str, ...], str]] = {
     "report": (("train",), "matplotlib jinja2"),
 }
 
+# RecBole's metadata asks for a ray of 2023 that newer Pythons do not have; no extra can leave that out.
+_APART = {"recbole": "--no-deps recbole==1.2.1"}
+
 
 def require(extra: str) -> None:
     """See to it that the packages of an extra are installed; nothing is imported.
@@ -32,7 +35,8 @@ def require(extra: str) -> None:
     """
     for name in _modules(extra):
         if not _is_installed(name):
-            raise UserError(f"{name} is not installed; type: pip install 'recbole_cocorr[{extra}]'")
+            what = _APART.get(name, f"'recbole_cocorr[{extra}]'")
+            raise UserError(f"{name} is not installed; type: pip install {what}")
 
 
 def _modules(extra: str) -> list[str]:

@@ -1,87 +1,148 @@
-"""The one place that knows what RecBole 1.2.1 breaks on with today's torch, numpy and pandas.
+"""The one place that knows what RecBole 1.2.1 breaks on with today's Python and libraries.
 
-Met here:
+RecBole's modules are read in other words: :func:`install` puts a finder before Python's own, which compiles a module of
+RecBole from its source with the replacements of :data:`BRIDGES`. RecBole's files stay as they are, and so do torch,
+numpy, pandas and scipy: no other module notices anything. Line numbers stay the same.
 
-* ``torch.load`` in RecBole's trainer and quick start. Since torch 2.6 it refuses, by default, a
-  checkpoint that holds more than tensors, and RecBole's holds its whole ``Config``. A call that comes
-  from a RecBole module gets the old default back. Nobody else's call is touched; this package never
-  reads a pickle.
+``import recbole_cocorr`` calls :func:`install`. A program that uses RecBole's own entry points imports this package
+before RecBole::
 
-* ``torch.distributed.barrier`` in RecBole's dataset download, called even where there is one process
-  and no process group: a call from a RecBole module does nothing then.
-* ``torch.autograd.set_detect_anomaly(True)``, which RecBole's SINE sets for the whole process when its
-  module is imported, and every look-up of a sequential model imports it. It checks every
-  gradient for NaN and slows training several times. This package imports those modules under
-  :func:`anomaly_mode_kept`; RecBole's own entry points are left as they are.
-
-Met by pins in ``constraints.txt`` and ``setup.cfg``, each with its reason beside it: numpy (removed
-aliases), pandas (in-place fills under copy-on-write), scipy (``dok_matrix._update``), setuptools
-(``pkg_resources``, which RecBole's ray needs).
+    import recbole_cocorr
+    from recbole.quick_start import run_recbole
 """
 
-import functools
+import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+import warnings
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from types import CodeType, ModuleType
+from typing import Any, NamedTuple
 
 
-def _called_by_recbole() -> bool:
-    """Whether the function that calls this one was itself called from a module of RecBole's."""
-    caller = sys._getframe(2).f_globals.get("__name__", "")
-    return caller.split(".", 1)[0] == "recbole"
+class Bridge(NamedTuple):
+    """What stands in RecBole's source and what is read instead: regular expressions, a line each; and why."""
+
+    name: str
+    why: str
+    replacements: dict[str, str]
 
 
-def _patch_torch_load(torch: Any) -> None:
-    original = torch.load
-    if getattr(original, "_recbole_cocorr", False):
-        return
+BRIDGES = (
+    Bridge(
+        "ray",
+        "RecBole imports ray for its own tuning with ray alone. It asks for a ray of 2023, which has known "
+        "vulnerabilities and no wheel for Python 3.12.",
+        {r"^from ray import tune$": "from recbole_cocorr.data.compat import ray_tune as tune"},
+    ),
+    Bridge(
+        "numpy names",
+        "numpy 2 does not have them.",
+        {r"\bnp\.float_$": "np.float64", r"\bnp\.complex_$": "np.complex128", r"\bnp\.unicode_$": "np.str_"},
+    ),
+    Bridge(
+        "torch.load",
+        "Since torch 2.6 it refuses, by default, what is more than tensors; RecBole's checkpoints hold its Config. "
+        "This package never reads a pickle.",
+        {r"\btorch\.load\(": "__import__('functools').partial(torch.load, weights_only=False)("},
+    ),
+    Bridge(
+        "dok_matrix._update",
+        "scipy 1.12 removed it.",
+        {r"\bA\._update\(data_dict\)$": "[A.__setitem__(*item) for item in data_dict.items()]"},
+    ),
+    Bridge(
+        "fillna",
+        "Under pandas 3 a column is a copy, and filling the copy fills nothing.",
+        {r"^( *)(\w+\[field\])\.fillna\((.*), inplace=True\)$": r"\1\2 = \2.fillna(\3)"},
+    ),
+    Bridge(
+        "agg(len)",
+        "Under pandas 3 it is the length of the column, not that of each sequence in the column.",
+        {r"\.agg\(len\)": ".map(len)"},
+    ),
+    Bridge(
+        "read-only columns",
+        "The values of a pandas 3 column cannot be written; RecBole makes tensors that share their memory.",
+        {r"\bvalue = data\[k\]\.values$": "value = data[k].to_numpy(copy=True)"},
+    ),
+    Bridge(
+        "exhaustive search",
+        "hyperopt draws from a numpy Generator since 0.2.6; RecBole hands it a RandomState.",
+        {r"^( *rng = )np\.random\.RandomState\(seed\)$": r"\1np.random.default_rng(seed)"},
+    ),
+    Bridge(
+        "barrier",
+        "RecBole waits for the other processes after a download, also where there are none.",
+        {r"\btorch\.distributed\.barrier\(\)$": "torch.distributed.is_initialized() and torch.distributed.barrier()"},
+    ),
+    Bridge(
+        "anomaly mode",
+        "RecBole's SINE switches it on for the whole process as soon as a sequential model is looked up. It looks for "
+        "NaN in every gradient, which makes all training several times slower.",
+        {r"^torch\.autograd\.set_detect_anomaly\(True\)$": ""},
+    ),
+)
 
-    @functools.wraps(original)
-    def load(*args: Any, **kwargs: Any) -> Any:
-        if _called_by_recbole():
-            kwargs.setdefault("weights_only", False)
-        return original(*args, **kwargs)
 
-    load._recbole_cocorr = True  # type: ignore[attr-defined]
-    torch.load = load
+class ray_tune:
+    """Stands for ``ray.tune`` in RecBole, which calls ``report`` alone."""
+
+    @staticmethod
+    def report(**metrics: Any) -> None:
+        """Report to ray, if this process runs ray's tuning."""
+        if "ray.tune" in sys.modules:
+            sys.modules["ray.tune"].report(metrics)
 
 
-def _patch_barrier(torch: Any) -> None:
-    if not torch.distributed.is_available() or getattr(torch.distributed.barrier, "_recbole_cocorr", False):
-        return
-    original = torch.distributed.barrier
+def rewritten(source: str, bridges: Sequence[Bridge] = BRIDGES) -> str:
+    """The source of a module of RecBole with the replacements of the bridges."""
+    for bridge in bridges:
+        for pattern, replacement in bridge.replacements.items():
+            source = re.sub(pattern, replacement, source, flags=re.MULTILINE)
+    return source
 
-    @functools.wraps(original)
-    def barrier(*args: Any, **kwargs: Any) -> Any:
-        if _called_by_recbole() and not torch.distributed.is_initialized():
+
+class _Loader(SourceFileLoader):
+    def get_code(self, fullname: str) -> CodeType | None:
+        source = self.get_source(fullname)
+        bridged = rewritten(source)
+        if bridged == source:
+            return super().get_code(fullname)
+        # Neither read from nor written to the .pyc beside it: that one is for programs without the bridges.
+        return self.source_to_code(bridged, self.path)
+
+
+class _Finder(MetaPathFinder):
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if not fullname.startswith("recbole."):
             return None
-        return original(*args, **kwargs)
-
-    barrier._recbole_cocorr = True  # type: ignore[attr-defined]
-    torch.distributed.barrier = barrier
-
-
-@contextmanager
-def anomaly_mode_kept() -> Iterator[None]:
-    """Undo what a RecBole module does to autograd's anomaly mode when it is imported inside."""
-    import torch
-
-    before = torch.is_anomaly_enabled()
-    try:
-        yield
-    finally:
-        torch.autograd.set_detect_anomaly(before)
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is not None and type(spec.loader) is SourceFileLoader:
+            spec.loader = _Loader(spec.loader.name, spec.loader.path)
+        return spec
 
 
-def apply() -> None:
-    """Make RecBole 1.2.1 usable under the installed torch. Calling it again changes nothing."""
-    import torch
+def install() -> None:
+    """Let the modules of RecBole that are imported from now on be read with the bridges.
 
-    _patch_torch_load(torch)
-    _patch_barrier(torch)
-
-
-def on_torch_import() -> None:
-    """Entry point of torch's ``torch.backends`` group: called at the end of ``import torch``."""
-    apply()
+    Calling it again changes nothing. A warning names a module that was imported before and would need them.
+    """
+    if any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        return
+    sys.meta_path.insert(0, _Finder())
+    for name, module in sorted(sys.modules.items()):
+        loader = getattr(module, "__loader__", None)
+        if name.startswith("recbole.") and type(loader) is SourceFileLoader:
+            source = loader.get_source(name)
+            if rewritten(source) != source:
+                warnings.warn(
+                    f"{name} was imported before recbole_cocorr and may fail with today's libraries; "
+                    "put `import recbole_cocorr` before RecBole's imports",
+                    RuntimeWarning,
+                    stacklevel=3,
+                )
+                return

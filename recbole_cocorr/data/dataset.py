@@ -7,7 +7,6 @@ their contents are RecBole's.
 """
 
 import os
-import warnings
 import zipfile
 from pathlib import Path
 from urllib.error import URLError
@@ -196,10 +195,7 @@ def create_dataset(config) -> Dataset:
             )
         check_columns(config, path, [f"{config['TIME_FIELD']}:float"])
     try:
-        with warnings.catch_warnings():
-            # RecBole fills missing values in a way that pandas 3 ends; setup.cfg keeps to pandas 2.
-            warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.")
-            dataset = dataset_class(config)
+        dataset = dataset_class(config)
     except ValueError as error:
         if "Some feat is empty" in str(error):
             raise UserError(_nothing_left(config)) from None

@@ -5,7 +5,6 @@ import importlib.util
 from functools import cache
 from pathlib import Path
 
-from recbole_cocorr.data import compat
 from recbole_cocorr.models.catalogue import cards
 
 # Not exlib_recommender: to look into it imports xgboost and lightgbm, which few have.
@@ -23,10 +22,9 @@ def find_model(name: str) -> type | None:
         return cards()[name].network()
     for folder in _RECBOLE_FOLDERS:
         module_name = f"recbole.model.{folder}.{name.lower()}"
-        with compat.anomaly_mode_kept():
-            if name.isidentifier() and importlib.util.find_spec(module_name):
-                model_class = getattr(importlib.import_module(module_name), name, None)
-                return model_class if isinstance(model_class, type) else None
+        if name.isidentifier() and importlib.util.find_spec(module_name):
+            model_class = getattr(importlib.import_module(module_name), name, None)
+            return model_class if isinstance(model_class, type) else None
     return None
 
 
@@ -46,10 +44,9 @@ def known_models() -> tuple[str, ...]:
     import recbole.config
 
     properties = Path(recbole.config.__file__).resolve().parent.parent / "properties" / "model"
-    with compat.anomaly_mode_kept():
-        sequential = [
-            path.stem
-            for path in properties.glob("*.yaml")
-            if importlib.util.find_spec(f"recbole.model.sequential_recommender.{path.stem.lower()}")
-        ]
+    sequential = [
+        path.stem
+        for path in properties.glob("*.yaml")
+        if importlib.util.find_spec(f"recbole.model.sequential_recommender.{path.stem.lower()}")
+    ]
     return tuple(sorted({*filter(is_own, cards()), *sequential}))

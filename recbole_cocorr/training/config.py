@@ -27,12 +27,10 @@ from recbole_cocorr.base.property_files import (
     recbole_properties,
 )
 from recbole_cocorr.base.yaml_reader import read_yaml
-from recbole_cocorr.data import compat, distributed
+from recbole_cocorr.data import distributed
 from recbole_cocorr.models import registry
 from recbole_cocorr.training.config_checks import TEXTS, check_eval_args, check_kinds, check_metrics, check_negatives
 from recbole_cocorr.training.ignored_settings import ignored_settings
-
-compat.apply()
 
 # Flags of the command and keys that RecBole's code reads though none of its property files names them.
 COMMAND_KEYS = frozenset(

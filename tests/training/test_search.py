@@ -31,9 +31,7 @@ def test_the_objective_is_judged_on_validation(settings_file):
 
 @pytest.mark.parametrize("algo", ["exhaustive", "random"])
 def test_recboles_hyper_parameter_search_with_our_objective(settings_file, algo):
-    hyperopt = pytest.importorskip("hyperopt")
-    if algo == "exhaustive" and hyperopt.__version__ != "0.2.5":
-        pytest.skip("RecBole's exhaustive search hands hyperopt a RandomState, which 0.2.6 and later do not take")
+    pytest.importorskip("hyperopt", minversion="0.2.7")
     # 1e-9 learns nothing; the search has to see the difference.
     Path("space.txt").write_text("learning_rate choice [1e-9, 0.05]\nuse_gcn choice [True, False]\n")
     search = HyperTuning(
@@ -57,9 +55,7 @@ VALID_ONLY = "eval_args: {split: {LS: valid_only}, order: TO, group_by: user, mo
 
 
 def search_of(params: str, settings_file: str, algo: str = "exhaustive", max_evals: int = 3) -> HyperTuning:
-    hyperopt = pytest.importorskip("hyperopt")
-    if algo == "exhaustive" and hyperopt.__version__ != "0.2.5":
-        pytest.skip("RecBole's exhaustive search hands hyperopt a RandomState, which 0.2.6 and later do not take")
+    pytest.importorskip("hyperopt", minversion="0.2.7")
     Path("params.txt").write_text(params + "\n")
     search = HyperTuning(
         objective_function,

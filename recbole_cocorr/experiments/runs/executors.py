@@ -131,7 +131,8 @@ class RayTasks:
         try:
             import ray
         except ImportError:
-            raise UserError("--distributed ray needs the package ray; install it, or leave the flag out") from None
+            line = "pip install 'recbole_cocorr[ray]'"
+            raise UserError(f"ray is not installed; type: {line}, or leave --distributed out") from None
         self.ray, self.threads = ray, threads
         if not ray.is_initialized():
             try:
