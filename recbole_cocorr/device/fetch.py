@@ -1,4 +1,4 @@
-"""Fetch the newest delta over HTTP: two plain files, which any server may hold. The standard library is all it needs."""
+"""Fetch the newest delta over HTTP: two plain files, which any server may hold."""
 
 import os
 import time

@@ -7,6 +7,7 @@ history, and a candidate of that kind gets the lowest score that the device give
 added to that.
 """
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from recbole_cocorr.data.clicks import training_interactions
 from recbole_cocorr.data.dataset import HISTORY_END, SequenceDataset, create_dataset, touched_pairs
 from recbole_cocorr.data.negatives import NegativeSampler, protocol_generator
 from recbole_cocorr.evaluation.ranking import rank_positive
+from recbole_cocorr.experiments.daily_deltas import DailyDeltas
 from recbole_cocorr.experiments.entries import Entry
 from recbole_cocorr.models.scoring import find_scorer
 from recbole_cocorr.training.checkpoint import load_checkpoint, load_weights
@@ -31,6 +33,7 @@ from recbole_cocorr.training.corrected_lists import DeviceScores, fit_trust
 from recbole_cocorr.training.prepare import prepare, read_data
 
 NONE, FROZEN, FRESH, RETRAINED = "none", "frozen", "fresh", "retrained"
+DELTAS, POPULAR = "deltas", "popular"
 _CANDIDATES = 8  # what the random generator is for; part of its seed
 
 
@@ -54,6 +57,8 @@ class Request:
         Whether to train the device's model anew at the start of each slice.
     settings : dict
         Further settings of the training.
+    deltas : bool
+        Whether to rank with a delta every day, too.
     """
 
     entry: Entry
@@ -64,6 +69,7 @@ class Request:
     corrector: dict[str, Any]
     retrain: bool = False
     settings: dict[str, Any] = field(default_factory=dict)
+    deltas: bool = False
 
     def config(self, folder: Path, before: float | None = None) -> Config:
         """The configuration, of all interactions or of those before a time.
@@ -278,6 +284,15 @@ class Device:
         lowest = np.where(known, scores, np.inf).min(axis=1, keepdims=True)
         return np.where(known, scores, np.where(np.isfinite(lowest), lowest, 0.0))
 
+    def extended(self, vectors: np.ndarray, to_own: np.ndarray) -> "Device":
+        """The same model with the vectors [m, d] of further items behind its own."""
+        model = copy.deepcopy(self.model)
+        weight = model.item_embedding.weight.detach()
+        further = torch.from_numpy(vectors).to(weight)
+        model.item_embedding = torch.nn.Embedding.from_pretrained(torch.cat([weight, further]), padding_idx=0)
+        model.n_items = len(weight) + len(further)
+        return Device(model, to_own, self.length, self.batch)
+
     def _scores(self, clicks: np.ndarray, count: np.ndarray, items: np.ndarray) -> np.ndarray:
         where = next(self.model.parameters()).device
         columns = {
@@ -374,6 +389,11 @@ def measure(request: Request, folder: Path, say: Callable[[str], None] = print) 
     say(f"seed {request.seed}: training on the interactions before the freeze")
     device = frozen.device(f"seed{request.seed}.frozen")
     trust, corrector = frozen.trust(device), frozen.item_item()
+    deltas = None
+    if request.deltas:
+        clicks = later.users, later.items, later.times
+        deltas = DailyDeltas(device, frozen.valid, clicks, later.frozen_at, request.corrector)
+        say(f"seed {request.seed}: weight of the popularity {deltas.popularity:.3f}")
     slices = []
     for index, start, rows in later.slices():
         now = frozen if start == later.frozen_at else Snapshot(request, folder, start, later.tokens)
@@ -384,6 +404,9 @@ def measure(request: Request, folder: Path, say: Callable[[str], None] = print) 
             FROZEN: fused(trust, alone, corrector, known, candidates),
             FRESH: fused(trust, alone, corrector if now is frozen else now.item_item(), known, candidates),
         }
+        if deltas is not None:
+            moments = later.times[later.ends[rows]]
+            scores[DELTAS], scores[POPULAR] = deltas.scores(known, candidates, moments)
         if request.retrain:
             anew = device
             if now is not frozen:

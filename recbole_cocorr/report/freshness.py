@@ -14,7 +14,7 @@ import numpy as np
 from recbole_cocorr.evaluation.ranking import per_row
 from recbole_cocorr.evaluation.result_table import metric_title
 from recbole_cocorr.evaluation.significance import Comparison, UserMetrics, compare, corrected, seed_average
-from recbole_cocorr.experiments.freshness import FRESH, FROZEN, NONE, RETRAINED, Measured, Slice
+from recbole_cocorr.experiments.freshness import DELTAS, FRESH, FROZEN, NONE, POPULAR, RETRAINED, Measured, Slice
 from recbole_cocorr.models.card import Look
 from recbole_cocorr.report.figures import Picture
 from recbole_cocorr.report.plot_style import INK, legend_below, panel, settings
@@ -26,10 +26,13 @@ TITLES = {
     NONE: "no correction",
     FROZEN: "item-item, frozen too",
     FRESH: "item-item, goes on learning",
+    DELTAS: "a delta every day, nothing uploaded",
+    POPULAR: "a delta every day, with popularity",
     RETRAINED: "device's model retrained, no correction",
 }
 # First minus second.
 PAIRS = ((FROZEN, NONE), (FRESH, NONE), (FRESH, FROZEN), (RETRAINED, NONE), (RETRAINED, FRESH))
+PAIRS += ((DELTAS, NONE), (POPULAR, DELTAS), (DELTAS, RETRAINED))
 # Which interactions count: all, those whose item the device's model knows, and those whose item came later.
 ALL, KNOWN, NEW = "all", "known", "new"
 
@@ -38,6 +41,8 @@ _STYLES = {
     NONE: Look(INK, "o", (0, (2, 1)), hollow=True),
     FROZEN: Look("#56B4E9", "D", (0, (6, 1.5, 1, 1.5))),
     FRESH: Look("#D55E00", "o", "-", width=2.2),
+    DELTAS: Look("#CC79A7", "s", "-"),
+    POPULAR: Look("#E69F00", "v", (0, (4, 1))),
     RETRAINED: Look("#009E73", "^", (0, (3, 1.5, 1, 1.5))),
 }
 

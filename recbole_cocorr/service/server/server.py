@@ -223,7 +223,7 @@ class Server:
             return True
 
     async def watch(self) -> None:
-        """Reload whenever the checkpoint's or the corrector's file is another one; until cancelled.
+        """Reload whenever a file of the checkpoint, the corrector or the deltas is another one; until cancelled.
 
         Whatever goes wrong with one look or one file, the next look comes.
         """

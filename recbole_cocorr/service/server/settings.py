@@ -29,9 +29,7 @@ class ServeSettings:
     checkpoint: str = _setting("", "the .safetensors file that training wrote: serves its correction network")
     listen: str = _setting("127.0.0.1:50051", "HOST:PORT, [HOST]:PORT or unix:PATH; port 0 takes a free one")
     corrector: str = _setting("", "a folder that fit-corrector wrote: serves its scores; beside a checkpoint, or alone")
-    deltas: str = _setting(
-        "", "a folder that make-delta writes: served as /deltas/ over http; beside the others or alone"
-    )
+    deltas: str = _setting("", "a folder that make-delta writes: served as /deltas/ over http; or alone")
     metrics: str = _setting("", "HOST:PORT of Prometheus' metrics over HTTP; empty: off")
     http: str = _setting("", "HOST:PORT of the same over plain HTTP, for a web page; empty: off")
     http_origin: str = _setting("", "origin of a page that may ask from a browser, such as http://localhost:8000")
