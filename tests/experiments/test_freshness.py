@@ -12,7 +12,7 @@ from recbole_cocorr.__main__ import main
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.correctors import Trust
 from recbole_cocorr.evaluation.ranking import per_row, rank_positive
-from recbole_cocorr.experiments import freshness
+from recbole_cocorr.experiments import daily_deltas, freshness
 from recbole_cocorr.experiments.entries import find_entries
 from recbole_cocorr.experiments.freshness import Device, Later, Measured, Request, Slice, Snapshot, fused, measure
 from recbole_cocorr.report.freshness import by_seed, content, day, picture_of, sentences, tables_of, user_means
@@ -115,7 +115,7 @@ def test_a_snapshot_is_what_there_was(data, tmp_path):
 
 def scores_of(data, folder, monkeypatch, lists: dict) -> dict[tuple, np.ndarray]:
     """Scores that ``measure`` ranks by: by user, time and variant; candidates are kept in ``lists`` by token."""
-    made = request(data, retrain=True)
+    made = request(data, retrain=True, deltas=True)
     later = later_of(made, folder)
     number = {t: i for i, t in enumerate(later.tokens.tolist())}
     drawn, recorded = Later.candidates, []
@@ -137,9 +137,10 @@ def scores_of(data, folder, monkeypatch, lists: dict) -> dict[tuple, np.ndarray]
 
     monkeypatch.setattr(Later, "candidates", candidates)
     monkeypatch.setattr(freshness, "rank_positive", rank)
+    monkeypatch.setattr(daily_deltas, "days", lambda times: 1000.0)  # these users come within one day
     measure(made, folder, lambda text: None)
     monkeypatch.undo()
-    variants = ("none", "frozen", "fresh", "retrained")
+    variants = ("none", "frozen", "fresh", "deltas", "popular", "retrained")
     return {
         (*name, variant): scores[row]
         for names, every in recorded
@@ -166,11 +167,11 @@ def test_nothing_later_than_a_ranked_interaction_is_used_for_it(data, tmp_path, 
     second = scores_of(other, tmp_path / "b", monkeypatch, lists)
     assert first.keys() == second.keys()
     before = [name for name in first if name[1] < until]
-    assert len(before) > 4 * 50
+    assert len(before) > 6 * 50
     for name in before:
         np.testing.assert_allclose(second[name], first[name], rtol=1e-5, atol=1e-6, err_msg=str(name))
     # The variants are not one and the same, or this would show nothing.
-    for a, b in (("none", "frozen"), ("frozen", "fresh"), ("none", "retrained")):
+    for a, b in (("none", "frozen"), ("frozen", "fresh"), ("none", "deltas"), ("none", "retrained")):
         assert any(not np.allclose(first[n], first[(*n[:2], b)]) for n in before if n[2] == a)
 
 
@@ -344,4 +345,5 @@ def test_a_model_that_reads_more_than_the_clicks():
 def test_names_of_the_variants_are_the_tables():
     from recbole_cocorr.report.freshness import TITLES
 
-    assert list(TITLES) == [freshness.NONE, freshness.FROZEN, freshness.FRESH, freshness.RETRAINED]
+    daily = [freshness.DELTAS, freshness.POPULAR]
+    assert list(TITLES) == [freshness.NONE, freshness.FROZEN, freshness.FRESH, *daily, freshness.RETRAINED]
