@@ -3,6 +3,7 @@
 # make lint   ruff
 # make proto  the Python code of the service's .proto file, which is checked in
 # make demo   the trained model in a browser, on http://127.0.0.1:8000 (needs npm the first time)
+# make time   the protocol by time on ml-100k: three cuts, a results folder each (hours on two processors)
 # make bench  timings side by side with stock RecBole and torch's layers (an hour or more);
 #             DATASET=amazon-beauty DATA_PATH=DIR for other data than ml-100k
 
@@ -11,7 +12,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: run demo test lint bench proto setup clean
+.PHONY: run demo test lint bench time proto setup clean
 
 run: $(STAMP)
 	$(BIN)/python run_recbole_cocorr.py --model=CoCorrRec --dataset=ml-100k --epochs=8
@@ -37,6 +38,16 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/layers.py --compile
 	$(BIN)/python benchmarks/data_side.py
 	$(BIN)/python benchmarks/large_catalogue.py
+
+TIME_FIELD := PopRecent,ItemKNN,EASE,GRU4Rec,SASRec,CoCorrRec (w/o GCN),SASRec (shuffled),CoCorrRec (shuffled)
+TIME_SEEDS := 1,2,3
+
+# MODELS=, SEEDS= and SETTINGS=--epochs=2 change the runs.
+time: $(STAMP)
+	set -e; for cuts in "0.7 0.8" "0.75 0.85" "0.8 0.9"; do set -- $$cuts; \
+	$(BIN)/python -m recbole_cocorr benchmark --datasets ml-100k --protocol time --out results/time-$$2 \
+		--models "$(or $(MODELS),$(TIME_FIELD))" --seeds "$(or $(SEEDS),$(TIME_SEEDS))" --jobs $(or $(JOBS),2) --threads 1 \
+		--valid_from=$$1 --test_from=$$2 $(SETTINGS); done
 
 proto: $(STAMP)
 	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. recbole_cocorr/service/v1/correction.proto

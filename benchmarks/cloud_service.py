@@ -19,7 +19,7 @@ import grpc
 import numpy as np
 
 from recbole_cocorr.experiments.delay import checkpoint_of_length
-from recbole_cocorr.experiments.simulate.simulate import ServerProcess
+from recbole_cocorr.experiments.simulate.processes import ServerProcess
 from recbole_cocorr.service.server.correction_model import load_correction_model
 from recbole_cocorr.service.v1 import correction_pb2 as pb
 from recbole_cocorr.service.wire import CORRECT, encode_rows

@@ -9,6 +9,7 @@ import numpy as np
 
 from recbole_cocorr.evaluation.ranking import summarise
 from recbole_cocorr.experiments.correction_comparisons import CorrectedRanks, compare_corrected
+from recbole_cocorr.experiments.results.cost import NUMBERS
 from recbole_cocorr.experiments.runs.groups import slug
 from recbole_cocorr.experiments.runs.run_files import (
     FORMAT_VERSION,
@@ -183,11 +184,12 @@ def write_cost(folder: Path, labels: Sequence[str] = FIELD[1:]) -> None:
             products = int(2e5 * (1 + 0.3 * index) * length + (4e3 * length**2 if attends else 0))
             rows.append(
                 {
+                    **dict.fromkeys(NUMBERS, 7),
                     "model": label,
                     "L": length,
                     "parameters": 800_000 + 10_000 * index,
                     "parameters_without_items": 40_000 + 3_000 * index,
-                    "device_parameters": 40_000 if label.startswith("CoCorrRec") else None,
+                    "device_parameters": 40_000,
                     "cloud_parameters": 52_000 if label == "CoCorrRec" else 0,
                     "flops_products": products,
                     "flops_elementwise": products // 20,

@@ -26,7 +26,7 @@ ROOMS = {
     "training": "numpy scipy safetensors torch recbole colorama colorlog tqdm yaml",
     "exporter": "numpy torch onnx onnxscript onnxruntime",
     "service": "numpy grpc google torch yaml grpc_health grpc_reflection prometheus_client uvicorn",
-    "experiments": "numpy scipy torch recbole grpc google tqdm yaml ray matplotlib tabulate onnxruntime",
+    "experiments": "numpy scipy torch recbole grpc google tqdm yaml ray tabulate onnxruntime",
     "report": "numpy jinja2 matplotlib",
     "demo": "numpy",
     "cli": "numpy tqdm yaml",

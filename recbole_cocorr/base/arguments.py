@@ -24,12 +24,12 @@ def count(text: str) -> int:
 def number(text: str, most: float) -> float:
     """A number from 0 to ``most``; raises as :func:`count` does."""
     try:
-        found = float(text)
+        value = float(text)
     except ValueError:
-        found = -1
-    if not 0 <= found <= most:
+        value = -1
+    if not 0 <= value <= most:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to {most:.0f}")
-    return found
+    return value
 
 
 def not_negative(text: str) -> float:

@@ -14,7 +14,7 @@ def allowed_cpus(root: str | os.PathLike = "/") -> int:
     Parameters
     ----------
     root : path
-        Of the file system that holds ``proc/self/cgroup`` and ``sys/fs/cgroup``.
+        Root of the file system that holds ``proc/self/cgroup`` and ``sys/fs/cgroup``.
     """
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, int(min([count, *_quotas(Path(root))])))
@@ -22,25 +22,25 @@ def allowed_cpus(root: str | os.PathLike = "/") -> int:
 
 def _quotas(root: Path) -> Iterator[float]:
     """Processors that each cgroup allows, of the process's own up to the highest that can be seen."""
-    mounted = root / "sys/fs/cgroup"
+    groups = root / "sys/fs/cgroup"
     for line in _text(root / "proc/self/cgroup").splitlines():
         number, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if number == "0" and not controllers:
-            for mount in (mounted, mounted / "unified"):  # version 2, alone or beside version 1
+            for mount in (groups, groups / "unified"):  # version 2, alone or beside version 1
                 for folder in _upwards(mount, path):
                     yield from _quota(_text(folder / "cpu.max").split())
         elif "cpu" in controllers.split(","):
-            for mount in dict.fromkeys((mounted / controllers, mounted / "cpu")):
+            for mount in dict.fromkeys((groups / controllers, groups / "cpu")):
                 for folder in _upwards(mount, path):
                     yield from _quota([_text(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period")])
 
 
 def _upwards(mount: Path, path: str) -> Iterator[Path]:
     # In a container the path may be the host's, which is not there; the container's own group is then the mount itself.
-    parts = [part for part in PurePosixPath(path).parts if part not in ("/", "..")]
-    for length in range(len(parts), -1, -1):
-        yield mount.joinpath(*parts[:length])
+    names = [name for name in PurePosixPath(path).parts if name not in ("/", "..")]
+    for length in range(len(names), -1, -1):
+        yield mount.joinpath(*names[:length])
 
 
 def _quota(words: list[str]) -> Iterator[float]:

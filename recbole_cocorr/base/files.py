@@ -73,7 +73,7 @@ def atomic_write(
             raise IsADirectoryError(f"{target} is a folder")
         if tidy:
             remove_leftovers(target.parent)
-        temporary, file, held = _open_temporary(target, mode, kw)
+        temporary, file, lock_fd = _open_temporary(target, mode, kw)
         try:
             with file:
                 yield file
@@ -86,7 +86,7 @@ def atomic_write(
                 os.unlink(temporary)
             raise
         finally:
-            os.close(held)
+            os.close(lock_fd)
         sync_folder(target.parent)
 
 
@@ -96,10 +96,10 @@ def _open_temporary(target: Path, mode: str, kw: dict[str, Any]) -> tuple[Path, 
         temporary = new_name(target)
         # Opened, not made by tempfile.mkstemp: the user's umask decides who may read the result.
         file = open(temporary, mode.replace("w", "x"), **kw)  # noqa: SIM115
-        held = os.dup(file.fileno())
-        if lock(held, temporary):
-            return temporary, file, held
-        os.close(held)
+        lock_fd = os.dup(file.fileno())
+        if lock(lock_fd, temporary):
+            return temporary, file, lock_fd
+        os.close(lock_fd)
         file.close()
 
 
@@ -112,8 +112,8 @@ def naming(path: str | os.PathLike, what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        named = error.filename
-        if error.errno is None or not (named is None or is_temporary(named)):
+        file = error.filename
+        if error.errno is None or not (file is None or is_temporary(file)):
             raise
         reason = f"the {what} could not be written: {os.strerror(error.errno)}"
         raise OSError(error.errno, reason, str(path)) from error
@@ -176,10 +176,10 @@ def sync_folder(folder: Path) -> None:
 
 def sync_tree(folder: Path) -> None:
     """Bring every file under a folder, and their names, to the disk."""
-    for place, _, names in os.walk(folder):
+    for root, _, names in os.walk(folder):
         for name in names:
-            _sync(os.path.join(place, name), os.O_RDWR)
-        sync_folder(Path(place))
+            _sync(os.path.join(root, name), os.O_RDWR)
+        sync_folder(Path(root))
 
 
 def make_folder(path: str | os.PathLike, what: str) -> Path:

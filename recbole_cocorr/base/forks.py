@@ -10,7 +10,7 @@ import threading
 from weakref import WeakSet
 
 _locks: WeakSet = WeakSet()
-_taken: list = []
+_locked: list = []
 # Guards the two above, from before a fork until after it.
 _forking = threading.RLock()
 
@@ -30,12 +30,12 @@ def _before() -> None:
     _forking.acquire()
     for lock in list(_locks):
         lock.acquire()
-        _taken.append(lock)
+        _locked.append(lock)
 
 
 def _after() -> None:
-    while _taken:
-        _taken.pop().release()
+    while _locked:
+        _locked.pop().release()
     _forking.release()
 
 

@@ -174,7 +174,7 @@ def _shown(value: Any) -> str:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value of a file is a number that a float can be made of; true and false are none."""
+    """Whether a value of a file is a number that a float can be made of; true and false are not."""
     return type(value) is float or (type(value) is int and value.bit_length() < 1000)
 
 
@@ -308,7 +308,7 @@ class Record:
 def versioned(
     content: Any, source: str, kind: str, name: str, version: int | str | tuple[int, ...], mend: str = ""
 ) -> Record:
-    """The Record of a file of this package, after its ``format`` and ``format_version`` were found right.
+    """The Record of a file of this package, after its ``format`` and ``format_version`` were checked.
 
     Parameters
     ----------
@@ -330,14 +330,14 @@ def versioned(
     """
     if not isinstance(content, dict) or content.get("format") != kind:
         raise UserError(f"{source} is no {name} of recbole_cocorr")
-    given = content.get("format_version")
+    file_version = content.get("format_version")
     versions = version if isinstance(version, tuple) else (version,)
-    if type(given) is not type(versions[0]) or given not in versions:
+    if type(file_version) is not type(versions[0]) or file_version not in versions:
         writer = content.get("package_version")
         by = f", written by recbole_cocorr {writer[:20]}" if isinstance(writer, str) else ""
         read = " or ".join(map(str, versions))
         raise UserError(
-            f"{source} has {name} format {_shown(given)}{by}; this version reads format {read}"
+            f"{source} has {name} format {_shown(file_version)}{by}; this version reads format {read}"
             + (f"; {mend}" if mend else "")
         )
     return Record(content, source)

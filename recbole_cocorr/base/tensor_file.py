@@ -10,7 +10,7 @@ from recbole_cocorr.base.errors import UserError
 
 
 def read_tensors(path: str | os.PathLike, what: str, framework: str = "pt") -> tuple[dict[str, str], dict[str, Any]]:
-    """The metadata and the tensors of a safetensors file, none of which is trusted yet.
+    """The metadata and the tensors of a safetensors file, which are not trusted yet.
 
     Parameters
     ----------

@@ -77,8 +77,8 @@ def read_by_index(index: Path, read: Callable[[], Result]) -> Result:
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
     with suppress(OSError):
-        found = os.stat(path)
-        return found.st_ino, found.st_mtime_ns, found.st_size
+        status = os.stat(path)
+        return status.st_ino, status.st_mtime_ns, status.st_size
     return None
 
 
@@ -112,7 +112,7 @@ class Together:
 
 @contextmanager
 def write_together(folder: Path, what: str, check: Callable[[], None] = lambda: None) -> Iterator[Together]:
-    """Write several files of a folder, all or none.
+    """Write several files of a folder, all of them or nothing.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ def write_together(folder: Path, what: str, check: Callable[[], None] = lambda: 
 
 
 def write_files(folder: Path, what: str, files: Mapping[str, str | bytes]) -> list[Path]:
-    """Make a folder and write several files in it, all or none.
+    """Make a folder and write several files in it, all of them or nothing.
 
     Parameters
     ----------
@@ -191,9 +191,9 @@ def _move(folder: Path) -> None:
     switch = folder / SWITCH
     if not switch.is_dir():
         return
-    for place, _, names in os.walk(switch / _FILES):
+    for root, _, names in os.walk(switch / _FILES):
         for name in names:
-            source = Path(place, name)
+            source = Path(root, name)
             target = Path(os.path.realpath(folder / source.relative_to(switch / _FILES)))
             target.parent.mkdir(parents=True, exist_ok=True)
             with suppress(FileNotFoundError):

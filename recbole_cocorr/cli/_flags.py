@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-# Of an item table, and of sessions with more clicks than the model was trained on.
+# Precisions of an item table, and policies for sessions with more clicks than the model was trained on.
 PRECISIONS = ("fp32", "fp16", "int8")
 POLICIES = ("carry", "window")
 

@@ -50,7 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
     )
     status = carry_out(plan, arguments)
     if arguments.ablate and not arguments.dry_run and status == 0:
-        from recbole_cocorr.experiments.ablation import ablate
+        from recbole_cocorr.experiments.ablation import measure
 
-        ablate(Path(arguments.out))
+        ablation = measure(Path(arguments.out))
+        ablation.save(Path(arguments.out) / ablation.FILE)
     return status

@@ -23,8 +23,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Carry it out."""
     require("train")
     from recbole_cocorr.correctors.settings import corrector_settings
-    from recbole_cocorr.experiments.corrections import correct
+    from recbole_cocorr.experiments.corrections import measure
 
     labels = [name.strip() for name in arguments.models.split(",")] if arguments.models else None
-    correct(Path(arguments.results), corrector_settings(corrector_flags(arguments)), labels)
+    folder = Path(arguments.results)
+    corrections = measure(folder, corrector_settings(corrector_flags(arguments)), labels)
+    for sentence in corrections.problems:
+        print(f"note: {sentence}")
+    corrections.save(folder / corrections.FILE)
     return 0

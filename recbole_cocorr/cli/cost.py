@@ -7,7 +7,6 @@ nothing is trained: the counts depend on the sizes alone. docs/cost.md says what
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.extras import require
@@ -70,12 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     from tqdm import tqdm
 
-    from recbole_cocorr.experiments.cost.cost_file import Cost, write_cost
-    from recbole_cocorr.experiments.cost.latency import threads
-    from recbole_cocorr.experiments.cost.measure import Settings, measure_field
-    from recbole_cocorr.experiments.cost.tables import cost_tables
+    from recbole_cocorr.experiments.cost.measure import Settings, measure
     from recbole_cocorr.experiments.entries import catalogue_entries, find_entries
-    from recbole_cocorr.experiments.runs import environment
     from recbole_cocorr.models.catalogue import is_trained
 
     entries = (
@@ -84,21 +79,17 @@ def run(arguments: argparse.Namespace) -> int:
     settings = Settings(
         arguments.items, arguments.candidates, arguments.mini_batch_size, arguments.threads, arguments.repeats
     )
-    rows: list[dict[str, Any]] = []
     # disable=None: no bar where the output is no terminal.
-    with (
-        threads(arguments.threads),
-        tqdm(total=len(arguments.lengths), unit="length", disable=None, leave=False) as bar,
-    ):
-        machine = environment.machine()
-        for length, measured in measure_field(entries, arguments.lengths, settings):
-            rows += measured
+    with tqdm(total=len(arguments.lengths), unit="length", disable=None, leave=False) as bar:
+
+        def show(length: int) -> None:
             bar.update()
             bar.set_postfix(L=length)
-    cost = Cost(rows, vars(settings), environment.versions(), machine)
+
+        cost = measure(entries, arguments.lengths, settings, show)
     try:
         if arguments.out:
-            write_cost(arguments.out, cost)
+            cost.save(arguments.out)
     finally:  # a full disk does not take the tables too
-        print(cost_tables(cost, arguments.markdown))
+        print(cost.text(arguments.markdown))
     return 0

@@ -11,7 +11,6 @@ from pathlib import Path
 from recbole_cocorr.base.arguments import count, not_negative, output_binary, output_file, positive
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.extras import require
-from recbole_cocorr.base.files import write_json
 from recbole_cocorr.cli._flags import add_data_path
 
 
@@ -35,23 +34,15 @@ def run(arguments: argparse.Namespace) -> int:
     require("export")
     if arguments.picture and arguments.checkpoint is None:
         raise UserError("the picture shows quality; name a checkpoint with --checkpoint")
-    from recbole_cocorr.experiments.delay import delays, draw, table_text
+    from recbole_cocorr.experiments.delay import measure
 
-    quality = []
-    if arguments.checkpoint is not None:
-        from recbole_cocorr.experiments.arrival import quality_by_share
+    a = arguments
+    delay = measure(a.checkpoint, a.data_path, a.bandwidths, a.round_trips, a.lengths, a.requests)
+    print(delay.text())
+    if a.out:
+        delay.save(a.out)
+    if a.picture:
+        from recbole_cocorr.report.delay_figure import draw
 
-        # First: where the data are missing this says so before the long part.
-        quality = quality_by_share(arguments.checkpoint, arguments.data_path, [n / 10 for n in range(11)])
-    found = delays(
-        arguments.checkpoint, arguments.bandwidths, arguments.round_trips, arguments.lengths, arguments.requests
-    )
-    found["quality"] = quality
-    print(table_text(found))
-    for row in quality:
-        print(f"{row['share']:5.0%} arrive: NDCG@10 {row['ndcg@10']:.5f} (deviation of a draw {row['deviation']:.5f})")
-    if arguments.out:
-        write_json(arguments.out, found)
-    if arguments.picture:
-        draw(quality, found["rows"], arguments.picture)
+        draw(delay, a.picture)
     return 0

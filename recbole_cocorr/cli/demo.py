@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
             manifest = read_manifest(shown.artifact)
             with cloud_of(manifest, shown.checkpoint, shown.corrector, a.cloud, not a.no_cloud) as cloud:
                 server.cloud = cloud.upstream
-                server.site = site_of(shown.artifact, runtime, a.data_path, cloud.told(a.deadline_ms))
+                server.site = site_of(shown.artifact, runtime, a.data_path, cloud.page_settings(a.deadline_ms))
                 print(f"{server.address}  (Ctrl-C ends)", flush=True)
                 if cloud.reason:
                     print(f"without the cloud: {cloud.reason}", flush=True)

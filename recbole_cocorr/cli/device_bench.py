@@ -9,7 +9,6 @@ from pathlib import Path
 
 from recbole_cocorr.base.arguments import count, output_file
 from recbole_cocorr.base.extras import require
-from recbole_cocorr.base.files import write_json
 from recbole_cocorr.cli._flags import PRECISIONS
 
 
@@ -35,20 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Carry it out."""
     require("export")
-    from recbole_cocorr.experiments.device_bench.bench import bench, table_text
+    from recbole_cocorr.experiments.device_bench.bench import measure
 
-    result = bench(
-        arguments.models,
-        arguments.checkpoint,
-        arguments.histories,
-        arguments.items,
-        arguments.candidates,
-        arguments.clicks,
-        arguments.table,
-        arguments.work,
-        arguments.neighbours,
-    )
-    print(table_text(result))
-    if arguments.out:
-        write_json(arguments.out, result)
+    a = arguments
+    times = measure(a.models, a.checkpoint, a.histories, a.items, a.candidates, a.clicks, a.table, a.work, a.neighbours)
+    print(times.text())
+    if a.out:
+        times.save(a.out)
     return 0

@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     from recbole_cocorr.exporter.export import export
     from recbole_cocorr.training.data_of import DataNotHere, data_of
 
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
 
     def check(recommender: Any, folder: Path) -> dict[str, Any]:
         try:
@@ -45,8 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
             test = data_of(recommender.config, recommender.vocabulary.items, source, arguments.data_path).test
         except DataNotHere:
             test = None
-        _, found["check"] = check_artifact(recommender.model, folder, test)
-        return found["check"]
+        _, result["check"] = check_artifact(recommender.model, folder, test)
+        return result["check"]
 
     manifest = export(
         arguments.checkpoint,
@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     rest = sum(e.bytes for e in manifest.files().values()) - graphs - tables - neighbours
     print(f"{arguments.out}: {manifest.model['name']}, {manifest.items - 1} items, table {manifest.table}")
     print(f"bytes: graphs {graphs:,}, item table {tables:,}, vocabulary and the rest {rest:,}")
-    print(check_text(found["check"], manifest.table))
+    print(check_text(result["check"], manifest.table))
     if manifest.neighbours is not None:
         print(neighbours_text(manifest.neighbours, manifest.check["neighbours"], neighbours))
     elif arguments.corrector is not None and arguments.neighbours is None:
@@ -85,7 +85,7 @@ def neighbours_text(described: dict[str, Any], validation: dict[str, dict[str, f
 
 
 def check_text(check: dict[str, Any], table: str) -> str:
-    """What the check found, for people."""
+    """The result of the check, for people."""
     lines = [f"against PyTorch, {check['histories']} made-up histories: largest error {check['max_error']:.1e}"]
     if "max_error_corrected" in check:
         lines[0] += f", corrected {check['max_error_corrected']:.1e}"

@@ -29,9 +29,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     kind = arguments.kind or DEFAULT
     settings = corrector_settings(corrector_flags(arguments), kind)
-    trust, found, digest = fit_corrector(arguments.checkpoint, arguments.out, settings, arguments.data_path, kind)
+    trust, metrics, digest = fit_corrector(arguments.checkpoint, arguments.out, settings, arguments.data_path, kind)
     print(f"{arguments.out}: corrector {digest}; trust {trust.base:.3f} {trust.per_log_click:+.3f} ln(clicks)")
     for name in ("ndcg@10", "hit@10", "gauc"):
-        if name in found["none"]:
-            print(f"  validation {name}: {found['none'][name]:.4f} alone, {found['own'][name]:.4f} with the cloud")
+        if name in metrics["none"]:
+            print(f"  validation {name}: {metrics['none'][name]:.4f} alone, {metrics['own'][name]:.4f} with the cloud")
     return 0

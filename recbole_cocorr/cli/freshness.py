@@ -6,7 +6,6 @@ that go on learning up to the start of each slice of time.
 """
 
 import argparse
-import json
 from pathlib import Path
 
 from recbole_cocorr.base.errors import UserError
@@ -14,8 +13,6 @@ from recbole_cocorr.base.extras import require
 from recbole_cocorr.base.files import exclusive, make_folder
 from recbole_cocorr.base.together import write_files
 from recbole_cocorr.cli._flags import add_corrector_flags, corrector_flags
-
-FRESHNESS_FILE, FRESHNESS_FORMAT = "freshness.json", "recbole_cocorr.freshness"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,11 +40,10 @@ def run(arguments: argparse.Namespace) -> int:
     require("report")
     from recbole_cocorr.correctors.settings import corrector_settings
     from recbole_cocorr.experiments.entries import find_entries
-    from recbole_cocorr.experiments.freshness import Request, measure
-    from recbole_cocorr.experiments.runs.environment import machine, versions
+    from recbole_cocorr.experiments.freshness.later import Request
+    from recbole_cocorr.experiments.freshness.measure import measure
     from recbole_cocorr.experiments.runs.plan import numbers
-    from recbole_cocorr.experiments.runs.run_files import FORMAT_VERSION
-    from recbole_cocorr.report.freshness import content, picture_of, sentences, tables_of
+    from recbole_cocorr.report.freshness import picture_of, tables_of
     from recbole_cocorr.report.plot_style import save
     from recbole_cocorr.report.table_formats import markdown
     from recbole_cocorr.training.config import parse_overrides
@@ -82,31 +78,17 @@ def run(arguments: argparse.Namespace) -> int:
     with exclusive(make_folder(out, "result")) as alone:
         if not alone:
             raise UserError(f"another freshness is running in {out}; wait for it, or name another --out")
-        measured = [measure(request, out / "models") for request in requests]
-        made = {
-            "format": FRESHNESS_FORMAT,
-            "format_version": FORMAT_VERSION,
-            "dataset": arguments.dataset,
-            "model": entry.label,
-            "freeze": arguments.freeze,
-            "seeds": seeds,
-            "corrector": corrector,
-            "settings": settings,
-            "versions": versions(),
-            "machine": machine(),
-            **content(measured),
-        }
-        tables = tables_of(made, entry.label, arguments.dataset)
-        picture = picture_of(made, entry.label, arguments.dataset)
-        texts = [markdown(table) for table in tables]
+        result = measure(requests, out / "models")
+        figure = picture_of(result).figure
+        tables = [markdown(table) for table in tables_of(result)]
         files: dict[str, str | bytes] = {
-            FRESHNESS_FILE: json.dumps(made, indent=1),
-            "freshness.md": "\n".join(texts),
-            "freshness.png": save(picture.figure, "png"),
-            "freshness.svg": save(picture.figure, "svg"),
+            result.FILE: result.json_text(),
+            "freshness.md": "\n".join(tables),
+            "freshness.png": save(figure, "png"),
+            "freshness.svg": save(figure, "svg"),
         }
         write_files(out, "result of freshness", files)
-    print("\n".join(texts[:2]))
-    print("\n".join(sentences(made)))
+    print("\n".join(tables[:2]))
+    print(result.text())
     print(f"written: {', '.join(str(out / name) for name in files)}")
     return 0

@@ -6,11 +6,9 @@ NDCG@10, for every way to upload; with a corrector, also what requests for score
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from recbole_cocorr.base.arguments import count, output_file, positive, probability
 from recbole_cocorr.base.extras import require
-from recbole_cocorr.base.files import write_json
 from recbole_cocorr.cli._flags import add_data_path
 
 
@@ -31,25 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Carry it out."""
     require("train")
-    from recbole_cocorr.experiments.privacy.hidden_states import measure_privacy, table_text
+    from recbole_cocorr.experiments.privacy.measure import measure
 
     a = arguments
-    found: dict[str, Any] = {}
-    scores = None
-    if a.corrector is not None:
-        from recbole_cocorr.experiments.privacy import scores as score_privacy
-        from recbole_cocorr.models.catalogue import configured_to_take_corrections
-        from recbole_cocorr.training.checkpoint import load_checkpoint
-
-        # First: it is the shorter part, and says where something does not fit.
-        scores = score_privacy.measure_score_privacy(a.checkpoint, a.corrector, a.data_path)
-        config = load_checkpoint(a.checkpoint).config
-    if scores is None or configured_to_take_corrections(config):
-        found = measure_privacy(a.checkpoint, a.data_path, a.epsilons, a.delta, a.clicks, a.seed)
-        print(table_text(found))
-    if scores is not None:
-        print(score_privacy.table_text(scores))
-        found["scores"] = scores
-    if arguments.out:
-        write_json(arguments.out, found)
+    privacy = measure(a.checkpoint, a.corrector, a.data_path, a.epsilons, a.delta, a.clicks, a.seed)
+    print(privacy.text())
+    if a.out:
+        privacy.save(a.out)
     return 0

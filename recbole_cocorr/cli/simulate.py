@@ -10,7 +10,6 @@ from pathlib import Path
 
 from recbole_cocorr.base.arguments import count, not_negative, output_file, positive
 from recbole_cocorr.base.extras import require
-from recbole_cocorr.base.files import write_json
 from recbole_cocorr.cli._flags import add_data_path
 
 
@@ -33,10 +32,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Carry it out."""
     require("cloud")
     require("export")
-    from recbole_cocorr.experiments.simulate.simulate import simulate, table_text
+    from recbole_cocorr.experiments.simulate.measure import measure
 
     a = arguments
-    found = simulate(
+    simulation = measure(
         a.checkpoint,
         a.data_path,
         a.lists,
@@ -47,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
         corrector=a.corrector,
         say=lambda t: print(t, flush=True),
     )
-    print(table_text(found))
+    print(simulation.text())
     if a.out:
-        write_json(a.out, found)
-    return 1 if found["total"]["wrong"] or found["total"]["lost"] else 0
+        simulation.save(a.out)
+    return 0 if simulation.right else 1

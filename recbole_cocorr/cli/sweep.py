@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     from recbole_cocorr.base.yaml_reader import read_yaml
     from recbole_cocorr.experiments.entries import benchmark_defaults
     from recbole_cocorr.experiments.runs.plan import Plan, numbers
-    from recbole_cocorr.experiments.sweep import entries, write_times
+    from recbole_cocorr.experiments.sweep import entries, measure, quality
     from recbole_cocorr.training.config import parse_overrides
 
     own = read_yaml(property_file("model", "CoCorrRec"), "configuration file")
@@ -51,5 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
     )
     status = carry_out(plan, arguments)
     if status == 0 and not arguments.dry_run:
-        write_times(Path(arguments.out))
+        folder = Path(arguments.out)
+        times = measure(folder)
+        print(times.text(quality(folder)))
+        times.save(folder / times.FILE)
     return status

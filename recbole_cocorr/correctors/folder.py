@@ -1,7 +1,7 @@
 """A fitted corrector on the disk: what the cloud scores with, and how far one model's devices trust it.
 
 ``trust.json`` holds the trust, the model that it was learned for, the item tokens by the weights' numbers, the kind of
-corrector (none means item-item), the settings it was fitted with, and the name of the file of weights:
+corrector (without it: item-item), the settings it was fitted with, and the name of the file of weights:
 ``item_item.safetensors``, or for a later fit into the same folder one whose name changes with its contents.
 ``trust.json`` is replaced last, so that whoever reads the folder finds the old or the new corrector.
 """
@@ -64,12 +64,12 @@ def save_corrector(
     folder : str or os.PathLike
         Made if it is not there.
     corrector : Corrector
-        Of a class in the catalogue.
+        Its class is in the catalogue.
     trust : Trust
     items : list of str
         Tokens by item id; entry 0 is padding.
     fingerprint : str
-        Of the model whose scores the trust was learned with.
+        Digest of the model whose scores the trust was learned with.
     validation : dict
         What was measured on the validation items.
     settings : dict, optional
@@ -130,7 +130,7 @@ def trust_of(folder: str | os.PathLike, fingerprint: str) -> dict[str, Any]:
     Raises
     ------
     UserError
-        If there is none, or it was learned for another model than that of ``fingerprint``.
+        If there is no trust, or it was learned for another model than that of ``fingerprint``.
     """
     content = _read(Path(folder)).content
     if content["fingerprint"] != fingerprint:

@@ -108,7 +108,7 @@ class ItemItem:
         Parameters
         ----------
         histories : sequence of numpy.ndarray of int
-            Item ids, oldest first; any length, also none.
+            Item ids, oldest first; any length, also 0.
         candidates : numpy.ndarray of int, shape [B, C]
 
         Returns
@@ -132,7 +132,7 @@ class ItemItem:
         Parameters
         ----------
         histories : sequence of numpy.ndarray of int
-            Item ids, oldest first; any length, also none.
+            Item ids, oldest first; any length, also 0.
 
         Returns
         -------
@@ -203,8 +203,8 @@ _ARRAYS = {"indptr": "int64", "indices": "int32", "data": "float32"}
 def _array(tensors: dict[str, np.ndarray], name: str, kind: str, source: str) -> np.ndarray:
     array = tensors.get(name)
     if array is None or array.dtype != kind or array.ndim != 1:
-        given = "missing" if array is None else f"{array.dtype} {list(array.shape)}"
-        raise UserError(f"{source}: {name} is {given}; it must be a row of {kind}")
+        reason = "missing" if array is None else f"{array.dtype} {list(array.shape)}"
+        raise UserError(f"{source}: {name} is {reason}; it must be a row of {kind}")
     return array
 
 
@@ -214,28 +214,28 @@ def _check_rows(indptr: np.ndarray, indices: np.ndarray, size: int, entries: int
     if not whole or (np.diff(indptr) < 0).any():
         raise UserError(f"{source} is damaged: its rows do not fit together")
     if entries and not 0 <= indices.min() <= indices.max() < size:
-        raise UserError(f"{source} is damaged: a column is none of its {size} items")
+        raise UserError(f"{source} is damaged: a column is not one of its {size} items")
     inside = np.ones(entries, dtype=bool)
     inside[indptr[:-1][indptr[:-1] < entries]] = False  # the first of each row
     if (np.diff(indices, prepend=-1)[inside] <= 0).any():
         raise UserError(f"{source} is damaged: the columns of a row are not in ascending order")
 
 
-def _look_up(known: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """``values`` of the sorted ids ``known`` at the ids ``wanted``, 0 where there is none."""
-    place = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
-    return np.where(known[place] == wanted, values[place], 0.0)
+def _look_up(known: np.ndarray, values: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """``values`` of the sorted ids ``known`` at ``ids``, 0 for an unknown id."""
+    index = np.minimum(np.searchsorted(known, ids), len(known) - 1)
+    return np.where(known[index] == ids, values[index], 0.0)
 
 
 def _co_occurrences(users: np.ndarray, items: np.ndarray, n_items: int) -> sparse.csr_matrix:
     """Users that each pair of items has in common; the diagonal is an item's own number of users."""
     _, who = np.unique(users, return_inverse=True)
     shape = (int(who.max(initial=-1)) + 1, n_items)
-    clicked = sparse.csr_matrix((np.ones(len(items), np.float32), (who, items)), shape=shape)
-    clicked.sum_duplicates()
-    clicked.data[:] = 1.0
-    by_item = sparse.csr_matrix(clicked.T)
-    blocks = [by_item[low : low + _ITEMS] @ clicked for low in range(0, n_items, _ITEMS)]
+    by_user = sparse.csr_matrix((np.ones(len(items), np.float32), (who, items)), shape=shape)
+    by_user.sum_duplicates()
+    by_user.data[:] = 1.0
+    by_item = sparse.csr_matrix(by_user.T)
+    blocks = [by_item[low : low + _ITEMS] @ by_user for low in range(0, n_items, _ITEMS)]
     if not blocks:
         return sparse.csr_matrix((0, 0), dtype=np.float32)
     return sparse.csr_matrix(sparse.vstack(blocks, format="csr"))
@@ -249,15 +249,15 @@ def _nearest(together: sparse.csr_matrix, l2: float, neighbours: int) -> tuple[n
     near, count = np.zeros((n_items, most), dtype=np.int32), np.zeros(n_items, dtype=np.int64)
     for item in range(n_items):
         a, b = together.indptr[item], together.indptr[item + 1]
-        others, common = together.indices[a:b], together.data[a:b]
-        keep = others != item
-        others, common = others[keep], common[keep]
-        if len(others) > neighbours:
+        candidates, common = together.indices[a:b], together.data[a:b]
+        keep = candidates != item
+        candidates, common = candidates[keep], common[keep]
+        if len(candidates) > neighbours:
             # The regression's own weight of a lone neighbour; equal ones by their number, so that the choice is one.
-            order = np.lexsort((others, -common / (users[others] + l2)))[:neighbours]
-            others = others[order]
-        near[item, : len(others)] = np.sort(others)
-        count[item] = len(others)
+            order = np.lexsort((candidates, -common / (users[candidates] + l2)))[:neighbours]
+            candidates = candidates[order]
+        near[item, : len(candidates)] = np.sort(candidates)
+        count[item] = len(candidates)
     return near, count
 
 
@@ -274,8 +274,8 @@ def _solve(
 ) -> sparse.csr_matrix:
     """B: for each item the ridge regression on its neighbours."""
     n_items = together.shape[0]
-    place = np.full(n_items, -1, dtype=np.int64)  # of an item among the neighbours at hand
-    solved: list[np.ndarray] = []
+    index_of = np.full(n_items, -1, dtype=np.int64)  # of an item among the neighbours at hand
+    columns_of: list[np.ndarray] = []
     # Similar numbers of neighbours together: a system is padded to the largest of its batch.
     order = np.argsort(count, kind="stable")
     order = order[count[order] > 0]
@@ -287,21 +287,21 @@ def _solve(
         right = np.zeros((len(batch), width, 1))
         for row, item in enumerate(batch):
             ids = near[item, : count[item]]
-            place[ids] = np.arange(len(ids))
+            index_of[ids] = np.arange(len(ids))
             flat, owner = _entries(together, ids)
-            to = place[together.indices[flat]]
+            to = index_of[together.indices[flat]]
             known = to >= 0
             left[row, owner[known], to[known]] = together.data[flat[known]]
             a, b = together.indptr[item], together.indptr[item + 1]
-            to = place[together.indices[a:b]]
+            to = index_of[together.indices[a:b]]
             known = to >= 0
             right[row, to[known], 0] = together.data[a:b][known]
-            place[ids] = -1
+            index_of[ids] = -1
         left[:, np.arange(width), np.arange(width)] += l2
         weights = np.linalg.solve(left, right)[:, :, 0]
-        solved += [weights[row, : count[item]].astype(np.float32) for row, item in enumerate(batch)]
-    if not solved:
+        columns_of += [weights[row, : count[item]].astype(np.float32) for row, item in enumerate(batch)]
+    if not columns_of:
         return sparse.csr_matrix((n_items, n_items), dtype=np.float32)
     rows = np.concatenate([near[item, : count[item]] for item in order])
     columns = np.repeat(order, count[order])
-    return sparse.csr_matrix((np.concatenate(solved), (rows, columns)), shape=(n_items, n_items))
+    return sparse.csr_matrix((np.concatenate(columns_of), (rows, columns)), shape=(n_items, n_items))

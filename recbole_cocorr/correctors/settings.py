@@ -31,7 +31,7 @@ def corrector_settings(given: dict[str, Any] | None = None, kind: str = DEFAULT)
     settings = {**(read_yaml(path, "configuration file") if path else {}), **(given or {})}
     for key, value in settings.items():
         if key not in types:
-            known = nearest(key, types) if types else "it has none"
+            known = nearest(key, types) if types else "it has no settings"
             raise UserError(f"{source} has the key {key!r}; {known}")
         if not isinstance(value, types[key]) or isinstance(value, bool):
             raise UserError(f"{source}: {key} is {value!r}; it must be a number")

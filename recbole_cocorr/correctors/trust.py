@@ -83,12 +83,12 @@ class Trust:
         terms = np.stack([device, evidence, evidence * np.log(np.maximum(clicks, 1))[:, None]], axis=-1)
         size = terms.reshape(-1, 3).std(axis=0) + 1e-12
         terms /= size
-        hidden = None if real is None else ~real
+        masked = None if real is None else ~real
 
         def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
             logits = terms @ weights
-            if hidden is not None:
-                logits[hidden] = -np.inf
+            if masked is not None:
+                logits[masked] = -np.inf
             logits -= logits.max(axis=1, keepdims=True)
             share = np.exp(logits)
             total = share.sum(axis=1)

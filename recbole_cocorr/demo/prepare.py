@@ -50,7 +50,7 @@ def find_artifact(
     artifact : pathlib.Path, optional
         Used as it is; nothing is made then.
     epochs : int
-        Of the training, where there is nothing to show yet.
+        Epochs of the training, where there is nothing to show yet.
     data_path : str, optional
         Holds the data set of a checkpoint, where it is not where training found it.
 
@@ -61,20 +61,21 @@ def find_artifact(
     """
     if artifact is not None:
         return Shown(artifact)
-    made, trained, corrector = out / "artifact", out / "checkpoint.safetensors", out / "corrector"
+    artifact_folder, own_checkpoint, corrector = out / "artifact", out / "checkpoint.safetensors", out / "corrector"
     finish(out)
-    if checkpoint is None and (made / NAME).is_file():
-        print(f"the artifact in {made} is used; --checkpoint=FILE replaces it", flush=True)
-        return Shown(made, trained if trained.is_file() else None, corrector if corrector.is_dir() else None)
+    if checkpoint is None and (artifact_folder / NAME).is_file():
+        print(f"the artifact in {artifact_folder} is used; --checkpoint=FILE replaces it", flush=True)
+        checkpoint = own_checkpoint if own_checkpoint.is_file() else None
+        return Shown(artifact_folder, checkpoint, corrector if corrector.is_dir() else None)
     make_folder(out, "demo")
     if checkpoint is None:
-        checkpoint = trained
+        checkpoint = own_checkpoint
         if checkpoint.is_file():
             print(f"the checkpoint {checkpoint} is used", flush=True)
         else:
             _train(checkpoint, epochs)
-    fitted = _make(checkpoint, out, data_path)
-    return Shown(made, checkpoint, corrector if fitted else None)
+    has_corrector = _make(checkpoint, out, data_path)
+    return Shown(artifact_folder, checkpoint, corrector if has_corrector else None)
 
 
 def _train(checkpoint: Path, epochs: int) -> None:
@@ -115,9 +116,9 @@ def _make(checkpoint: Path, out: Path, data_path: str | None) -> bool:
     check_target(out / "artifact", overwrite=True)
     with write_together(out, "demo") as together:
         corrector = together.folder("corrector")
-        fitted = _fit(checkpoint, corrector, data_path)
-        _export(checkpoint, together.folder("artifact"), corrector if fitted else None)
-    return fitted
+        has_corrector = _fit(checkpoint, corrector, data_path)
+        _export(checkpoint, together.folder("artifact"), corrector if has_corrector else None)
+    return has_corrector
 
 
 def _fit(checkpoint: Path, folder: Path, data_path: str | None) -> bool:

@@ -27,34 +27,34 @@ def pinned_version() -> str:
     return packages.record(f"node_modules/{PACKAGE}").text("version")
 
 
-def find_runtime(out: Path, given: Path | None = None) -> Path:
+def find_runtime(out: Path, folder: Path | None = None) -> Path:
     """Folder with the files of onnxruntime-web.
 
     Parameters
     ----------
     out : pathlib.Path
         Keeps them; they are fetched with npm if they are not there.
-    given : pathlib.Path, optional
+    folder : pathlib.Path, optional
         A folder that has them.
 
     Raises
     ------
     UserError
-        If the folder that was given lacks a file, or npm is missing or fails.
+        If ``folder`` lacks a file, or npm is missing or fails.
     """
-    if given is not None:
-        missing = [name for name in FILES if not (given / name).is_file()]
+    if folder is not None:
+        missing = [name for name in FILES if not (folder / name).is_file()]
         if missing:
-            raise UserError(f"{given} has no {missing[0]}; --runtime names the folder dist of {PACKAGE}")
-        return given
+            raise UserError(f"{folder} has no {missing[0]}; --runtime names the folder dist of {PACKAGE}")
+        return folder
     version = pinned_version()
-    kept = out / f"{PACKAGE}-{version}"
-    if not all((kept / name).is_file() for name in FILES):
-        _fetch(kept, version)
-    return kept
+    cache = out / f"{PACKAGE}-{version}"
+    if not all((cache / name).is_file() for name in FILES):
+        _fetch(cache, version)
+    return cache
 
 
-def _fetch(kept: Path, version: str) -> None:
+def _fetch(cache: Path, version: str) -> None:
     npm = shutil.which("npm")
     if npm is None:
         raise UserError(
@@ -63,22 +63,22 @@ def _fetch(kept: Path, version: str) -> None:
             "with --runtime=DIR"
         )
     print(f"fetching {PACKAGE} {version} with npm, this once", flush=True)
-    make_folder(kept, "runtime")
-    with temporary_folder(kept) as folder:
+    make_folder(cache, "runtime")
+    with temporary_folder(cache) as folder:
         for name in ("package.json", "package-lock.json"):
             shutil.copy(web_folder() / name, folder)
         _npm_ci(npm, str(folder))
         for name in FILES:  # of 140 MB that npm unpacks, 14 are needed
-            os.replace(folder / "node_modules" / PACKAGE / "dist" / name, kept / name)
+            os.replace(folder / "node_modules" / PACKAGE / "dist" / name, cache / name)
 
 
 def _npm_ci(npm: str, folder: str) -> None:
     # No package's scripts are run: nothing here needs building.
     command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline", "--loglevel=error"]
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_SECONDS, check=False)
+        result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_SECONDS, check=False)
     except subprocess.TimeoutExpired:
         raise UserError(f"`npm ci` did not fetch {PACKAGE} within {_SECONDS} seconds") from None
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no reason given"]
+    if result.returncode:
+        lines = [line for line in result.stderr.splitlines() if line.strip()] or ["no reason given"]
         raise UserError(f"`npm ci` could not fetch {PACKAGE}: {' / '.join(lines[:3])[:400]}")

@@ -8,7 +8,7 @@ from typing import Any
 
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.demo.site import content_type
-from recbole_cocorr.demo.upstream import ANSWER_HEADERS, PATHS, REQUEST_HEADERS, AwayError, Upstream
+from recbole_cocorr.demo.upstream import PATHS, REQUEST_HEADERS, AwayError, Upstream
 
 _HEADERS = {
     # The page may ask this server and nobody else, whatever it is made to show.
@@ -52,7 +52,7 @@ class Server(ThreadingHTTPServer):
 
 
 def bind(port: int) -> Server:
-    """A server that has its port, and answers once it is told to serve.
+    """A server that has its port; it answers once it serves.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def bind(port: int) -> Server:
     Raises
     ------
     UserError
-        If the port is none, or taken.
+        If the port is out of range, or taken.
     """
     if not 0 <= port <= 65535:
         raise UserError(f"port is {port}; it must be from 0 to 65535")
@@ -108,8 +108,8 @@ class _Handler(BaseHTTPRequestHandler):
         origin = self.headers.get("Origin")
         if origin is not None and origin != f"http://{self.headers['Host']}":
             # Another page in the same browser, or what no browser sends.
-            known = _ORIGIN.fullmatch(origin) is not None
-            self.send_error(HTTPStatus.FORBIDDEN if known else HTTPStatus.BAD_REQUEST)
+            is_origin = _ORIGIN.fullmatch(origin) is not None
+            self.send_error(HTTPStatus.FORBIDDEN if is_origin else HTTPStatus.BAD_REQUEST)
             return
         length = self.headers.get("Content-Length", "")
         if not (length.isascii() and length.isdigit()):
@@ -121,10 +121,10 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(length))
         headers = {name: self.headers[name] for name in REQUEST_HEADERS if name in self.headers}
         try:
-            status, given, content = cloud.ask("POST", self.path, headers, body)
+            status, answer_headers, content = cloud.ask("POST", self.path, headers, body)
         except AwayError as error:
-            status, given, content = HTTPStatus.BAD_GATEWAY, {}, f"{error}\n".encode()
-        self._send(status, {name: given[name] for name in ANSWER_HEADERS if name in given}, content)
+            status, answer_headers, content = HTTPStatus.BAD_GATEWAY, {}, f"{error}\n".encode()
+        self._send(status, answer_headers, content)
 
     def _answer(self, with_body: bool) -> None:
         address = self.path.partition("?")[0]

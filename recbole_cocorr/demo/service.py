@@ -24,7 +24,7 @@ _START, _STOP = 120, 10
 
 
 class Cloud(NamedTuple):
-    """What the page is told of the cloud.
+    """What the page knows of the cloud.
 
     Attributes
     ----------
@@ -40,8 +40,8 @@ class Cloud(NamedTuple):
     methods: tuple[str, ...] = ()
     reason: str = ""
 
-    def told(self, deadline_ms: float) -> dict[str, Any]:
-        """For the page; see :func:`recbole_cocorr.demo.site.site_of`."""
+    def page_settings(self, deadline_ms: float) -> dict[str, Any]:
+        """The settings of the page; see :func:`recbole_cocorr.demo.site.site_of`."""
         service = "" if self.upstream is None else self.upstream.url
         return {"reason": self.reason, "service": service, "deadline_ms": deadline_ms, "methods": self.methods}
 
@@ -59,20 +59,20 @@ def cloud_of(
     Parameters
     ----------
     manifest : Manifest
-        Of the artifact that is shown.
+        The artifact that is shown.
     checkpoint : pathlib.Path, optional
-        That the artifact was exported from.
+        What the artifact was exported from.
     corrector : pathlib.Path, optional
         A folder of ``fit-corrector``, whose trust the artifact has.
     url : str, optional
-        Of a service that runs already.
+        Address of a service that runs already.
     wanted : bool
-        Whether to start one where none is named.
+        Whether to start a service where no url is named.
 
     Raises
     ------
     UserError
-        If the url is none.
+        If the url is no address of a service.
     """
     upstream = None if url is None else Upstream(url)
     reads = _read_by(manifest)
@@ -95,18 +95,18 @@ def cloud_of(
         with ExitStack() as stack:
             try:
                 upstream = stack.enter_context(started(corrects, corrector if "score" in reads else None))
-                served = _served(upstream)
+                fingerprints = _fingerprints_of(upstream)
             except UserError as error:  # the page can do without
                 cloud = Cloud(None, reason=str(error))
             else:
-                methods = tuple(name for name, fingerprint in reads.items() if served.get(name) == fingerprint)
+                methods = tuple(name for name, fingerprint in reads.items() if fingerprints.get(name) == fingerprint)
                 reason = "" if methods else f"{checkpoint} is not what the artifact was exported from"
                 cloud = Cloud(upstream if methods else None, methods, reason)
             yield cloud
 
 
 def _read_by(manifest: Manifest) -> dict[str, str]:
-    """What an artifact can use of the cloud, with the fingerprint of what must have made it."""
+    """What an artifact can use of the cloud, each with the fingerprint of the model or corrector behind it."""
     reads = {} if manifest.correction is None else {"correct": manifest.fingerprint}
     trust = manifest.trust
     # Scores are asked for by rows, so the rows must be those that the corrector knows.
@@ -123,13 +123,13 @@ def _missing() -> str:
     return ""
 
 
-def _served(upstream: Upstream) -> dict[str, str]:
+def _fingerprints_of(upstream: Upstream) -> dict[str, str]:
     """Fingerprints of what a service has."""
     try:
         source = f"{upstream.url}/v1/describe"
-        told = Record(parse_json(upstream.ask("GET", "/v1/describe")[2], source), source)
+        description = Record(parse_json(upstream.ask("GET", "/v1/describe")[2], source), source)
         keys = {"correct": "fingerprint", "score": "corrector"}
-        return {name: told.text(key) for name, key in keys.items() if not told.absent(key)}
+        return {name: description.text(key) for name, key in keys.items() if not description.absent(key)}
     except (AwayError, UserError) as error:
         raise UserError(f"the correction service does not say what it serves: {error}") from None
 
@@ -145,26 +145,26 @@ def started(checkpoint: Path | None, corrector: Path | None = None) -> Iterator[
     """
     command = [sys.executable, "-m", "recbole_cocorr", "serve", "--log_level=error", "--grace=1"]
     command += ["--listen=127.0.0.1:0", "--http=127.0.0.1:0"]
-    named = {"checkpoint": checkpoint, "corrector": corrector}
-    command += [f"--{name}={path}" for name, path in named.items() if path is not None]
+    paths = {"checkpoint": checkpoint, "corrector": corrector}
+    command += [f"--{name}={path}" for name, path in paths.items() if path is not None]
     # Settings that somebody made for a service of another kind are not this one's.
     environment = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX) and k != TOKENS}
     print("starting the correction service", flush=True)
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as errors:
         # A session of its own: Ctrl-C in the terminal reaches the demo alone, which then stops it.
         process = subprocess.Popen(
             command,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=said,
+            stderr=errors,
             start_new_session=True,
         )
         try:
             port = _port_of(process)
             if port is None:
-                said.seek(0)
-                lines = said.read().decode(errors="replace").strip().splitlines() or ["it said nothing"]
+                errors.seek(0)
+                lines = errors.read().decode(errors="replace").strip().splitlines() or ["it said nothing"]
                 raise UserError(f"the correction service did not start: {lines[-1].removeprefix('error: ')}")
             upstream = Upstream(f"http://127.0.0.1:{port}")
             try:

@@ -21,7 +21,7 @@ _TYPES = {
 }
 
 
-# What the page is told of the cloud where there is none.
+# The settings of the page where there is no cloud.
 NO_CLOUD = {"reason": "no correction service is at hand", "service": "", "deadline_ms": 0, "methods": []}
 
 
@@ -37,7 +37,7 @@ def site_of(
     data_path : str, optional
         Holds ``NAME/NAME.item``.
     cloud : dict
-        What the page is told of the cloud: ``reason`` why there is none, or "", ``service``, ``deadline_ms`` and
+        What the page knows of the cloud: ``reason`` why there is no service, or "", ``service``, ``deadline_ms`` and
         ``methods``.
 
     Returns
@@ -51,16 +51,16 @@ def site_of(
         If the artifact is damaged.
     """
     verify(artifact)  # the page compares sizes alone
-    opened = Artifact(artifact)
-    tokens = [opened.vocabulary.token(row) for row in range(1, opened.manifest.items)]
-    items = find_items(str(opened.manifest.model.get("dataset", "")), data_path)
+    files = Artifact(artifact)
+    tokens = [files.vocabulary.token(row) for row in range(1, files.manifest.items)]
+    items = find_items(str(files.manifest.model.get("dataset", "")), data_path)
     site: dict[str, Path | bytes] = {"/titles.json": json.dumps(titles_of(items, tokens)).encode()}
     site["/cloud.json"] = json.dumps(cloud).encode()
     web = web_folder()
     site["/"] = web / "index.html"
     for file in ("style.css", "icon.svg", *(f"js/{f.name}" for f in sorted((web / "js").glob("*.js")))):
         site[f"/{file}"] = web / file
-    site |= {f"/artifact/{name}": artifact / name for name in (NAME, *opened.manifest.files())}
+    site |= {f"/artifact/{name}": artifact / name for name in (NAME, *files.manifest.files())}
     site |= {f"/runtime/{name}": runtime / name for name in FILES}
     return site
 

@@ -57,7 +57,7 @@ def titles_of(items: Path | None, tokens: Sequence[str]) -> list[tuple[str, str,
     Returns
     -------
     list of (str, str, str)
-        Token, title (the first column with "title" or "name" in it; the token where there is none), and the year
+        Token, title (the first column with "title" or "name" in it; the token where there is no title), and the year
         (the first column with "year" in it; else empty). Most interactions first, then in the order of ``tokens``.
 
     Raises
@@ -68,13 +68,13 @@ def titles_of(items: Path | None, tokens: Sequence[str]) -> list[tuple[str, str,
     if items is None:
         return [(token, token, "") for token in tokens]
     rows = _columns(items, (("title", "name"), ("year",)))
-    named = {token: (_read(title) or token, year) for token, title, year in rows}
+    title_of = {token: (_read(title) or token, year) for token, title, year in rows}
     counts: Counter[str] = Counter()
     interactions = items.with_suffix(".inter")
     if interactions.is_file():
         counts.update(token for (token,) in _columns(interactions, ()))
     ordered = sorted(tokens, key=lambda token: -counts[token])
-    return [(token, *named.get(token, (token, ""))) for token in ordered]
+    return [(token, *title_of.get(token, (token, ""))) for token in ordered]
 
 
 def _read(title: str) -> str:
@@ -91,10 +91,10 @@ def _columns(file: Path, wanted: tuple[tuple[str, ...], ...]) -> Iterator[tuple[
             item = _first(names, ("item_id",))
             if item is None:
                 raise UserError(f"{file} has no column item_id:token; its columns are {', '.join(names)[:200]}")
-            places = [item, *(_first(names, words, item) for words in wanted)]
+            columns = [item, *(_first(names, words, item) for words in wanted)]
             for row in rows:
                 if len(row) > item:
-                    yield tuple("" if p is None or p >= len(row) else row[p].strip() for p in places)
+                    yield tuple("" if p is None or p >= len(row) else row[p].strip() for p in columns)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         why = getattr(error, "strerror", None) or error
         raise UserError(f"{file} is no table in RecBole's format: {why}") from None

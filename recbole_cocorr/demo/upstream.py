@@ -34,41 +34,42 @@ class Upstream:
     Raises
     ------
     UserError
-        If the address is none.
+        If it is no such address.
     """
 
     def __init__(self, url: str, timeout: float = 10.0):
         try:
-            parts = urlsplit(url)
-            port = parts.port
+            address = urlsplit(url)
+            port = address.port
         except ValueError:
-            parts, port = urlsplit(""), None
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/") or "@" in url:
+            address, port = urlsplit(""), None
+        right = address.scheme in ("http", "https") and address.hostname and address.path in ("", "/")
+        if not right or "@" in url:
             raise UserError(f"--cloud is {url[:80]!r}; it must be http://HOST:PORT, as of `serve --http HOST:PORT`")
-        self.url = f"{parts.scheme}://{parts.netloc}"
-        self._host, self._port, self._timeout = parts.hostname, port, timeout
-        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
+        self.url = f"{address.scheme}://{address.netloc}"
+        self._host, self._port, self._timeout = address.hostname, port, timeout
+        self._tls = ssl.create_default_context() if address.scheme == "https" else None
         self._idle: list[http.client.HTTPConnection] = []
         self._lock = threading.Lock()
 
     def ask(
         self, method: str, path: str, headers: dict[str, str] | None = None, body: bytes | None = None
     ) -> tuple[int, dict[str, str], bytes]:
-        """Status, headers and body of the service's answer.
+        """Status, :data:`ANSWER_HEADERS` and body of the service's answer.
 
         Raises
         ------
         AwayError
-            If there is none.
+            If there is no answer.
         """
         with self._lock:
-            kept = self._idle.pop() if self._idle else None
+            idle = self._idle.pop() if self._idle else None
         try:
-            if kept is not None:
+            if idle is not None:
                 # The service may have closed it meanwhile. Nothing is lost by asking twice: it keeps nothing.
                 with suppress(ConnectionError, http.client.HTTPException):
-                    return self._asked(kept, method, path, headers, body)
-            return self._asked(self._connection(), method, path, headers, body)
+                    return self._exchange(idle, method, path, headers, body)
+            return self._exchange(self._connection(), method, path, headers, body)
         except TimeoutError:
             raise AwayError(f"{self.url} does not answer") from None
         except (OSError, http.client.HTTPException) as error:
@@ -80,7 +81,7 @@ class Upstream:
             return http.client.HTTPSConnection(self._host, self._port, timeout=self._timeout, context=self._tls)
         return http.client.HTTPConnection(self._host, self._port, timeout=self._timeout)
 
-    def _asked(
+    def _exchange(
         self, connection: http.client.HTTPConnection, method: str, path: str, headers, body
     ) -> tuple[int, dict[str, str], bytes]:
         try:
@@ -100,7 +101,9 @@ class Upstream:
                 connection.close()
             else:
                 self._idle.append(connection)
-        return answer.status, dict(answer.headers.items()), content
+        # Looked up by name: HTTP does not care for capitals, and the service writes none.
+        headers = {name: answer.headers[name] for name in ANSWER_HEADERS if name in answer.headers}
+        return answer.status, headers, content
 
     def close(self) -> None:
         """Close the connections that wait."""

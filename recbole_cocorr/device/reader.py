@@ -73,7 +73,7 @@ class Reader:
             self._unread = rows
             return user
         if not self.recurrent:
-            (user,) = self.artifact.graph("prefill").run(None, {"items": self._vectors(rows)})
+            (user,) = self.artifact.graph("prefill").run(None, {"items": self.vectors(rows)})
             return check_finite(user[0], self.artifact)
         return self._go_on(rows, 0, self.artifact.initial_state)
 
@@ -94,11 +94,11 @@ class Reader:
                 if start == 0 and clicks + at:
                     state = self.steps.fold(state)
                 grid = np.zeros((self._every, self._width), np.float32)
-                grid[start : start + len(part)] = self._vectors(part)
+                grid[start : start + len(part)] = self.vectors(part)
                 feed = {"items": grid, "state": state, "start": np.array(start), "stop": np.array(start + len(part))}
             else:
                 part = rows[at : at + _AT_ONCE]
-                feed = {"items": self._vectors(part), "state": state}
+                feed = {"items": self.vectors(part), "state": state}
             user, state = graph.run(None, feed)
             at += len(part)
         user = check_finite(user[0], self.artifact)
@@ -108,7 +108,7 @@ class Reader:
     def correct(self, row: int, clicks: int, correction: Correction) -> np.ndarray:
         """User vector [d] of the last click, on ``row``, with a correction."""
         feed = {
-            "item": self._vectors([row]),
+            "item": self.vectors([row]),
             "state": self.state(),
             "slot": np.array((clicks - 1) % self._every),
             "attention": correction.attention,
@@ -117,5 +117,6 @@ class Reader:
         (user,) = self.artifact.graph("correct").run(None, feed)
         return check_finite(user[0], self.artifact)
 
-    def _vectors(self, rows: list[int]) -> np.ndarray:
+    def vectors(self, rows: list[int]) -> np.ndarray:
+        """Item vectors [n, d] of ``rows``, as a graph reads them."""
         return self.artifact.items.vectors(np.array(rows, dtype=np.intp))

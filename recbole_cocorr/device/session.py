@@ -352,6 +352,16 @@ class Session:
         if not self.clicks:
             raise UserError("the session has read no click yet; click or history comes first")
 
+    @property
+    def reader(self) -> Reader:
+        """What runs the graphs, for measurements of it."""
+        return self._reader
+
+    @property
+    def layout(self) -> Layout:
+        """What a state file of this session must fit."""
+        return self._layout
+
     def recent_rows(self) -> list[int]:
         """Rows of the last clicks, at most L, oldest first; a copy."""
         with self.lock:

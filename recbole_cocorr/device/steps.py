@@ -32,7 +32,7 @@ class Bound:
     def __init__(self, artifact: Artifact, name: str):
         self.artifact = artifact
         self.graph = artifact.graph(name)
-        self._run = self.graph.run_with_iobinding
+        self.run_bound = self.graph.run_with_iobinding
         # Made once: a run without options makes its own. The entry says that no graph of a GPU is to be captured;
         # without any, ONNX Runtime's Python raises and catches an error at every run, which takes longer than it.
         self._options = onnxruntime.RunOptions()
@@ -40,7 +40,7 @@ class Bound:
 
     def run(self, binding: onnxruntime.IOBinding) -> None:
         """Run on the arrays of a binding."""
-        self._run(binding, self._options)
+        self.run_bound(binding, self._options)
 
     def bind(self, inputs: dict[str, np.ndarray], outputs: dict[str, np.ndarray]) -> onnxruntime.IOBinding:
         """Arrays by name; an OrtValue made of an array shares its memory."""
@@ -106,7 +106,7 @@ class Steps(_Clicks):
             if clicks and not slot:
                 before = self.states[now].copy()
                 self.states[now][...] = self.fold(before)
-        self._run(self.bindings[now], self._options)
+        self.run_bound(self.bindings[now], self._options)
         try:
             user = check_finite(self._user_vectors[1 - now], self.artifact)
         except UserError:
@@ -175,7 +175,7 @@ class MiniBatchSteps(_Clicks):
         """User vector [d] after a click on the item whose vector was put in, ``clicks`` having been read."""
         turn = clicks % (2 * self._every)
         kept = self._fold(turn % 2) if clicks and not turn % self._every else None
-        self._run(self.bindings[turn] or self._binding(turn), self._options)
+        self.run_bound(self.bindings[turn] or self._binding(turn), self._options)
         try:
             return check_finite(self._user_vectors[1 - turn % 2], self.artifact)
         except UserError:

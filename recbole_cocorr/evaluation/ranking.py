@@ -75,11 +75,11 @@ def rank_among_all(
         If a score is not a number.
     """
     rows, total = scores.shape
-    chosen = scores.gather(1, positive[:, None])
+    own_scores = scores.gather(1, positive[:, None])
     # Ones are counted as floats, whose sum is several times as fast as that of booleans, and exact up to 2^24.
     ones = torch.empty_like(scores, dtype=torch.float32 if total < 1 << 24 else torch.float64)
-    higher = torch.gt(scores, chosen, out=ones).sum(dim=1).long()
-    tied = torch.eq(scores, chosen, out=ones).sum(dim=1).long()
+    higher = torch.gt(scores, own_scores, out=ones).sum(dim=1).long()
+    tied = torch.eq(scores, own_scores, out=ones).sum(dim=1).long()
     # A NaN compares false with everything, so it is looked for in the sums, which it turns into NaN.
     if torch.isnan(scores.sum(dim=1)).any() and torch.isnan(scores[:, 1:]).any():
         raise ValueError("a score is NaN, so the items have no order; the model has diverged")
@@ -93,7 +93,7 @@ def rank_among_all(
         out_rows.append(row[keep])
         out_items.append(item[keep])
     row, item = torch.cat(out_rows), torch.cat(out_items)
-    values, reference = scores[row, item], chosen[row, 0]
+    values, reference = scores[row, item], own_scores[row, 0]
     higher.index_add_(0, row, -(values > reference).long())
     tied.index_add_(0, row, -(values == reference).long())
     others = torch.full_like(higher, total).index_add_(0, row, -torch.ones_like(row))
@@ -139,11 +139,11 @@ def per_row(ranks: np.ndarray, metrics: Sequence[str], topk: Sequence[int]) -> "
         ``{"ndcg@10": array [rows], ...}``. ``gauc`` is NaN for a row without other candidates.
     """
     result: OrderedDict[str, np.ndarray] = OrderedDict()
-    place = np.arange(1, max(topk, default=1) + 1)
+    position = np.arange(1, max(topk, default=1) + 1)
     gains = {
-        "hit": np.ones(len(place)),
-        "ndcg": 1.0 / np.log2(place + 1),
-        "mrr": 1.0 / place,
+        "hit": np.ones(len(position)),
+        "ndcg": 1.0 / np.log2(position + 1),
+        "mrr": 1.0 / position,
     }
     gains["recall"] = gains["precision"] = gains["hit"]
     gains["map"] = gains["mrr"]  # one positive per row

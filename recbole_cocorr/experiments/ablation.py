@@ -1,20 +1,19 @@
 """Is the correction personal? One checkpoint with its own correction, none, a stale one and another user's."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.base.files import write_versioned
 from recbole_cocorr.data.loaders import EvalLoader
-from recbole_cocorr.evaluation.ranking import per_row, rank_positive, summarise
-from recbole_cocorr.experiments.corrections import STALE_CLICKS, other_user_rows
-from recbole_cocorr.experiments.extra_files import ABLATION_FILE, ABLATION_FORMAT
-from recbole_cocorr.experiments.runs.run_files import FORMAT_VERSION, RunRecord, runs_in
+from recbole_cocorr.evaluation.ranking import rank_positive, summarise
+from recbole_cocorr.experiments.evaluation_rows import STALE_CLICKS, ndcg_of, other_user_rows
+from recbole_cocorr.experiments.results.base import Row
+from recbole_cocorr.experiments.results.corrections import Ablation
+from recbole_cocorr.experiments.runs.run_files import RunRecord, runs_in
 from recbole_cocorr.experiments.runs.worker import MODEL_FILE
 from recbole_cocorr.layers import Correction
 from recbole_cocorr.models.catalogue import configured_to_take_corrections, takes_corrections
@@ -72,7 +71,7 @@ def user_vectors(model: CoCorrRec, item_seq: torch.Tensor, item_seq_len: torch.T
     correction = model.correction(hidden, seen.clamp_min(1))
     if given.name == "another user's":
         other = torch.from_numpy(other_user_rows(len(item_seq))).to(item_seq.device)
-        correction = Correction(*(part[other] for part in correction))
+        correction = Correction(*(tensor[other] for tensor in correction))
     vectors = model.user_vectors(hidden, item_seq_len, correction)
     if given.stale:
         alone = model.user_vectors(hidden, item_seq_len, None)
@@ -109,8 +108,8 @@ def ranks_given(model: CoCorrRec, loader: EvalLoader, given: GivenCorrection) ->
     return torch.cat(table).numpy(), sent
 
 
-def ablate_run(record: RunRecord, weights_file: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Rows of every correction given in one run, and how much of its correction is common to all users.
+def measure_run(record: RunRecord, weights_file: Path) -> Ablation:
+    """One run with every correction, and how much of its own is common to all users.
 
     Raises
     ------
@@ -129,10 +128,12 @@ def ablate_run(record: RunRecord, weights_file: Path) -> tuple[list[dict[str, An
     model.eval()
     metrics, topk = [m.lower() for m in config["metrics"]], config["topk"]
     where = {"dataset": record.dataset, "label": record.label, "seed": record.seed}
-    rows, share, own = [], {}, None
+    rows: list[Row] = []
+    share: Row = {}
+    own = None
     for given in GIVEN_CORRECTIONS:
         table, sent = ranks_given(model, test, given)
-        ndcg = per_row(table, ["ndcg"], [10])["ndcg@10"]
+        ndcg = ndcg_of(table)
         if given.name == "own":
             own = ndcg
             share = {
@@ -151,7 +152,7 @@ def ablate_run(record: RunRecord, weights_file: Path) -> tuple[list[dict[str, An
                 "own_minus_this": _difference(own, ndcg),
             }
         )
-    return rows, share
+    return Ablation(rows, [share])
 
 
 def _difference(own: np.ndarray, other: np.ndarray) -> dict[str, float]:
@@ -168,35 +169,28 @@ def corrected_runs(folder: Path) -> Iterator[tuple[RunRecord, Path]]:
             yield record, run / MODEL_FILE
 
 
-def ablate(folder: Path, say=print) -> dict[str, Any]:
-    """Ablate every CoCorrRec run of a results folder, print the table and write ``ablation.json``.
+def measure(folder: Path, say: Callable[[str], None] = print) -> Ablation:
+    """Every CoCorrRec run of a results folder with every correction.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+    say : callable
+        Called with the table of each run as soon as it is there.
 
     Raises
     ------
     UserError
         If there is no such run.
     """
-    rows, shares = [], []
+    result = Ablation()
     for record, weights in corrected_runs(folder):
-        run_rows, share = ablate_run(record, weights)
-        rows += run_rows
-        shares.append(share)
-        say(f"{record.label} on {record.dataset}, seed {record.seed}")
-        say(f"  {'correction':16}{'UAUC':>8}{'NDCG@10':>9}{'HR@10':>8}   own minus this, NDCG@10")
-        for row in run_rows:
-            m, d = row["metrics"], row["own_minus_this"]
-            say(
-                f"  {row['variant']:16}{m.get('gauc', float('nan')):8.4f}{m.get('ndcg@10', float('nan')):9.4f}"
-                f"{m.get('hit@10', float('nan')):8.4f}   {d['ndcg@10']:+.5f} (standard error {d['standard_error']:.5f})"
-            )
-        say(
-            f"  common to all users: {share['attention']:.1%} of A^, {share['bias']:.1%} of B^; "
-            f"alpha {share['alpha']:.3f}, beta {share['beta']:.3f}"
-        )
-    if not rows:
+        run = measure_run(record, weights)
+        say(run.text())
+        result.rows += run.rows
+        result.common_share += run.common_share
+    if not result.rows:
         raise UserError(
             f"{folder} holds no finished run of CoCorrRec with its GCN; train one with benchmark --models=CoCorrRec"
         )
-    content = {"rows": rows, "common_share": shares}
-    write_versioned(folder / ABLATION_FILE, "result of the ablation", ABLATION_FORMAT, FORMAT_VERSION, content)
-    return content
+    return result

@@ -17,36 +17,36 @@ _ORDER = ("gauc", "ndcg", "hit", "mrr", "recall", "precision", "map")
 
 @dataclass(frozen=True)
 class Comparisons:
-    """What came of comparing.
+    """One model against each other one.
 
     Attributes
     ----------
     reference : str
         Label of the model compared with the others.
-    found : list of Comparison
+    rows : list of Comparison
         p corrected over the whole list.
     problems : list of str
         One sentence per comparison that could not be made.
     """
 
     reference: str
-    found: list[Comparison]
+    rows: list[Comparison]
     problems: list[str]
 
     def against(self, baseline: str, metric: str) -> Comparison | None:
         """The comparison with one model on one metric."""
-        return next((c for c in self.found if (c.baseline, c.metric) == (baseline, metric)), None)
+        return next((c for c in self.rows if (c.baseline, c.metric) == (baseline, metric)), None)
 
 
 def metric_columns(group: Group) -> list[str]:
     """Rank metrics that the group's runs were tested on, as Table 1 orders them."""
     names = {name for by_seed in group.runs.values() for run in by_seed.values() for name in run.test or {}}
 
-    def place(name: str) -> tuple[int, int]:
+    def position(name: str) -> tuple[int, int]:
         metric, _, k = name.partition("@")
         return _ORDER.index(metric), int(k or 0)
 
-    return sorted((n for n in names if n.partition("@")[0] in RANK_METRICS), key=place)
+    return sorted((n for n in names if n.partition("@")[0] in RANK_METRICS), key=position)
 
 
 def metrics_per_user(run: RunRecord, metrics: Sequence[str]) -> UserMetrics | None:
@@ -64,22 +64,22 @@ def compare_with_each(group: Group, reference: str, metrics: Sequence[str]) -> C
     problems: list[str] = []
     for label, by_seed in group.runs.items():
         try:
-            kept = {seed: metrics_per_user(run, metrics) for seed, run in by_seed.items()}
+            of_label = {seed: metrics_per_user(run, metrics) for seed, run in by_seed.items()}
         except UserError as error:
             problems.append(f"{group.name}, {label}: {error}")
             continue
-        per_user[label] = {seed: found for seed, found in kept.items() if found is not None}
+        per_user[label] = {seed: table for seed, table in of_label.items() if table is not None}
         if not per_user[label]:
             problems.append(f"{group.name}: {label} kept no ranks per user, so it cannot be compared")
-    found: list[Comparison] = []
+    rows: list[Comparison] = []
     own = per_user.get(reference)
     for label, theirs in per_user.items():
         if own and theirs and label != reference:
             try:
-                found += compare(reference, label, own, theirs, metrics)
+                rows += compare(reference, label, own, theirs, metrics)
             except UserError as error:
                 problems.append(f"{group.name}: {error}")
-    return Comparisons(reference, corrected(found), problems)
+    return Comparisons(reference, corrected(rows), problems)
 
 
 def over_seeds(by_seed: dict[int, RunRecord], metric: str) -> list[float]:

@@ -19,7 +19,7 @@ from recbole_cocorr.models.catalogue import is_ours, our_names
 VARIANTS, FIELD = "variants", "field"
 
 OWN = "own"
-# What has no place among the comparisons: the cloud alone is another model.
+# The variants that are not compared: the cloud alone is a model of its own.
 _NOT_COMPARED = ("the cloud alone",)
 
 
@@ -67,13 +67,13 @@ def compare_corrected(runs: Sequence[CorrectedRanks]) -> dict[str, Any]:
         by_label, problems = _by_label(here)
         tested = Group(dataset, protocol, {k: {s: r.record for s, r in v.items()} for k, v in by_label.items()})
         metrics = metric_columns(tested)
-        found = {VARIANTS: _variants(by_label, metrics, problems), FIELD: []}
+        rows = {VARIANTS: _variants(by_label, metrics, problems), FIELD: []}
         valid = _valid_of_ours(by_label, problems)
         if valid:
             best = max(valid, key=lambda label: valid[label])
             result["best_of_ours"].append({**name, "label": best, "valid_ndcg@10": valid})
-            found[FIELD] = _field(by_label, best, metrics, problems)
-        for kind, comparisons in found.items():
+            rows[FIELD] = _field(by_label, best, metrics, problems)
+        for kind, comparisons in rows.items():
             result["comparisons"] += [{**name, "kind": kind, **dataclasses.asdict(c)} for c in corrected(comparisons)]
         result["problems"] += [f"{dataset}, protocol {protocol}: {sentence}" for sentence in problems]
     return result
@@ -81,19 +81,19 @@ def compare_corrected(runs: Sequence[CorrectedRanks]) -> dict[str, Any]:
 
 def _by_label(runs: Sequence[CorrectedRanks]) -> tuple[Runs, list[str]]:
     """Runs by label, in the field's order, and seed; a label with two runs of one seed is left out."""
-    found: Runs = defaultdict(dict)
+    by_label: Runs = defaultdict(dict)
     twice: dict[str, int] = {}
     for run in runs:
         label, seed = run.record.label, run.record.seed
-        if seed in found[label]:
+        if seed in by_label[label]:
             twice[label] = seed
-        found[label][seed] = run
+        by_label[label][seed] = run
     problems = [
         f"{label} has two tested runs with seed {seed}, so it is not compared; move the other one's folder out of runs/"
         for label, seed in twice.items()
     ]
-    labels = [label for label in in_field_order(found) if label not in twice]
-    return {label: dict(sorted(found[label].items())) for label in labels}, problems
+    labels = [label for label in in_field_order(by_label) if label not in twice]
+    return {label: dict(sorted(by_label[label].items())) for label in labels}, problems
 
 
 def _of(by_seed: dict[int, CorrectedRanks], variant: str, metrics: Sequence[str]) -> dict[int, UserMetrics]:
@@ -109,39 +109,39 @@ def _attempt(make: Callable[[], list[Comparison]], problems: list[str]) -> list[
 
 
 def _variants(by_label: Runs, metrics: Sequence[str], problems: list[str]) -> list[Comparison]:
-    found: list[Comparison] = []
+    comparisons: list[Comparison] = []
     for label, by_seed in by_label.items():
 
         def of_label(label=label, by_seed=by_seed) -> list[Comparison]:
             own = _of(by_seed, OWN, metrics)
             others = [v for v in next(iter(by_seed.values())).tables if v not in (OWN, *_NOT_COMPARED)]
             every = [compare(label, other, own, _of(by_seed, other, metrics), metrics) for other in others]
-            return [comparison for one in every for comparison in one]
+            return [comparison for of_pair in every for comparison in of_pair]
 
-        found += _attempt(of_label, problems)
-    return found
+        comparisons += _attempt(of_label, problems)
+    return comparisons
 
 
 def _valid_of_ours(by_label: Runs, problems: list[str]) -> dict[str, float]:
     """Validation NDCG@10 of our models with the correction, over the seeds that all of them have."""
     ours = {k: v for k, v in by_label.items() if is_ours(next(iter(v.values())).record.model)}
     if not ours:
-        problems.append(f"no run of {our_names()} is among them, so none is compared with the baselines")
+        problems.append(f"no run of {our_names()} is among them, so no model is compared with the baselines")
         return {}
     seeds = set.intersection(*(set(by_seed) for by_seed in ours.values()))
     if not seeds:
-        problems.append(f"{' and '.join(ours)} share no seed, so none of them can be chosen on validation")
+        problems.append(f"{' and '.join(ours)} share no seed, so they cannot be compared on validation")
         return {}
     return {label: float(np.mean([by_seed[s].valid_own for s in seeds])) for label, by_seed in ours.items()}
 
 
 def _field(by_label: Runs, best: str, metrics: Sequence[str], problems: list[str]) -> list[Comparison]:
     mine = _of(by_label[best], OWN, metrics)
-    found: list[Comparison] = []
+    comparisons: list[Comparison] = []
     for label, by_seed in by_label.items():
         if not is_ours(next(iter(by_seed.values())).record.model):
-            found += _attempt(
+            comparisons += _attempt(
                 lambda label=label, by_seed=by_seed: compare(best, label, mine, _of(by_seed, OWN, metrics), metrics),
                 problems,
             )
-    return found
+    return comparisons

@@ -1,21 +1,23 @@
 """Every model of a results folder with the same cloud prior, and whether that prior is personal."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.base.files import write_versioned
 from recbole_cocorr.correctors import Corrector, ItemItem
 from recbole_cocorr.data.clicks import histories, training_interactions
-from recbole_cocorr.evaluation.ranking import RANK_METRICS, per_row, summarise
+from recbole_cocorr.evaluation.ranking import RANK_METRICS, summarise
 from recbole_cocorr.experiments.correction_comparisons import CorrectedRanks, compare_corrected
-from recbole_cocorr.experiments.extra_files import CORRECTORS_FILE, CORRECTORS_FORMAT
+from recbole_cocorr.experiments.evaluation_rows import STALE_CLICKS, ndcg_of, other_user_rows
+from recbole_cocorr.experiments.results.base import Row
+from recbole_cocorr.experiments.results.corrections import Corrections
 from recbole_cocorr.experiments.runs.environment import machine, versions
 from recbole_cocorr.experiments.runs.groups import is_sweep
-from recbole_cocorr.experiments.runs.run_files import FORMAT_VERSION, RunRecord, runs_in
+from recbole_cocorr.experiments.runs.run_files import RunRecord, runs_in
 from recbole_cocorr.experiments.runs.worker import MODEL_FILE
 from recbole_cocorr.models.factory import build_model
 from recbole_cocorr.models.fast_layers import use_fast_layers
@@ -23,23 +25,6 @@ from recbole_cocorr.training.agreement import rows_digest
 from recbole_cocorr.training.checkpoint import load_checkpoint, load_weights
 from recbole_cocorr.training.corrected_lists import DeviceScores, Variant, fit_trust, ranks_under
 from recbole_cocorr.training.data_of import data_of
-
-# Newest clicks that the cloud has not seen yet, where a correction is stale.
-STALE_CLICKS = (1, 2, 5)
-
-
-def other_user_rows(rows: int, seed: int = 0) -> np.ndarray:
-    """Another row for each, every row once: neighbours in a file are alike, so the circle is drawn by chance.
-
-    Returns
-    -------
-    numpy.ndarray of int64, shape [rows]
-        The row itself only where there is no other.
-    """
-    circle = np.random.default_rng(seed).permutation(rows)
-    others = np.empty(rows, dtype=np.int64)
-    others[circle] = np.roll(circle, -1)
-    return others
 
 
 class CorrectedRun:
@@ -67,6 +52,7 @@ class CorrectedRun:
         correctors: dict[str, Corrector],
         settings: dict[str, Any],
     ):
+        self.record = record
         checkpoint = load_checkpoint(weights_file)
         data = data_of(checkpoint.config, checkpoint.items, str(weights_file), use_gpu=True)
         config, self.valid, self.test = data.config, data.valid, data.test
@@ -115,70 +101,19 @@ class CorrectedRun:
         except ValueError as error:
             raise UserError(str(error)) from None
 
+    def ranks(self, tables: dict[str, np.ndarray]) -> CorrectedRanks:
+        """What is compared with other runs: the tables of the test items, and NDCG@10 on the validation items."""
+        test = {name: table for name, table in tables.items() if not name.startswith("valid ")}
+        valid = summarise(tables["valid own"], ["ndcg"], [10], 6)["ndcg@10"]
+        return CorrectedRanks(self.record, self.users, test, float(valid))
 
-def tested_runs(folder: Path) -> list[tuple[RunRecord, Path]]:
-    """The tested runs of a results folder, each with its weights."""
-    return [(record, run / MODEL_FILE) for record, run in runs_in(folder) if record.test is not None]
-
-
-def correct(
-    folder: Path,
-    settings: dict[str, Any],
-    labels: list[str] | None = None,
-    say: Callable[[str], None] = print,
-) -> dict[str, Any]:
-    """Give every tested run of a folder the item-item corrector, print the table and write ``correctors.json``.
-
-    A run that cannot be corrected is reported and left out.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-    settings : dict
-        ``l2``, ``neighbours``, ``decay``.
-    labels : list of str, optional
-        These models only.
-    say : callable
-
-    Raises
-    ------
-    UserError
-        If there is no such run, or every run failed.
-    """
-    runs = [(r, w) for r, w in tested_runs(folder) if labels is None or r.label in labels]
-    if not runs:
-        raise UserError(f"{folder} holds no tested run" + (f" of {labels}" if labels else ""))
-    rows: list[dict[str, Any]] = []
-    corrected: list[CorrectedRanks] = []
-    correctors: dict[str, Corrector] = {}
-    failed: list[dict[str, Any]] = []
-    for record, weights in runs:
-        try:
-            run = CorrectedRun(record, weights, correctors, settings)
-            tables = run.tables()
-        except UserError as error:
-            say(f"failed: {record.label} on {record.dataset}, seed {record.seed}: {error}")
-            failed.append({"dataset": record.dataset, "label": record.label, "seed": record.seed, "error": str(error)})
-            continue
-        if not is_sweep(record):
-            test = {name: table for name, table in tables.items() if not name.startswith("valid ")}
-            chosen_by = summarise(tables["valid own"], ["ndcg"], [10], 6)["ndcg@10"]
-            corrected.append(CorrectedRanks(record, run.users, test, float(chosen_by)))
-        say(
-            f"{record.label} on {record.dataset}, seed {record.seed}: trust {run.trust.base:.3f} "
-            f"{run.trust.per_log_click:+.3f} ln(clicks)"
-        )
-        say(f"  {'correction':16}{'UAUC':>8}{'NDCG@10':>9}{'HR@10':>8}   against none, NDCG@10")
-        without = {"": tables["none"], "valid": tables["valid none"]}
+    def rows(self, tables: dict[str, np.ndarray]) -> list[Row]:
+        """The metrics of each variant, and its NDCG@10 against none."""
+        record, rows = self.record, []
+        none = {phase: ndcg_of(tables[phase + "none"]) for phase in ("", "valid ")}
         for variant, table in tables.items():
-            base = without["valid" if variant.startswith("valid") else ""]
-            gain = per_row(table, ["ndcg"], [10])["ndcg@10"] - per_row(base, ["ndcg"], [10])["ndcg@10"]
-            metrics = {k: float(v) for k, v in summarise(table, run.metrics, run.topk, 6).items()}
+            gain = ndcg_of(table) - none["valid " if variant.startswith("valid ") else ""]
             error = float(gain.std(ddof=1) / np.sqrt(len(gain))) if len(gain) > 1 else 0.0
-            say(
-                f"  {variant:16}{metrics.get('gauc', np.nan):8.4f}{metrics.get('ndcg@10', np.nan):9.4f}"
-                f"{metrics.get('hit@10', np.nan):8.4f}   {gain.mean():+.5f} (standard error {error:.5f})"
-            )
             rows.append(
                 {
                     "dataset": record.dataset,
@@ -187,22 +122,59 @@ def correct(
                     "seed": record.seed,
                     "corrector": "item-item",
                     "variant": variant,
-                    "metrics": metrics,
+                    "metrics": {k: float(v) for k, v in summarise(table, self.metrics, self.topk, 6).items()},
                     "against_none": {"ndcg@10": float(gain.mean()), "standard_error": error},
-                    "trust": {"base": run.trust.base, "per_log_click": run.trust.per_log_click},
+                    "trust": {"base": self.trust.base, "per_log_click": self.trust.per_log_click},
                 }
             )
-    if not rows:
-        raise UserError(failed[0]["error"])
-    content = {
-        "settings": settings,
-        "versions": versions(),
-        "machine": machine(),
-        "rows": rows,
-        **compare_corrected(corrected),
-        "failed": failed,
-    }
-    for sentence in content["problems"]:
-        say(f"note: {sentence}")
-    write_versioned(folder / CORRECTORS_FILE, "result of the corrections", CORRECTORS_FORMAT, FORMAT_VERSION, content)
-    return content
+        return rows
+
+
+def measure(
+    folder: Path,
+    settings: dict[str, Any],
+    labels: Sequence[str] | None = None,
+    say: Callable[[str], None] = print,
+) -> Corrections:
+    """Give every tested run of a folder the item-item corrector, and compare what they rank.
+
+    A run that cannot be corrected is reported and left out.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+    settings : dict
+        ``l2``, ``neighbours``, ``decay``.
+    labels : sequence of str, optional
+        These models only.
+    say : callable
+        Called with the table of each run as soon as it is there.
+
+    Raises
+    ------
+    UserError
+        If there is no such run, or every run failed.
+    """
+    runs = [(r, f / MODEL_FILE) for r, f in runs_in(folder) if r.test is not None and r.label in (labels or [r.label])]
+    if not runs:
+        raise UserError(f"{folder} holds no tested run" + (f" of {labels}" if labels else ""))
+    result = Corrections(settings, versions(), machine())
+    ranks: list[CorrectedRanks] = []
+    correctors: dict[str, Corrector] = {}
+    for record, weights in runs:
+        try:
+            run = CorrectedRun(record, weights, correctors, settings)
+            tables = run.tables()
+        except UserError as error:
+            say(f"failed: {record.label} on {record.dataset}, seed {record.seed}: {error}")
+            failure = {"dataset": record.dataset, "label": record.label, "seed": record.seed, "error": str(error)}
+            result.failed.append(failure)
+            continue
+        if not is_sweep(record):
+            ranks.append(run.ranks(tables))
+        rows = run.rows(tables)
+        say(Corrections(rows=rows).text())
+        result.rows += rows
+    if not result.rows:
+        raise UserError(result.failed[0]["error"])
+    return replace(result, **compare_corrected(ranks))

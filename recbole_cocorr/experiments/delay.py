@@ -14,8 +14,9 @@ import numpy as np
 import torch
 
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.base.extras import require
-from recbole_cocorr.base.files import atomic_write
+from recbole_cocorr.experiments.ablation import GivenCorrection, ranks_given
+from recbole_cocorr.experiments.evaluation_rows import model_and_rows, ndcg_of
+from recbole_cocorr.experiments.results.delay import PAPERS_TOLERANCE, Delay
 from recbole_cocorr.experiments.timed_service import CAME, READY
 from recbole_cocorr.service.server.correction_model import CorrectionModel, load_correction_model
 from recbole_cocorr.service.v1 import correction_pb2 as pb
@@ -23,8 +24,6 @@ from recbole_cocorr.service.wire import CORRECT, encode_rows
 from recbole_cocorr.training.checkpoint import Checkpoint, load_checkpoint, plain_config, save_checkpoint
 
 BANDWIDTHS, ROUND_TRIPS, LENGTHS = (5.0, 15.0, 50.0, 100.0), (0.0, 10.0, 50.0), (10, 20, 50, 100, 200, 500, 1000)
-# The paper's tolerance, ms.
-PAPERS_TOLERANCE = 4.21
 _ITEMS = 100
 
 
@@ -68,12 +67,34 @@ def checkpoint_of_length(source: str | Path | None, length: int, path: Path) -> 
     items = ["[PAD]", *(str(i) for i in range(1, _ITEMS))]
     model = build_model(saved, Vocabulary(saved, items, 1))
     if read is not None:
-        kept = {n: t for n, t in read.weights.items() if not n.startswith("item_embedding")}
-        model.load_state_dict(kept, strict=False)
+        weights = {n: t for n, t in read.weights.items() if not n.startswith("item_embedding")}
+        model.load_state_dict(weights, strict=False)
     save_checkpoint(path, Checkpoint("model", plain_config(saved), items, dict(model.state_dict()), 1))
 
 
-def measure(
+def quality_by_share(
+    checkpoint: str | Path, data_path: str | None, shares: Sequence[float], draws: int = 20, seed: int = 0
+) -> list[dict[str, float]]:
+    """NDCG@10 if a share of the users, drawn at random, get their correction and the others do not.
+
+    Returns
+    -------
+    list of dict
+        ``share``, ``ndcg@10`` (the mean of ``draws`` draws) and ``deviation`` (between the draws).
+    """
+    recommender, test = model_and_rows(checkpoint, data_path)
+    with_it, without = (
+        ndcg_of(ranks_given(recommender.model, test, GivenCorrection(name))[0]) for name in ("own", "none")
+    )
+    generator = np.random.default_rng(seed)
+    rows = []
+    for share in shares:
+        values = [np.where(generator.random(len(without)) < share, with_it, without).mean() for _ in range(draws)]
+        rows.append({"share": share, "ndcg@10": float(np.mean(values)), "deviation": float(np.std(values, ddof=1))})
+    return rows
+
+
+def time_requests(
     channel: grpc.Channel, model: CorrectionModel, length: int, requests: int, seed: int = 0
 ) -> dict[str, np.ndarray]:
     """Seconds of each of some requests, one after another: ``upload``, ``cloud``, ``download`` and ``total``."""
@@ -86,16 +107,16 @@ def measure(
     times = np.empty((requests, 4), np.int64)
     for number in range(-3, requests):  # the first few open the connection and are not counted
         began = time.monotonic_ns()
-        reply, done = call.with_call(request, timeout=60)
+        reply, answer = call.with_call(request, timeout=60)
         over = time.monotonic_ns()
-        told = dict(done.trailing_metadata())
+        metadata = dict(answer.trailing_metadata())
         if number >= 0:
-            times[number] = began, int(told[CAME]), int(told[READY]), over
+            times[number] = began, int(metadata[CAME]), int(metadata[READY]), over
     size = len(pb.CorrectReply.FromString(reply).correction)
     if size != model.shape.bytes:
         raise UserError(f"a correction of {size} bytes, where {model.shape.bytes} were to come")
-    parts = np.diff(times, axis=1) / 1e9
-    return {"upload": parts[:, 0], "cloud": parts[:, 1], "download": parts[:, 2], "total": parts.sum(axis=1)}
+    upload, cloud, download = (np.diff(times, axis=1) / 1e9).T
+    return {"upload": upload, "cloud": cloud, "download": download, "total": upload + cloud + download}
 
 
 def tolerance(checkpoint: Path, length: int, repeats: int = 50) -> dict[str, float]:
@@ -128,20 +149,23 @@ def tolerance(checkpoint: Path, length: int, repeats: int = 50) -> dict[str, flo
     return {"click": 1000 * float(np.median(clicks)), "history": 1000 * float(np.median(histories))}
 
 
-def delays(
+def measure(
     checkpoint: str | Path | None = None,
+    data_path: str | None = None,
     bandwidths: Sequence[float] = BANDWIDTHS,
     round_trips: Sequence[float] = ROUND_TRIPS,
     lengths: Sequence[int] = LENGTHS,
     requests: int = 100,
     with_tolerance: bool = True,
-) -> dict[str, Any]:
-    """Measure every cell of the table.
+) -> Delay:
+    """Measure every cell of the table and, with a checkpoint, the quality by the share of corrections that arrive.
 
     Parameters
     ----------
     checkpoint : str or Path, optional
         Whose correction network is served; a fresh one of the paper's sizes, if left out.
+    data_path : str, optional
+        The folder of its data, where they are not where training found them.
     bandwidths : sequence of float
         MB/s, 10^6 bytes.
     round_trips : sequence of float
@@ -149,23 +173,23 @@ def delays(
     lengths : sequence of int
         L.
     requests : int
-        Of each cell.
+        Requests in each cell.
     with_tolerance : bool
         Whether the device's time is measured, which takes an export.
 
-    Returns
-    -------
-    dict
-        ``rows``: per cell the payloads in bytes, the medians of the measured parts in ms, the formula
-        bytes / bandwidth + round trip with the measured cloud time in it, and the share of requests that were back
-        within the paper's 4.21 ms and within this machine's device time. ``tolerance``: see :func:`tolerance`.
+    Raises
+    ------
+    UserError
+        If the checkpoint or its data are not usable, or a server does not start.
     """
-    found: dict[str, Any] = {"rows": [], "papers_tolerance": PAPERS_TOLERANCE, "tolerance": None}
+    # First: where the data are missing this says so before the long part.
+    quality = [] if checkpoint is None else quality_by_share(checkpoint, data_path, [n / 10 for n in range(11)])
+    result = Delay([], PAPERS_TOLERANCE, None, quality)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.safetensors"
         checkpoint_of_length(checkpoint, max(lengths), file)
         if with_tolerance:
-            found["tolerance"] = tolerance(file, min(lengths))
+            result.tolerance = tolerance(file, min(lengths))
         model = load_correction_model(file)
         with child("recbole_cocorr.experiments.timed_service", str(file)) as server:
             for bandwidth in bandwidths:
@@ -176,9 +200,9 @@ def delays(
                         grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
                     ):
                         for length in lengths:
-                            times = measure(channel, model, length, requests)
-                            found["rows"].append(_row(model, length, bandwidth, round_trip, times, found["tolerance"]))
-    return found
+                            times = time_requests(channel, model, length, requests)
+                            result.rows.append(_row(model, length, bandwidth, round_trip, times, result.tolerance))
+    return result
 
 
 def _row(
@@ -198,62 +222,3 @@ def _row(
     if device is not None:
         row["in_time_here"] = float((1000 * times["total"] <= device["history"]).mean())
     return row
-
-
-def table_text(found: dict[str, Any]) -> str:
-    """The rows as a table for people."""
-    lines = ["MB/s   RTT ms     L   up B     down B   upload   cloud  download   total     p99  formula  in 4.21 ms"]
-    for r in found["rows"]:
-        lines.append(
-            f"{r['bandwidth']:4g} {r['round_trip']:8g} {r['length']:5} {r['up_bytes']:6} {r['down_bytes']:10} "
-            f"{r['upload_ms']:8.2f} {r['cloud_ms']:7.2f} {r['download_ms']:9.2f} "
-            f"{r['total_ms']:7.2f} {r['p99_ms']:7.2f} {r['formula_ms']:8.2f} {r['in_time']:11.1%}"
-        )
-    device = found["tolerance"]
-    if device:
-        lines.append(
-            f"the device here, from hidden state ready to correction needed: {device['click']:.3f} ms for a click, "
-            f"{device['history']:.3f} ms for {min(r['length'] for r in found['rows'])} clicks from the start"
-        )
-    return "\n".join(lines)
-
-
-def draw(quality: list[dict[str, float]], rows: list[dict[str, Any]], path: Path) -> None:
-    """The picture: NDCG@10 by the share that arrives, and what makes the time of each network at the shortest L."""
-    require("report")
-    from matplotlib.figure import Figure
-
-    shortest = min(r["length"] for r in rows)
-    networks = [r for r in rows if r["length"] == shortest]
-    figure = Figure(figsize=(10, max(3.6, 1.2 + 0.26 * len(networks))))
-    by_share, times = figure.subplots(1, 2, width_ratios=(2, 3))
-    share = np.array([100 * q["share"] for q in quality])
-    mean, spread = (np.array([q[key] for q in quality]) for key in ("ndcg@10", "deviation"))
-    by_share.fill_between(share, mean - spread, mean + spread, alpha=0.25, linewidth=0)
-    by_share.plot(share, mean, marker="o", markersize=3)
-    by_share.set_xlabel("corrections that arrive, %")
-    by_share.set_ylabel("NDCG@10")
-    # Okabe and Ito's colours, which colour-blind readers can tell apart.
-    place, ends = np.arange(len(networks)), np.zeros(len(networks))
-    for part, colour in (("upload", "#56B4E9"), ("cloud", "#E69F00"), ("download", "#0072B2")):
-        took = np.array([r[f"{part}_ms"] for r in networks])
-        times.barh(place, took, left=ends, color=colour, height=0.7, label=part)
-        ends = ends + took
-    for at, end, r in zip(place, ends, networks, strict=True):
-        beside = max(end, PAPERS_TOLERANCE)  # not on the line
-        times.annotate(f"{r['in_time']:.0%}", (beside, at), (4, 0), textcoords="offset points", va="center", fontsize=8)
-    times.axvline(PAPERS_TOLERANCE, color="0.2", linestyle="--", linewidth=1, label=f"{PAPERS_TOLERANCE} ms")
-    times.set_yticks(place, [f"{r['bandwidth']:g} MB/s, {r['round_trip']:g} ms" for r in networks], fontsize=8)
-    times.invert_yaxis()
-    times.margins(x=0.1)
-    times.set_xlabel(f"median ms, L = {shortest}; at the end of a bar: share within {PAPERS_TOLERANCE} ms")
-    times.set_ylabel("bandwidth, round trip")
-    for axes in (by_share, times):
-        axes.spines[["top", "right"]].set_visible(False)
-    times.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4, frameon=False, fontsize=8)
-    figure.tight_layout()
-    form = path.suffix[1:].lower() or "png"
-    if form not in figure.canvas.get_supported_filetypes():
-        raise UserError(f"{path} ends in {path.suffix!r}; a picture is a .svg or .png file")
-    with atomic_write(path, "wb", what="picture") as file:
-        figure.savefig(file, format=form, metadata={"Date": None} if form == "svg" else None)

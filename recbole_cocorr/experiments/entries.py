@@ -64,7 +64,7 @@ def find_entries(names: Sequence[str] | None, own_rates: bool = True) -> list[En
     Raises
     ------
     UserError
-        For an unknown name, naming the nearest known one, and for a name given twice.
+        If a name is unknown (the error names the nearest known one), or stands there twice.
     """
     rows = {entry.label: entry for entry in catalogue_entries()}
     by_name_only = set()

@@ -216,7 +216,7 @@ def write_artifact(
         raise UserError(f"{type(model).__name__} keeps no state, so its policy is window")
     graphs, weights = _write_graphs(folder, device_graphs)
     arrays, probes = write_catalogue(
-        folder, recommender.vocabulary.items, weight, table, _targets_of(model, device_graphs)
+        folder, recommender.vocabulary.items, weight, table, targets_of(model, device_graphs)
     )
     arrays["weights"] = weights
     for name, tensor in (("state", device_graphs.state), ("upload_norm", device_graphs.upload_norm)):
@@ -267,7 +267,8 @@ def _model_of(graph: Graph) -> Any:
     return to_onnx(graph.module, tuple(graph.inputs.values()), list(graph.inputs), graph.outputs, dynamic)
 
 
-def _targets_of(model: nn.Module, device_graphs: Graphs) -> Callable[[np.ndarray], np.ndarray] | None:
+def targets_of(model: nn.Module, device_graphs: Graphs) -> Callable[[np.ndarray], np.ndarray] | None:
+    """phi of a model as a function of arrays [m, d]; None where it is the identity."""
     if "targets" not in device_graphs.graphs:
         return None
 

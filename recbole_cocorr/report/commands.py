@@ -47,7 +47,7 @@ def _data(plan: dict[str, Any], records: Sequence[RunRecord]) -> list[str]:
 
 
 def _planned(plan: dict[str, Any]) -> list[str]:
-    """Models, seeds and rates of a plan; none of a sweep's, whose models have no names."""
+    """Models, seeds and rates of a plan; an empty list for a sweep's plan, whose models have no names."""
     if not {"models", "seeds", "learning_rates"} <= set(plan):
         return []
     labels = [m["label"] for m in plan["models"]]

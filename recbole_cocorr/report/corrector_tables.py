@@ -1,50 +1,49 @@
-"""What ``correct`` found, as tables and sentences."""
+"""The result of ``correct``, as tables and sentences."""
 
-import dataclasses
 from collections import defaultdict
 from collections.abc import Sequence
 
 from recbole_cocorr.evaluation.result_table import metric_title
 from recbole_cocorr.evaluation.significance import Comparison
 from recbole_cocorr.experiments.correction_comparisons import FIELD, OWN, VARIANTS
-from recbole_cocorr.experiments.extra_files import Extras, Row
+from recbole_cocorr.experiments.results.comparison_rows import comparison_of
+from recbole_cocorr.experiments.results.corrections import Corrections
 from recbole_cocorr.experiments.runs.groups import slug
 from recbole_cocorr.report.table_formats import Table, row
-from recbole_cocorr.report.tables import COMPARISON_HEADER, by_variant, comparison_cells, how_compared
+from recbole_cocorr.report.tables import COMPARISON_HEADER, by_variant, comparison_cells, counts_of, how_compared
 
 NONE = "none"
 # Behind the figure that wins: among the corrections of one model; among the models with the user's own scores.
 BEST_CORRECTION, BEST_MODEL = "*", "†"
 
 
-def comparisons_of(extras: Extras, dataset: str, protocol: str, kind: str) -> list[Comparison]:
+def comparisons_of(corrections: Corrections, dataset: str, protocol: str, kind: str) -> list[Comparison]:
     """The comparisons of one kind that ``correctors.json`` holds."""
-    names = [f.name for f in dataclasses.fields(Comparison)]
     return [
-        Comparison(**{n: tuple(r[n]) if isinstance(r[n], list) else r[n] for n in names})
-        for r in extras.corrector_comparisons or []
+        comparison_of(r)
+        for r in corrections.comparisons or []
         if (r["dataset"], r["protocol"], r["kind"]) == (dataset, protocol, kind)
     ]
 
 
-def best_of_ours(extras: Extras, dataset: str, protocol: str) -> str | None:
+def best_of_ours(corrections: Corrections, dataset: str, protocol: str) -> str | None:
     """Our model that is compared with the baselines: the best on validation."""
-    found = [r["label"] for r in extras.best_of_ours if (r["dataset"], r["protocol"]) == (dataset, protocol)]
-    return found[0] if found else None
+    labels = (r["label"] for r in corrections.best_of_ours if (r["dataset"], r["protocol"]) == (dataset, protocol))
+    return next(labels, None)
 
 
-def _title(dataset: str, protocol: str) -> tuple[str, str]:
-    """For captions, for file names."""
+def names_of(dataset: str, protocol: str) -> tuple[str, str]:
+    """The name of the data for captions, and that for file names."""
     if protocol == "paper":
         return dataset, slug(dataset)
     return f"{dataset}, protocol {protocol}", slug(f"{dataset}-{protocol}")
 
 
-def correctors_table(extras: Extras, dataset: str, protocol: str = "paper") -> Table:
+def correctors_table(corrections: Corrections, dataset: str, protocol: str = "paper") -> Table:
     """Every model with the same cloud scores: the user's own, none, stale ones, another user's."""
-    name, file = _title(dataset, protocol)
-    variants = comparisons_of(extras, dataset, protocol, VARIANTS)
-    field = comparisons_of(extras, dataset, protocol, FIELD)
+    name, file = names_of(dataset, protocol)
+    variants = comparisons_of(corrections, dataset, protocol, VARIANTS)
+    field = comparisons_of(corrections, dataset, protocol, FIELD)
     marks = _marks(variants, field)
     caption = f"Each model with the cloud's item-item scores, {name}"
     if variants:
@@ -53,13 +52,13 @@ def correctors_table(extras: Extras, dataset: str, protocol: str = "paper") -> T
             f"the user's own (p < .05, paired per user, Holm over {len(variants)} comparisons)"
         )
         if field:
-            best = best_of_ours(extras, dataset, protocol)
+            best = best_of_ours(corrections, dataset, protocol)
             caption += (
                 f"; {BEST_MODEL} with the user's own scores, {best} above each baseline, or a baseline above {best} "
                 f"(Holm over {len(field)})"
             )
     return by_variant(
-        [r for r in extras.correctors if r["protocol"] == protocol],
+        [r for r in corrections.test_rows if r["protocol"] == protocol],
         dataset,
         f"correctors-{file}",
         caption,
@@ -86,82 +85,78 @@ def _marks(variants: Sequence[Comparison], field: Sequence[Comparison]) -> dict[
     return marks
 
 
-def variants_significance_table(extras: Extras, dataset: str, protocol: str = "paper") -> Table | None:
+def variants_significance_table(corrections: Corrections, dataset: str, protocol: str = "paper") -> Table | None:
     """Each model with its users' own scores minus the same model with none, stale ones and another user's."""
-    found = comparisons_of(extras, dataset, protocol, VARIANTS)
-    if not found:
+    comparisons = comparisons_of(corrections, dataset, protocol, VARIANTS)
+    if not comparisons:
         return None
-    name, file = _title(dataset, protocol)
+    name, file = names_of(dataset, protocol)
     return Table(
         name=f"correctors-significance-{file}",
         caption=f"The user's own item-item scores minus other corrections, {name}",
         header=("Model", "Against", *COMPARISON_HEADER),
-        rows=tuple(row(c.model, c.baseline, *comparison_cells(c)) for c in found),
-        notes=(how_compared(found),),
+        rows=tuple(row(c.model, c.baseline, *comparison_cells(c)) for c in comparisons),
+        notes=(how_compared(comparisons),),
         text_columns=3,
     )
 
 
-def field_significance_table(extras: Extras, dataset: str, protocol: str = "paper") -> Table | None:
+def field_significance_table(corrections: Corrections, dataset: str, protocol: str = "paper") -> Table | None:
     """The best of our models on validation minus each baseline, all with the same cloud scores."""
-    found = comparisons_of(extras, dataset, protocol, FIELD)
-    if not found:
+    comparisons = comparisons_of(corrections, dataset, protocol, FIELD)
+    if not comparisons:
         return None
-    name, file = _title(dataset, protocol)
-    best = best_of_ours(extras, dataset, protocol)
+    name, file = names_of(dataset, protocol)
+    best = best_of_ours(corrections, dataset, protocol)
     return Table(
         name=f"correctors-field-{file}",
         caption=f"{best} minus each baseline, all with the cloud's item-item scores, {name}",
         header=("Against", *COMPARISON_HEADER),
-        rows=tuple(row(c.baseline, *comparison_cells(c)) for c in found),
-        notes=(f"{how_compared(found)} {best} has the highest validation NDCG@10 of our models with these scores.",),
+        rows=tuple(row(c.baseline, *comparison_cells(c)) for c in comparisons),
+        notes=(
+            f"{how_compared(comparisons)} {best} has the highest validation NDCG@10 of our models with these scores.",
+        ),
         text_columns=2,
     )
 
 
-def corrector_verdicts(extras: Extras, dataset: str, protocol: str = "paper") -> list[str]:
+def corrector_verdicts(corrections: Corrections, dataset: str, protocol: str = "paper") -> list[str]:
     """Sentences: is own above none on every metric, and on which metrics is ours above every baseline."""
     result = []
-    variants = comparisons_of(extras, dataset, protocol, VARIANTS)
+    variants = comparisons_of(corrections, dataset, protocol, VARIANTS)
     for label in dict.fromkeys(c.model for c in variants):
-        parts = []
+        against = []
         for other in dict.fromkeys(c.baseline for c in variants if c.model == label):
             mine = [c for c in variants if (c.model, c.baseline) == (label, other)]
-            parts.append(f"{_count(mine, 'better')} {other}" + _but(mine))
-        result.append(f"{label}, the user's own scores are better than: {'; '.join(parts)}.")
-    field = comparisons_of(extras, dataset, protocol, FIELD)
+            against.append(f"{_count(mine, 'better')} {other}" + _but(mine))
+        result.append(f"{label}, the user's own scores are better than: {'; '.join(against)}.")
+    field = comparisons_of(corrections, dataset, protocol, FIELD)
     if field:
         metrics = list(dict.fromkeys(c.metric for c in field))
         by_metric = {m: {c.verdict for c in field if c.metric == m} for m in metrics}
-        better = [metric_title(m) for m, found in by_metric.items() if found == {"better"}]
-        worse = [metric_title(m) for m, found in by_metric.items() if "worse" in found]
+        better = [metric_title(m) for m, verdicts in by_metric.items() if verdicts == {"better"}]
+        worse = [metric_title(m) for m, verdicts in by_metric.items() if "worse" in verdicts]
         rest = [metric_title(m) for m in metrics if metric_title(m) not in better + worse]
-        parts = [
-            f"{word} on {len(names)} ({', '.join(names)})"
-            for word, names in (
-                ("better than every one", better),
-                ("worse than one at least", worse),
-                ("not better than every one", rest),
-            )
-            if names
-        ]
+        counts = counts_of(
+            ("better than every one", better), ("worse than one at least", worse), ("not better than every one", rest)
+        )
         result.append(
-            f"{best_of_ours(extras, dataset, protocol)} against the baselines with the same scores, of {len(metrics)} "
-            f"metrics: {'; '.join(parts)}."
+            f"{best_of_ours(corrections, dataset, protocol)} against the baselines with the same scores, of "
+            f"{len(metrics)} metrics: {counts}."
         )
     return result
 
 
-def _count(found: Sequence[Comparison], verdict: str) -> str:
-    many = sum(c.verdict == verdict for c in found)
-    return "on all metrics" if many == len(found) else f"on {many} of {len(found)} metrics"
+def _count(comparisons: Sequence[Comparison], verdict: str) -> str:
+    many = sum(c.verdict == verdict for c in comparisons)
+    return "on all metrics" if many == len(comparisons) else f"on {many} of {len(comparisons)} metrics"
 
 
-def _but(found: Sequence[Comparison]) -> str:
-    worse = [metric_title(c.metric) for c in found if c.verdict == "worse"]
+def _but(comparisons: Sequence[Comparison]) -> str:
+    worse = [metric_title(c.metric) for c in comparisons if c.verdict == "worse"]
     return f" (worse on {', '.join(worse)})" if worse else ""
 
 
-def datasets_of(rows: Sequence[Row]) -> list[tuple[str, str]]:
+def datasets_of(corrections: Corrections) -> list[tuple[str, str]]:
     """Data sets and protocols, in order."""
-    return sorted({(r["dataset"], r["protocol"]) for r in rows})
+    return sorted({(r["dataset"], r["protocol"]) for r in corrections.test_rows})

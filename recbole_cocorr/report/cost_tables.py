@@ -3,10 +3,28 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from recbole_cocorr.experiments.cost.columns import COST_COLUMNS
-from recbole_cocorr.experiments.extra_files import Row
+from recbole_cocorr.experiments.results.base import Row
 from recbole_cocorr.experiments.runs.groups import in_field_order, slug
 from recbole_cocorr.report.table_formats import MISSING, Table, row
+
+# Key of a cost -> heading, and how its value is written.
+COST_COLUMNS = {
+    "parameters": ("Parameters", "count"),
+    "parameters_without_items": ("without items", "count"),
+    "device_parameters": ("on the device", "count"),
+    "cloud_parameters": ("in the cloud", "count"),
+    "flops": ("FLOPs, one inference", "si"),
+    "flops_products": ("of it matrix products", "si"),
+    "flops_elementwise": ("of it element-wise", "si"),
+    "flops_score": ("of it scoring", "si"),
+    "device_flops": ("FLOPs, one inference, on the device", "si"),
+    "flops_per_click": ("FLOPs, one new click", "si"),
+    "device_flops_per_click": ("FLOPs, one new click, on the device", "si"),
+    "peak_bytes": ("Peak memory", "bytes"),
+    "state_bytes": ("State between clicks", "bytes"),
+    "latency_us": ("Latency, one inference", "us"),
+    "click_latency_us": ("Latency, one new click", "us"),
+}
 
 
 def si(value: float | None, unit: str = "") -> str:
@@ -44,7 +62,7 @@ def cost_table(rows: Sequence[Row], length: int, setting: str = "") -> Table:
     rows : sequence of dict
     length : int
     setting : str
-        A sentence on how it was measured, put below the table.
+        A sentence below the table: how it was measured.
     """
     at = {r["model"]: r for r in rows if r["L"] == length}
     columns = [c for c in COST_COLUMNS if any(r.get(c) is not None for r in at.values())]
@@ -96,13 +114,13 @@ def cheapest(rows: Sequence[Row]) -> list[str]:
                 names = ", ".join(in_field_order(m for m, value in known.items() if value == lowest))
                 at.setdefault(names, []).append(length)
         if at:
-            parts = [f"{names} at L = {', '.join(map(str, lengths))}" for names, lengths in at.items()]
-            result.append(f"Fewest FLOPs {what}: {'; '.join(parts)}.")
+            models = [f"{names} at L = {', '.join(map(str, lengths))}" for names, lengths in at.items()]
+            result.append(f"Fewest FLOPs {what}: {'; '.join(models)}.")
     return result
 
 
 def cost_setting(settings: Mapping[str, Any], machine: Mapping[str, Any]) -> str:
-    """A sentence on the sizes and the machine that cost.json names; empty where it names none."""
+    """A sentence on the sizes and the machine that cost.json names; empty where it names neither."""
     texts = {
         "items": "{:,} items",
         "candidates": "{} candidates scored",
@@ -110,9 +128,9 @@ def cost_setting(settings: Mapping[str, Any], machine: Mapping[str, Any]) -> str
         "threads": "latency on {} threads",
         "repeats": "median of {} runs",
     }
-    parts = [text.format(settings[key]) for key, text in texts.items() if isinstance(settings.get(key), int)]
+    facts = [text.format(settings[key]) for key, text in texts.items() if isinstance(settings.get(key), int)]
     if settings.get("threads") == 1:
-        parts = [part.replace(" threads", " thread") for part in parts]
+        facts = [fact.replace(" threads", " thread") for fact in facts]
     if machine.get("processor"):
-        parts.append(f"processor: {machine['processor']}")
-    return "; ".join(parts)[:1].upper() + "; ".join(parts)[1:] + "." if parts else ""
+        facts.append(f"processor: {machine['processor']}")
+    return "; ".join(facts)[:1].upper() + "; ".join(facts)[1:] + "." if facts else ""

@@ -1,75 +1,27 @@
-"""What ``device-bench --out RESULTS/device.json`` measured, for the report: a picture and a table."""
+"""The times of ``device-bench``, as a picture and a table."""
 
-from pathlib import Path
-from typing import Any
-
-from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.experiments.device_bench.bench import FORMAT as DEVICE_FORMAT
-from recbole_cocorr.experiments.device_bench.bench import NEIGHBOURS_SUFFIX, WINDOW_SUFFIX
-from recbole_cocorr.experiments.extra_files import Row, is_number
+from recbole_cocorr.experiments.results.device_times import NEIGHBOURS_SUFFIX, WINDOW_SUFFIX, DeviceTimes
 from recbole_cocorr.experiments.runs.groups import in_field_order
-from recbole_cocorr.experiments.runs.run_files import read_record
 from recbole_cocorr.report.figures import Picture, Styles
 from recbole_cocorr.report.plot_style import engineering, legend_below, log_scale, panel, settings
 from recbole_cocorr.report.table_formats import Cell, Table, row
 
-DEVICE_FILE = "device.json"
 _WITH_NEIGHBOURS = NEIGHBOURS_SUFFIX.format("").lstrip(", ")
-_SETTING = ("items", "candidates", "clicks")
-_NUMBERS = ("startup_ms", "peak_rss_mb", "graph_bytes", "artifact_bytes", "state_bytes")
 
 
-def read_device(path: Path) -> Row:
-    """The file's ``setting`` and ``models``; empty where it is not there.
-
-    Raises
-    ------
-    UserError
-        If it is damaged or of another format version.
-    """
-    if not path.is_file():
-        return {}
-    content = read_record(path, DEVICE_FORMAT, "file of device-bench").content
-    setting, models = content.get("setting"), content.get("models")
-    if not isinstance(setting, dict) or not isinstance(models, dict) or not models:
-        raise UserError(f"{path} is damaged: it lacks its setting or its models")
-    for name in _SETTING:
-        _check(path, name, setting.get(name))
-    histories = setting.get("histories")
-    if not isinstance(histories, list) or not histories or any(type(n) is not int or n < 1 for n in histories):
-        raise UserError(f"{path} is damaged: its histories are no list of numbers of clicks")
-    for model, found in models.items():
-        if not isinstance(found, dict):
-            raise UserError(f"{path} is damaged: {model!r} is no object")
-        for name in _NUMBERS:
-            _check(path, f"{name} of {model!r}", found.get(name))
-        clicks = found.get("click") if isinstance(found.get("click"), dict) else {}
-        timed = {f"click after {n}": clicks.get(str(n)) for n in histories}
-        for name, times in {**timed, "rank": found.get("rank")}.items():
-            for share in ("p50", "p99"):
-                value = times.get(share) if isinstance(times, dict) else None
-                _check(path, f"{share} of {name} of {model!r}", value, positive=True)
-    return {"setting": setting, "models": models}
-
-
-def _check(path: Path, name: str, value: Any, positive: bool = False) -> None:
-    if not is_number(value) or value < 0 or (positive and value == 0):
-        raise UserError(f"{path} is damaged: {name} is {value!r}, no number {'above' if positive else 'from'} 0")
-
-
-def click_times(device: Row, styles: Styles) -> Picture:
+def click_times(times: DeviceTimes, styles: Styles) -> Picture:
     """Microseconds per click over the clicks of history, on logarithmic axes: medians, whiskers up to the p99."""
-    histories = sorted(device["setting"]["histories"])
+    histories = sorted(times.setting["histories"])
     # A model that is there twice is drawn as it carries its state on, and without a neighbour table; the table has all.
-    twice = {f"{label}{WINDOW_SUFFIX}" for label in device["models"]}
-    drawn = [label for label in device["models"] if label not in twice and not label.endswith(_WITH_NEIGHBOURS)]
+    twice = {f"{label}{WINDOW_SUFFIX}" for label in times.models}
+    drawn = [label for label in times.models if label not in twice and not label.endswith(_WITH_NEIGHBOURS)]
     labels = in_field_order(drawn)
     with settings():
         figure, axes = panel(len(labels))
         for label in labels:
-            times = [device["models"][label]["click"][str(n)] for n in histories]
-            middle = [t["p50"] for t in times]
-            above = [max(0.0, t["p99"] - t["p50"]) for t in times]
+            clicks = [times.models[label]["click"][str(n)] for n in histories]
+            middle = [t["p50"] for t in clicks]
+            above = [max(0.0, t["p99"] - t["p50"]) for t in clicks]
             style = styles[label]
             axes.errorbar(
                 histories, middle, yerr=[[0] * len(above), above], ecolor=style.colour, elinewidth=1, capsize=2.5,
@@ -89,19 +41,19 @@ def click_times(device: Row, styles: Styles) -> Picture:
     return Picture("device-clicks", caption, figure)
 
 
-def device_table(device: Row) -> Table:
+def device_table(times: DeviceTimes) -> Table:
     """Clicks, rankings, start-up, memory and bytes of every model."""
-    setting = device["setting"]
+    setting = times.setting
     histories = sorted(setting["histories"])
     header = ["Model", *(f"click after {n}, us" for n in histories), f"rank {setting['candidates']}, us"]
     header += ["start, ms", "peak memory, MB", "graphs, KB", "artifact, KB", "state, B"]
     rows = []
-    for label in in_field_order(device["models"]):
-        found = device["models"][label]
-        times = [*(found["click"][str(n)] for n in histories), found["rank"]]
-        cells: list[str | Cell] = [label, *(f"{t['p50']:.1f} / {t['p99']:.1f}" for t in times)]
-        cells += [f"{found['startup_ms']:.1f}", f"{found['peak_rss_mb']:.0f}", f"{found['graph_bytes'] / 1000:.0f}"]
-        cells += [f"{found['artifact_bytes'] / 1000:.0f}", f"{found['state_bytes']:.0f}"]
+    for label in in_field_order(times.models):
+        model = times.models[label]
+        spans = [*(model["click"][str(n)] for n in histories), model["rank"]]
+        cells: list[str | Cell] = [label, *(f"{t['p50']:.1f} / {t['p99']:.1f}" for t in spans)]
+        cells += [f"{model['startup_ms']:.1f}", f"{model['peak_rss_mb']:.0f}", f"{model['graph_bytes'] / 1000:.0f}"]
+        cells += [f"{model['artifact_bytes'] / 1000:.0f}", f"{model['state_bytes']:.0f}"]
         rows.append(row(*cells))
     notes = (
         "Times are median / 99th percentile, on one thread. State is the file that keeps a user.",

@@ -9,12 +9,12 @@ import numpy as np
 
 from recbole_cocorr.evaluation.result_table import metric_title
 from recbole_cocorr.experiments.comparisons import over_seeds
-from recbole_cocorr.experiments.cost.columns import COST_COLUMNS
-from recbole_cocorr.experiments.extra_files import Row
-from recbole_cocorr.experiments.runs.curves import HistoryBin
+from recbole_cocorr.experiments.history_bins import HistoryBin
+from recbole_cocorr.experiments.results.base import Row
 from recbole_cocorr.experiments.runs.groups import Group, in_field_order, slug
 from recbole_cocorr.experiments.runs.run_files import RunRecord
 from recbole_cocorr.models.card import Look
+from recbole_cocorr.report.cost_tables import COST_COLUMNS
 from recbole_cocorr.report.plot_style import (
     FAINT,
     GRID,
@@ -65,7 +65,7 @@ def training_curves(group: Group, styles: Styles) -> list[Picture]:
         label: [(run.best_epoch + 1, *curve_points(run, metric)) for run in by_seed.values()]
         for label, by_seed in group.runs.items()
     }
-    curves = {label: kept for label, runs in curves.items() if (kept := [c for c in runs if len(c[1])])}
+    curves = {label: drawn for label, runs in curves.items() if (drawn := [c for c in runs if len(c[1])])}
     if not curves:
         return []
     pictures = []
@@ -78,8 +78,8 @@ def training_curves(group: Group, styles: Styles) -> list[Picture]:
                 for index, curve in enumerate(runs):
                     best, x, y = curve[0], curve[column], curve[3]
                     axes.plot(x, y, **line, alpha=1.0 if index == 0 else 0.3)
-                    kept = curve[1] == best
-                    axes.plot(x[kept], y[kept], **point)
+                    at_best = curve[1] == best
+                    axes.plot(x[at_best], y[at_best], **point)
                 axes.plot([], [], **styles[label].line(), label=label)
             if column == 2 and max(c[2].max() for runs in curves.values() for c in runs) > 100:
                 log_scale(axes.xaxis, engineering())
@@ -109,19 +109,19 @@ def cost_over_length(
     With ``log`` both axes are logarithmic. Without it the vertical one still is where the models lie so far apart that
     the cheap ones could not be told from zero.
     """
-    kept = [r for r in rows if lengths(r["L"]) and r.get(column) is not None]
-    ticks = sorted({r["L"] for r in kept})
+    rows = [r for r in rows if lengths(r["L"]) and r.get(column) is not None]
+    ticks = sorted({r["L"] for r in rows})
     if len(ticks) < 2:
         return None
     kind = COST_COLUMNS[column][1]
     factor = 1e-6 if kind == "us" else 1.0
-    models = in_field_order(r["model"] for r in kept)
-    positive = [r[column] for r in kept if r[column] > 0]
+    models = in_field_order(r["model"] for r in rows)
+    positive = [r[column] for r in rows if r[column] > 0]
     log_y = log or (bool(positive) and max(positive) > APART * min(positive))
     with settings():
         figure, axes = panel(len(models))
         for model in models:
-            points = sorted((r["L"], r[column] * factor) for r in kept if r["model"] == model)
+            points = sorted((r["L"], r[column] * factor) for r in rows if r["model"] == model)
             axes.plot(*zip(*points, strict=True), **styles[model].line(), label=model)
         if log:
             axes.set_xscale("log")
@@ -172,20 +172,20 @@ def quality_against_flops(group: Group, rows: Sequence[Row], styles: Styles, met
     None where fewer than two models have both.
     """
     cost = {(r["model"], r["L"]): r["flops"] for r in rows if r.get("flops")}
-    found = []
+    models = []
     for label, by_seed in group.runs.items():
         length = next(iter(by_seed.values())).config.get("MAX_ITEM_LIST_LENGTH")
         values = over_seeds(by_seed, metric)
         if values and (label, length) in cost:
-            found.append((label, cost[label, length], float(np.mean(values)), values))
-    if len(found) < 2:
+            models.append((label, cost[label, length], float(np.mean(values)), values))
+    if len(models) < 2:
         return None
-    front = pareto_front([(flops, mean) for _, flops, mean, _ in found])
+    front = pareto_front([(flops, mean) for _, flops, mean, _ in models])
     with settings():
-        figure, axes = panel(len(found) + 1)
-        x, y = ([found[i][k] for i in front] for k in (1, 2))
+        figure, axes = panel(len(models) + 1)
+        x, y = ([models[i][k] for i in front] for k in (1, 2))
         axes.plot(x, y, color=FAINT, linewidth=1, linestyle="-", drawstyle="steps-post", zorder=1, label="Pareto front")
-        for index, (label, flops, mean, values) in enumerate(found):
+        for index, (label, flops, mean, values) in enumerate(models):
             if len(values) > 1:
                 axes.errorbar(flops, mean, yerr=np.std(values, ddof=1), color=styles[label].colour, capsize=2, lw=1)
             axes.plot(flops, mean, **styles[label].points(), linestyle="", label=label)
@@ -198,7 +198,7 @@ def quality_against_flops(group: Group, rows: Sequence[Row], styles: Styles, met
         axes.set_xlabel("FLOPs of one inference (log)")
         axes.set_ylabel(f"Test {metric_title(metric)}")
         legend_below(figure, axes)
-    names = ", ".join(found[i][0] for i in front)
+    names = ", ".join(models[i][0] for i in front)
     return Picture(
         f"quality-flops-{group.slug}",
         f"Test {metric_title(metric)} against FLOPs of one inference, {group.name}. On the front (ringed), from "
@@ -211,7 +211,7 @@ def sweep_quality(
     sweep: dict[int, dict[int, RunRecord]], style: Look, name: str, metric: str = "ndcg@10"
 ) -> Picture | None:
     """Figure 6, first half: test metric over the TTT mini-batch K."""
-    values = {size: found for size, runs in sweep.items() if (found := over_seeds(runs, metric))}
+    values = {size: metrics for size, runs in sweep.items() if (metrics := over_seeds(runs, metric))}
     if not values:
         return None
     with settings():
@@ -258,17 +258,19 @@ def _k_axis(axes, sizes: Sequence[int]) -> None:
 
 def quality_by_history(group: Group, bins: dict[str, list[HistoryBin]], styles: Styles, metric: str) -> Picture | None:
     """A metric over the number of clicks before the test item, with 95% intervals and the number of users."""
-    labels = {b.label: b for found in bins.values() for b in found}
+    labels = {b.label: b for of_model in bins.values() for b in of_model}
     if not labels:
         return None
-    place = {label: i for i, label in enumerate(labels)}
+    tick = {label: i for i, label in enumerate(labels)}
     with settings():
         figure, axes = panel(len(bins), height=3.0)
-        for index, (model, found) in enumerate(bins.items()):
+        for index, (model, of_model) in enumerate(bins.items()):
             shift = (index - (len(bins) - 1) / 2) * 0.6 / max(len(bins), 1)
-            x = [place[b.label] + shift for b in found]
-            error = [b.half_width for b in found]
-            axes.errorbar(x, [b.mean for b in found], yerr=error, elinewidth=0.8, **styles[model].line(), label=model)
+            x = [tick[b.label] + shift for b in of_model]
+            error = [b.half_width for b in of_model]
+            axes.errorbar(
+                x, [b.mean for b in of_model], yerr=error, elinewidth=0.8, **styles[model].line(), label=model
+            )
         axes.set_xticks(range(len(labels)), [f"{label}\n{b.users:,}" for label, b in labels.items()])
         axes.tick_params(axis="x", labelsize=8 if len(labels) > 5 else 9)
         axes.grid(False, axis="x")
@@ -301,11 +303,11 @@ def correction_ablation(
             axes.axhline(edge - 0.5, color=GRID, linewidth=0.8)
         for index, model in enumerate(models):
             shift = (index - (len(models) - 1) / 2) * apart
-            for place, variant in enumerate(variants):
+            for row, variant in enumerate(variants):
                 values = [r["metrics"][metric] for r in rows if (r["label"], r["variant"]) == (model, variant)]
                 if not values:
                     continue
-                y = place + shift
+                y = row + shift
                 points = styles[model].points()
                 axes.plot(values, [y] * len(values), linestyle="", **points | {"markersize": 3.5}, alpha=0.55)
                 axes.plot(np.mean(values), y, linestyle="", **points | {"markersize": 8 if apart > 0.2 else 6})

@@ -49,7 +49,7 @@ def methods(
     seeds = sorted({seed for g in groups for by_seed in g.runs.values() for seed in by_seed})
     if seeds:
         result.append(f"Seeds: {', '.join(map(str, seeds))}. A figure in brackets is the standard deviation over them.")
-    counts = [f"{len(found.found)} on {group.name}" for group, found in compared if found.found]
+    counts = [f"{len(comparisons.rows)} on {group.name}" for group, comparisons in compared if comparisons.rows]
     if counts:
         result.append(
             "Significance: users are the units. Each user's metric is averaged over the seeds both models share, and a "
@@ -69,11 +69,11 @@ def _rates(records: Sequence[RunRecord]) -> str:
     grids = Counter(tuple(sorted(rates)) for rates in tried.values())
     if all(len(grid) == 1 for grid in grids):
         return "Each model was trained with one learning rate."
-    parts = []
+    grids_tried = []
     for grid, _ in grids.most_common():
         names = in_field_order(label for label, rates in tried.items() if tuple(sorted(rates)) == grid)
-        parts.append(f"{', '.join(f'{rate:g}' for rate in grid)} ({', '.join(names)})")
-    return f"Learning rates tried, chosen on validation only: {'; '.join(parts)}."
+        grids_tried.append(f"{', '.join(f'{rate:g}' for rate in grid)} ({', '.join(names)})")
+    return f"Learning rates tried, chosen on validation only: {'; '.join(grids_tried)}."
 
 
 def _setting(runs: Sequence[RunRecord], key: str, text: str) -> str:

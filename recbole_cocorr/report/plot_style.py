@@ -145,7 +145,7 @@ _IDS = re.compile(r'(\bid="|href="#|url\(#)')
 def inline_svg(figure, name: str) -> str:
     """The figure as an ``<svg>`` element for a page.
 
-    It has no background, takes its ink from the page's colours, fills the width it is given up to its own, and its ids
+    It has no background, takes its ink from the page's colours, fills the width of its frame up to its own, and its ids
     start with ``name``, so that several stand in one page.
     """
     stream = io.BytesIO()
@@ -153,7 +153,7 @@ def inline_svg(figure, name: str) -> str:
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = _METADATA.sub("", _PROLOGUE.sub("", stream.getvalue().decode("utf-8")))
     text = _NAMESPACES.sub("", text)
-    text = _IDS.sub(lambda found: found[1] + name + "-", text)
+    text = _IDS.sub(lambda match: match[1] + name + "-", text)
     for colour, variable in PAGE_COLOURS.items():
         text = text.replace(colour, variable)
     text = _SIZE.sub(lambda m: f"{m[1] or m[3]}", text, count=1)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-MISSING = "–"
+from recbole_cocorr.experiments.results.formats import MISSING, decimal
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Table:
     Attributes
     ----------
     name : str
-        Of its files, without ending.
+        The name of its files, without ending.
     caption : str
     header : tuple of str
     rows : tuple of tuple of Cell
@@ -49,15 +49,6 @@ def row(*cells: str | Cell) -> tuple[Cell, ...]:
     return tuple(Cell(cell) if isinstance(cell, str) else cell for cell in cells)
 
 
-def decimal(value: float | None, places: int = 4, sign: bool = False) -> str:
-    """A share without its leading zero: ``.2866``, ``−.0100``; with a plus sign if asked for."""
-    if value is None or not math.isfinite(value):
-        return MISSING
-    text = f"{abs(value):.{places}f}"
-    negative = value < 0 and float(text) != 0
-    return ("−" if negative else "+" if sign else "") + text.removeprefix("0")
-
-
 def mean_and_deviation(values: Sequence[float], places: int = 4) -> str:
     """``.2866 (.0012)``: mean and sample standard deviation; without the latter where there is one value."""
     if not values:
@@ -72,7 +63,7 @@ def mean_and_deviation(values: Sequence[float], places: int = 4) -> str:
 def places(values: Sequence[float | None], digits: int = 4) -> list[int | None]:
     """Which value is best (1) and which second (2), the highest being best.
 
-    Values that read alike at ``digits`` decimal places share their place: all that read like the best are 1, and all
+    Values that read alike at ``digits`` decimal places share their rank: all that read like the best are 1, and all
     that read like the next lower one are 2.
     """
     shown = [None if v is None or not math.isfinite(v) else round(v, digits) for v in values]

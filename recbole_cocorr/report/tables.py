@@ -1,7 +1,7 @@
 """The tables of a results folder: Table 1, significance, Figure 6 in digits, history length, corrections."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -15,8 +15,9 @@ from recbole_cocorr.experiments.comparisons import (
     metric_columns,
     over_seeds,
 )
-from recbole_cocorr.experiments.extra_files import Extras, Row
-from recbole_cocorr.experiments.runs.curves import HistoryBin
+from recbole_cocorr.experiments.history_bins import HistoryBin
+from recbole_cocorr.experiments.results.base import Row
+from recbole_cocorr.experiments.results.corrections import Ablation
 from recbole_cocorr.experiments.runs.groups import Group, in_field_order, slug
 from recbole_cocorr.experiments.runs.run_files import RunRecord
 from recbole_cocorr.models.catalogue import own_loss
@@ -56,7 +57,7 @@ def results_table(group: Group, comparisons: Comparisons) -> Table:
     if starred:
         legend.append(
             f"* {comparisons.reference} above the best baseline of the column, p < .05, paired per user, corrected for "
-            f"{len(comparisons.found)} comparisons (Holm)."
+            f"{len(comparisons.rows)} comparisons (Holm)."
         )
     return Table(
         name=f"table1-{group.slug}",
@@ -89,14 +90,14 @@ def significance_table(group: Group, comparisons: Comparisons) -> Table:
     best = {metric: best_baselines(group, metric) for metric in metric_columns(group)}
     rows = [
         row(c.baseline + (" (best)" if c.baseline in best[c.metric] else ""), *comparison_cells(c))
-        for c in comparisons.found
+        for c in comparisons.rows
     ]
     return Table(
         name=f"significance-{group.slug}",
         caption=f"{comparisons.reference} minus each other model on {group.dataset}, protocol {group.protocol}",
         header=("Against", *COMPARISON_HEADER),
         rows=tuple(rows),
-        notes=(f"{how_compared(comparisons.found)} (best): the best baseline of the metric.",) if rows else (),
+        notes=(f"{how_compared(comparisons.rows)} (best): the best baseline of the metric.",) if rows else (),
         text_columns=2,
     )
 
@@ -117,14 +118,14 @@ def comparison_cells(c: Comparison) -> tuple[str | Cell, ...]:
     )
 
 
-def how_compared(found: Sequence[Comparison]) -> str:
+def how_compared(comparisons: Sequence[Comparison]) -> str:
     """One sentence on the test behind comparisons that were corrected together."""
-    seeds = "; ".join(", ".join(map(str, s)) for s in sorted({c.seeds for c in found}))
-    counts = {c.users for c in found}
+    seeds = "; ".join(", ".join(map(str, s)) for s in sorted({c.seeds for c in comparisons}))
+    counts = {c.users for c in comparisons}
     users = " to ".join(f"{n:,}" for n in sorted({min(counts), max(counts)})) if counts else ""
     return (
         f"Paired t test over {users} users, each user's metric averaged over the shared seeds ({seeds}); p "
-        f"corrected for {len(found)} comparisons."
+        f"corrected for {len(comparisons)} comparisons."
     )
 
 
@@ -157,8 +158,12 @@ def sweep_table(sweep: dict[int, dict[int, RunRecord]], timings: Sequence[Row], 
 
 def history_table(group: Group, bins: dict[str, list[HistoryBin]], metric: str) -> Table:
     """A metric by the length of the user's history, with the half-width of its 95% interval."""
-    labels = {b.label: b.users for found in bins.values() for b in found}
-    value = {(model, b.label): f"{decimal(b.mean)} ± {decimal(b.half_width)}" for model, f in bins.items() for b in f}
+    labels = {b.label: b.users for of_model in bins.values() for b in of_model}
+    value = {
+        (model, b.label): f"{decimal(b.mean)} ± {decimal(b.half_width)}"
+        for model, of_model in bins.items()
+        for b in of_model
+    }
     return Table(
         name=f"history-{group.slug}",
         caption=f"{metric_title(metric)} by the number of clicks before the test item, {group.name}",
@@ -168,18 +173,18 @@ def history_table(group: Group, bins: dict[str, list[HistoryBin]], metric: str) 
     )
 
 
-def ablation_table(extras: Extras, dataset: str) -> Table:
+def ablation_table(ablation: Ablation, dataset: str) -> Table:
     """Is the correction personal? One checkpoint with its own correction, none, a stale one, another user's."""
     notes = []
-    for label in in_field_order(r["label"] for r in extras.common_share if r["dataset"] == dataset):
-        shares = [r for r in extras.common_share if (r["dataset"], r["label"]) == (dataset, label)]
+    for label in in_field_order(r["label"] for r in ablation.common_share if r["dataset"] == dataset):
+        shares = [r for r in ablation.common_share if (r["dataset"], r["label"]) == (dataset, label)]
         attention, bias = (f"{100 * np.mean([r[name] for r in shares]):.1f}%" for name in ("attention", "bias"))
         notes.append(
             f"{label}: {attention} of the correction of the attention and {bias} of that of the bias are common to all "
             "users."
         )
     return by_variant(
-        extras.ablation,
+        ablation.rows,
         dataset,
         f"ablation-{slug(dataset)}",
         f"One checkpoint under other corrections, {dataset}",
@@ -235,38 +240,39 @@ def by_variant(
 def variant_order(variants: Iterable[str]) -> list[str]:
     """``own`` first, then ``none``, the stale ones by age, the others by name."""
 
-    def place(variant: str) -> tuple[int, int, str]:
+    def rank(variant: str) -> tuple[int, int, str]:
         kind, _, age = variant.partition(" ")
         if kind == "stale" and age.isdigit():
             return 2, int(age), variant
         return {"own": 0, "none": 1}.get(variant, 3), 0, variant
 
-    return sorted(set(variants), key=place)
+    return sorted(set(variants), key=rank)
 
 
 def verdicts(group: Group, comparisons: Comparisons) -> list[str]:
     """One sentence: on how many metrics the reference is better, worse or the same as the best baseline."""
     best = {m: best_baselines(group, m) for m in metric_columns(group)}
-    found = {m: [comparisons.against(label, m) for label in labels] for m, labels in best.items()}
-    known = {m: [c.verdict for c in cs if c is not None] for m, cs in found.items()}
+    against = {m: [comparisons.against(label, m) for label in labels] for m, labels in best.items()}
+    known = {m: [c.verdict for c in cs if c is not None] for m, cs in against.items()}
     known = {m: verdict for m, verdict in known.items() if verdict and len(verdict) == len(best[m])}
     if not known:
         return []
     better = [metric_title(m) for m, v in known.items() if set(v) == {"better"}]
     worse = [metric_title(m) for m, v in known.items() if "worse" in v]
     rest = [metric_title(m) for m in known if metric_title(m) not in better + worse]
-    parts = [
-        f"{word} on {len(names)} ({', '.join(names)})"
-        for word, names in (("better", better), ("worse", worse), ("without significant difference", rest))
-        if names
-    ]
+    counts = counts_of(("better", better), ("worse", worse), ("without significant difference", rest))
     return [
         f"{comparisons.reference} against the best baseline of each of {len(known)} metrics (p < .05 after Holm's "
-        f"correction for {len(comparisons.found)} comparisons): {'; '.join(parts)}."
+        f"correction for {len(comparisons.rows)} comparisons): {counts}."
     ]
 
 
-def failures_table(failures: Sequence[Row]) -> Table:
+def counts_of(*groups: tuple[str, Sequence[str]]) -> str:
+    """``better on 2 (UAUC, HR@10); worse on 1 (HR@5)``: each word with its metrics, where it has any."""
+    return "; ".join(f"{word} on {len(names)} ({', '.join(names)})" for word, names in groups if names)
+
+
+def failures_table(failures: Mapping[str, str]) -> Table:
     """Runs that ended in an error."""
-    rows = tuple(row(f["run"], f["error"]) for f in failures)
+    rows = tuple(row(run, error) for run, error in failures.items())
     return Table("failures", "Runs that failed", ("Run", "Error"), rows, text_columns=2)

@@ -308,10 +308,20 @@ class Config(RecBoleConfig):
         if final["train_neg_sample_args"].get("dynamic"):
             raise UserError("train_neg_sample_args: dynamic negatives are not supported; set dynamic: False")
         if final.get("training_rows") == "sequence":
+            if final.get("shuffle_history"):
+                raise UserError(
+                    "training_rows is sequence and shuffle_history True; a sequence is one history for all its clicks, "
+                    "so set training_rows: prefix"
+                )
             if final.get("torch_compile"):
                 raise UserError(
                     "training_rows is sequence and torch_compile True, which compiles the vector of a whole history "
                     "alone; leave one out"
+                )
+            if final.get("shuffle_history"):
+                raise UserError(
+                    "training_rows is sequence and shuffle_history True, which gives each row an order of its own; set "
+                    "training_rows: prefix"
                 )
             if final.get("transform"):
                 raise UserError(

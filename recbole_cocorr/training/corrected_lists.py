@@ -98,8 +98,9 @@ def trust_lists(loader: EvalLoader) -> tuple[torch.Tensor, np.ndarray]:
         return torch.arange(len(loader.users)), loader.candidates.numpy().astype(np.int64)
     dataset, config = loader.dataset, loader.config
     generator = protocol_generator(config["dataset"], config["seed"], _TRUST)
-    count = min(len(loader.users), _NUMBERS // (DRAWN + 1))
-    rows = torch.from_numpy(np.sort(generator.permutation(len(loader.users))[:count]))
+    scored = np.flatnonzero(dataset.inter_feat[dataset.iid_field].numpy())  # 0: an item that training never saw
+    count = min(len(scored), _NUMBERS // (DRAWN + 1))
+    rows = torch.from_numpy(scored[np.sort(generator.permutation(len(scored))[:count])])
     positive = dataset.inter_feat[dataset.iid_field][rows].numpy()
     drawn = generator.integers(1, max(2, dataset.item_num), size=(count, DRAWN))
     drawn[drawn == positive[:, None]] = 0

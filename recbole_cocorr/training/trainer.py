@@ -155,6 +155,8 @@ class Trainer(RecBoleTrainer):
 
     def _prepare_training(self, data: TrainLoader) -> None:
         self._prepare(data)
+        if hasattr(self.model, "count_clicks"):  # it reads no rows
+            return
         if isinstance(data, SequenceLoader):
             objective = Objective(self.model, self._scorer, self.config["loss_type"], self._probe(data))
             self._objective = SequenceObjective(objective, data.probe(_PROBE_ROWS).to(self.device))

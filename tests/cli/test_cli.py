@@ -86,8 +86,8 @@ def test_config_files_are_separated_by_spaces_and_lie_below_the_command_line(run
 def test_config_files_may_name_a_file_of_properties(run, name, expected):
     _, out, _ = run(f"--config_files={name}", "--epochs=1")
     saved = load_checkpoint(re.search(r"^model: (.+)$", out, re.MULTILINE)[1]).config
-    found = [saved[key] for key in ("loss_type", "dropout_prob", "use_gcn", "item_init")]
-    assert (*found, saved["train_neg_sample_args"].get("fixed")) == expected
+    result = [saved[key] for key in ("loss_type", "dropout_prob", "use_gcn", "item_init")]
+    assert (*result, saved["train_neg_sample_args"].get("fixed")) == expected
 
 
 def test_a_file_of_ones_own_comes_before_one_of_that_name_in_properties(run):
@@ -358,8 +358,8 @@ def test_a_standard_output_that_is_full_is_named(tmp_path):
 def test_wandb_that_is_not_installed_is_named(run, monkeypatch):
     import importlib.util
 
-    found = importlib.util.find_spec
-    monkeypatch.setattr("importlib.util.find_spec", lambda name, *a: None if name == "wandb" else found(name, *a))
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *a: None if name == "wandb" else find_spec(name, *a))
     assert "log_wandb needs the package wandb" in refused(run("--log_wandb=True"))
 
 

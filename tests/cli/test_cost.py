@@ -3,9 +3,8 @@
 import pytest
 
 from recbole_cocorr.__main__ import main
-from recbole_cocorr.experiments.cost.cost_file import NUMBERS, read_cost
-from recbole_cocorr.experiments.cost.tables import cost_tables
-from recbole_cocorr.experiments.cost.targets import check_targets
+from recbole_cocorr.experiments.results.cost import NUMBERS, Cost
+from recbole_cocorr.experiments.results.cost_targets import check_targets
 from tests.conftest import CHECKOUT
 from tests.experiments.cost.test_cost_file import cost, row
 
@@ -18,17 +17,17 @@ def test_tables_on_the_terminal_and_rows_in_the_file(capsys, tmp_path):
     assert main([*SMALL, *models, "--mini_batch_size", "4", "--out", str(out)]) == 0
     printed, errors = capsys.readouterr()
     assert errors == ""
-    found = read_cost(out)
+    result = Cost.load(out)
     labels = ["GRU4Rec", "CoCorrRec (w/o GCN)", "CoCorrRec"]
-    assert [(r["model"], r["L"]) for r in found.rows] == [(m, n) for n in (3, 6) for m in labels]
-    assert [r["K"] for r in found.rows] == [None, 3, 3, None, 4, 4]
-    assert found.settings == {"items": 40, "candidates": 5, "mini_batch_size": 4, "threads": 1, "repeats": 1}
-    assert found.machine["threads"] == 1 and "torch" in found.versions
-    assert all(r["runs"] == 1 for r in found.rows)
+    assert [(r["model"], r["L"]) for r in result.rows] == [(m, n) for n in (3, 6) for m in labels]
+    assert [r["K"] for r in result.rows] == [None, 3, 3, None, 4, 4]
+    assert result.settings == {"items": 40, "candidates": 5, "mini_batch_size": 4, "threads": 1, "repeats": 1}
+    assert result.machine["threads"] == 1 and "torch" in result.versions
+    assert all(r["runs"] == 1 for r in result.rows)
     for title in ("Parameters", "One inference", "One new click", "Targets"):
         assert title in printed
     assert printed.count("CoCorrRec (w/o GCN)") >= 3 * 2
-    assert f"{found.rows[0]['parameters']:,}" in printed
+    assert f"{result.rows[0]['parameters']:,}" in printed
 
 
 def test_markdown(capsys):
@@ -62,10 +61,10 @@ def test_bad_input_is_one_sentence(capsys, arguments, message):
 
 
 def test_a_full_disk_loses_the_file_alone(capsys, monkeypatch, tmp_path):
-    def full(path, content):
+    def full(cost, path):
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr("recbole_cocorr.experiments.cost.cost_file.write_cost", full)
+    monkeypatch.setattr(Cost, "save", full)
     assert main([*SMALL, "--models", "GRU4Rec", "--out", str(tmp_path / "cost.json")]) == 2
     printed, errors = capsys.readouterr()
     assert "One new click" in printed
@@ -110,8 +109,8 @@ def test_targets_hold_only_where_every_baseline_costs_more_at_every_length():
 
 def test_parameters_on_the_device():
     assert check_targets([ours(10, device_parameters=65_999)])[0].holds
-    found = check_targets([ours(10, device_parameters=66_000)])[0]
-    assert not found.holds and "66,000" in found.why
+    result = check_targets([ours(10, device_parameters=66_000)])[0]
+    assert not result.holds and "66,000" in result.why
 
 
 def test_work_in_the_cloud_is_told_apart():
@@ -125,8 +124,8 @@ def test_work_in_the_cloud_is_told_apart():
 def test_phi_on_the_spot_is_told_apart():
     rows = [row("GRU4Rec", 10, flops=100)]
     rows += [ours(10, device_flops=60, flops_score=10, flops_score_without_table=60)]
-    found = check_targets(rows)[-1]
-    assert "without a table" in found.claim and not found.holds
+    result = check_targets(rows)[-1]
+    assert "without a table" in result.claim and not result.holds
     rows[-1]["flops_score_without_table"] = 40
     assert check_targets(rows)[-1].holds
 
@@ -137,5 +136,5 @@ def test_no_target_without_cocorrrec_and_no_comparison_without_others():
 
 
 def test_targets_are_printed_as_they_stand():
-    printed = cost_tables(cost())
+    printed = cost().text()
     assert "does NOT hold: CoCorrRec: fewer FLOPs of one inference on the device" in printed

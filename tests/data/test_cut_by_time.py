@@ -15,6 +15,7 @@ from recbole_cocorr.data.clicks import histories, training_interactions
 from recbole_cocorr.data.dataset import create_dataset
 from recbole_cocorr.data.loaders import data_preparation
 from recbole_cocorr.training.config import Config
+from recbole_cocorr.training.corrected_lists import trust_lists
 from recbole_cocorr.training.prepare import prepare
 from tests.conftest import shared_folder, write_inter
 from tests.data.test_time_order import WRITTEN
@@ -128,6 +129,7 @@ def made_clicks(later: int) -> list[tuple]:
     [
         ("CoCorrRec", {"item_init": "item-item", "hidden_size": 8, "num_heads": 2}),
         ("SASRec", {"loss_type": "BCE", "hidden_size": 8, "inner_size": 8}),
+        ("SASRec", {"training_rows": "sequence", "hidden_size": 8, "inner_size": 8}),
         ("GRU4Rec", {"softmax_sample_num": 20, "embedding_size": 8, "hidden_size": 8}),
         ("FPMC", {"embedding_size": 8, "loss_type": "BPR"}),
         ("PopRecent", {"recent_days": [0.001, 0.005]}),
@@ -171,11 +173,16 @@ def test_a_target_that_training_never_saw_is_a_miss_and_stays_in_the_mean(tmp_pa
 def test_correctors_read_the_histories_of_users_that_training_never_saw(tmp_path):
     clicks = [(f"u{u}", f"i{(u + k) % 4}", 10 * k + u) for u in range(4) for k in range(5)]
     clicks += [("u0", "i1", 1000), ("z", "i1", 2000), ("z", "new", 2001), ("z", "i2", 2002), ("z", "i3", 2003)]
+    clicks += [("u0", "new", 2004)]
     config = config_for(write_inter(tmp_path, "small", clicks), valid_from=1000, test_from=2000)
     _, _, test = data_preparation(config, create_dataset(config))
     tokens = test.dataset.field2id_token["item_id"]
-    assert [tokens[h].tolist() for h in histories(test)] == [["i1", "i2"]]
+    own = ["i0", "i1", "i2", "i3", "i0", "i1"]
+    assert [tokens[h].tolist() for h in histories(test)] == [own, ["i1", "i2"]]
     assert len(training_interactions(test.dataset)[0]) == 20
+    # How far to trust a corrector cannot be learned from a target that nobody scores.
+    rows, candidates = trust_lists(test)
+    assert rows.tolist() == [1] and tokens[candidates[0, 0]] == "i3"
 
 
 @pytest.mark.parametrize("write", WRITTEN[:2] + WRITTEN[4:5])
@@ -263,6 +270,7 @@ def test_cuts_that_do_not_fit_are_one_sentence(tmp_path, more, sentence):
         ({"share_of": "users"}, "share_of is 'users'; it must be interactions or span"),
         ({"targets_per_user": "first"}, "targets_per_user is 'first'; it must be last or every"),
         ({"new_item_targets": "hit"}, "new_item_targets is 'hit'; it must be miss or leave_out"),
+        ({"shuffle_history": True, "training_rows": "sequence"}, "training_rows is sequence and shuffle_history True"),
         ({"shuffle_history": "maybe"}, "shuffle_history is 'maybe'; it must be True or False"),
         (
             {"eval_args": {"split": {"CUT": "valid_and_test"}, "order": "TO", "mode": "uni100"}},

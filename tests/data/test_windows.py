@@ -124,6 +124,21 @@ def test_without_a_long_history_the_histories_are_those_of_the_prefix_rows(make_
     )
 
 
+def test_a_cut_by_time_leaves_the_same_targets(tmp_path, make_config):
+    chance = np.random.default_rng(2)
+    times = chance.permutation(600) * 997 + 1_000_000_000
+    rows = [(f"u{chance.integers(30)}", f"i{chance.integers(80)}", time) for time in times]
+    write_inter(tmp_path, "timed", rows)
+
+    def made(**more):
+        return make_config(dataset="timed", data_path=str(tmp_path), protocol="time", **more)
+
+    whole, short = made(training_rows="sequence"), made(training_rows="sequence", MAX_ITEM_LIST_LENGTH=3)
+    prefixes = Counter(histories(made()))
+    assert Counter(histories(whole)) == prefixes and 300 < prefixes.total() < 480
+    assert Counter(row[:2] for row in histories(short)) == Counter(row[:2] for row in prefixes.elements())
+
+
 @pytest.mark.parametrize("loss_type", ["BCE", "BPR"])
 def test_a_target_has_the_negatives_of_its_prefix_row(make_config, loss_type):
     # No item twice, so that user and target name the row.

@@ -64,7 +64,7 @@ def test_what_the_artifact_can_use_is_started_and_ends(manifest, starts):
     both = {"fingerprint": manifest.fingerprint, "corrector": manifest.trust["corrector"]}
     starts.serves = both
     with cloud_of(manifest, Path("a"), Path("b")) as cloud:
-        assert cloud.told(50.0) == {
+        assert cloud.page_settings(50.0) == {
             "reason": "",
             "service": "http://127.0.0.1:1",
             "deadline_ms": 50.0,

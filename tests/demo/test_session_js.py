@@ -1,11 +1,14 @@
 """web/js: the session in the browser gives what the session in Python gives for the same clicks."""
 
+import shutil
+
 import numpy as np
 import pytest
 
 from recbole_cocorr.device import Session
 from tests.demo import artifact_served, assert_same_ranking
 from tests.device import WINDOW, clicks, sent_to, tokens_of
+from tests.device.test_neighbours import made_up, with_table
 
 # steps: ["click", token] or ["history", [tokens]]; after each, the ranking of the whole catalogue.
 RUN = """
@@ -74,6 +77,20 @@ def test_a_history_and_the_clicks_after_it(written, runtime, new_page, tmp_path,
             rest = [["click", token] for token in tokens[length : length + 3]]
             more = ["history", tokens[length + 3 : length + 6]]
             same_as_python(page, folder, policy, [["history", tokens[:length]], *rest, more, *rest])
+
+
+@pytest.mark.parametrize("decay", [0.9, 0.3])
+def test_with_a_neighbour_table_it_ranks_as_python_does(written, runtime, new_page, tmp_path, decay):
+    """Repeats, unknown items, and more clicks than count: p is made anew on both sides."""
+    folder = shutil.copytree(written()[1], tmp_path / "table")
+    with_table(folder, made_up(decay))
+    tokens = tokens_of(clicks(60, seed=7))
+    steps = [*all_steps(), ["history", tokens], ["click", tokens[0]], ["click", tokens[0]], ["history", tokens * 5]]
+    with artifact_served(folder, runtime, tmp_path / "site") as server:
+        page = new_page(server.address)
+        for policy in ("window", "carry"):
+            same_as_python(page, folder, policy, [*steps, *[["click", token] for token in tokens]])
+        assert page.said == []
 
 
 CORRECTED = """

@@ -23,7 +23,8 @@ class _Service(BaseHTTPRequestHandler):
         self.server.seen.append((self.path, dict(self.headers.items()), body))
         self.server.connections.add(self.client_address)
         self.send_response(self.server.status)
-        for name, value in {"X-Shape": "1,2,3", "X-Clicks": "4", "Set-Cookie": "a=b", "Server": "x"}.items():
+        # In small letters, as the service's own server writes them.
+        for name, value in {"x-shape": "1,2,3", "x-clicks": "4", "set-cookie": "a=b", "server": "x"}.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(self.server.body)))
         self.end_headers()

@@ -8,7 +8,7 @@ import pytest
 
 from recbole_cocorr.artifact.manifest import read_manifest
 from recbole_cocorr.artifact.writer import write_catalogue
-from recbole_cocorr.exporter.export import _targets_of, write_artifact
+from recbole_cocorr.exporter.export import targets_of, write_artifact
 from recbole_cocorr.models.device_graphs import graphs_of
 from tests.device import make
 
@@ -16,8 +16,8 @@ pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 
 FINGERPRINT = "0123456789abcdef" * 2
-# What was written: one for all folders of tests that use the fixture.
-_MADE = {}
+# Recommenders and folders: one for all folders of tests that use the fixture.
+_WRITTEN = {}
 
 
 def in_precision(plain: Path, folder: Path, recommender, table: str) -> None:
@@ -30,11 +30,11 @@ def in_precision(plain: Path, folder: Path, recommender, table: str) -> None:
         shutil.copy(plain / graph.file, folder)
     model = recommender.model
     vectors = model.item_embedding.weight.detach().numpy()
-    phi = _targets_of(model, graphs_of(model))
+    phi = targets_of(model, graphs_of(model))
     arrays, probes = write_catalogue(folder, recommender.vocabulary.items, vectors, table, phi)
-    kept = {n: e for n, e in manifest.arrays.items() if n in ("state", "upload_norm", "weights")}
-    changed = replace(manifest, table=table, arrays={**kept, **arrays}, probes=probes)
-    (folder / "manifest.json").write_text(changed.to_json())
+    other_arrays = {n: e for n, e in manifest.arrays.items() if n in ("state", "upload_norm", "weights")}
+    new_manifest = replace(manifest, table=table, arrays={**other_arrays, **arrays}, probes=probes)
+    (folder / "manifest.json").write_text(new_manifest.to_json())
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +43,7 @@ def written(tmp_path_factory):
 
     def write(name: str = "CoCorrRec", table: str = "fp32", **settings):
         key = (name, table, *sorted(settings.items()))
-        if key not in _MADE:
+        if key not in _WRITTEN:
             folder = tmp_path_factory.mktemp(f"{name}-{table}")
             if table == "fp32":
                 recommender = make(name, **settings)
@@ -51,8 +51,8 @@ def written(tmp_path_factory):
             else:
                 recommender, plain = write(name, **settings)
                 in_precision(plain, folder, recommender, table)
-            _MADE[key] = recommender, folder
-        return _MADE[key]
+            _WRITTEN[key] = recommender, folder
+        return _WRITTEN[key]
 
     return write
 

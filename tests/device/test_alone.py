@@ -104,17 +104,17 @@ def test_in_an_environment_that_has_nothing_else(written, wheel, tmp_path):
 
 
 def test_the_bench_runs_and_imports_nothing_else():
-    result = bench.bench(
+    result = bench.measure(
         ["GRU4Rec", "SASRec"], (), (2, 5), items=300, candidates=7, clicks=20, table="int8", neighbours=[4]
     )
     tables = ", 4 neighbours"
     models = ["GRU4Rec", "GRU4Rec, window", f"GRU4Rec{tables}", f"GRU4Rec, window{tables}", "SASRec", f"SASRec{tables}"]
-    assert list(result["models"]) == models
-    sizes = {name: row["artifact_bytes"] for name, row in result["models"].items()}
+    assert list(result.models) == models
+    sizes = {name: row["artifact_bytes"] for name, row in result.models.items()}
     assert 301 * 16 < sizes[f"GRU4Rec{tables}"] - sizes["GRU4Rec"] < 301 * 16 + 2000
-    states = {name: row["state_bytes"] for name, row in result["models"].items()}
+    states = {name: row["state_bytes"] for name, row in result.models.items()}
     assert states[f"GRU4Rec{tables}"] - states["GRU4Rec"] == 4 * (219 - 10)
-    for name, row in result["models"].items():
+    for name, row in result.models.items():
         assert row["modules"] == []
         assert row["policy"] == ("carry" if name in ("GRU4Rec", f"GRU4Rec{tables}") else "window")
         assert set(row["click"]) == {"2", "5"}
@@ -122,7 +122,7 @@ def test_the_bench_runs_and_imports_nothing_else():
         assert all(0 < t["p50"] <= t["p99"] for t in times)
         assert 10 < row["peak_rss_mb"] < 400, "of the small process, not of this one"
         assert row["artifact_bytes"] > row["graph_bytes"] > 1000
-    assert result["models"]["SASRec"]["window"] == 5, "SASRec is built for each length"
-    text = bench.table_text(result)
+    assert result.models["SASRec"]["window"] == 5, "SASRec is built for each length"
+    text = result.text()
     assert text.splitlines()[1].split()[:1] == ["model"]
     assert len(text.splitlines()) == 8

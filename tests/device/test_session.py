@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recbole_cocorr.artifact.manifest import read_manifest
+from recbole_cocorr.artifact.table import ItemTable
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.device import Correction, Ranking, Session
 from recbole_cocorr.device.reader import Reader
@@ -236,7 +237,7 @@ def test_repeats_unknown_and_excluded_items(written):
 def test_equal_scores_keep_the_order_of_the_candidates(written):
     _, session = opened(written)
     session.click("item-1")
-    session._user[:] = 0
+    session.artifact.targets = ItemTable(np.zeros((ITEMS, session.artifact.manifest.width), np.float32))
     some = TOKENS[1:30]
     assert session.rank(some, 3).items == some[:3]
     assert session.rank(some[::-1], 7).items == some[::-1][:7]
@@ -373,7 +374,7 @@ class Counted:
 
     def __init__(self, reader: Reader):
         self.steps = self.folds = self.others = 0
-        run, fold = reader.steps._run, reader.steps.fold
+        run, fold = reader.steps.run_bound, reader.steps.fold
 
         def step(*args):
             self.steps += 1
@@ -386,14 +387,14 @@ class Counted:
         def other(*args, **kwargs):
             self.others += 1
 
-        reader.steps._run, reader.steps.fold, reader._vectors = step, folded, other
+        reader.steps.run_bound, reader.steps.fold, reader.vectors = step, folded, other
 
 
 def test_a_click_costs_the_same_after_a_hundred_thousand(written, tmp_path):
     """The work is counted, not timed: the same runs of the same graphs, buffers and files of the same size."""
     _, session = opened(written, policy="carry")
-    counted = Counted(session._reader)
-    buffers = [id(s) for s in session._reader.steps.reads], session._reader.state().shape
+    counted = Counted(session.reader)
+    buffers = [id(s) for s in session.reader.steps.reads], session.reader.state().shape
     tokens = tokens_of(clicks(100_000))
     work = []
     for t, token in enumerate(tokens):
@@ -406,8 +407,8 @@ def test_a_click_costs_the_same_after_a_hundred_thousand(written, tmp_path):
     assert set(work[1::3]) | set(work[2::3]) == {(1, 0)}
     assert work[0] == (1, 0)
     assert counted.others == 0
-    assert len(session._recent) == WINDOW
-    assert ([id(s) for s in session._reader.steps.reads], session._reader.state().shape) == buffers
+    assert len(session.recent_rows()) == WINDOW
+    assert ([id(s) for s in session.reader.steps.reads], session.reader.state().shape) == buffers
     session.save(tmp_path / "late")
     assert (tmp_path / "early").stat().st_size == (tmp_path / "late").stat().st_size <= 20_000
     assert session.clicks == 100_000
@@ -426,8 +427,8 @@ def test_a_window_is_re_read_at_a_constant_cost(written):
     """Where the state is not carried on, a click reads the window, however many came before."""
     _, session = opened(written, policy="window", name="GRU4Rec")
     lengths = []
-    vectors = session._reader._vectors
-    session._reader._vectors = lambda rows: lengths.append(len(rows)) or vectors(rows)
+    vectors = session.reader.vectors
+    session.reader.vectors = lambda rows: lengths.append(len(rows)) or vectors(rows)
     for token in tokens_of(clicks(60)):
         lengths.clear()
         session.click(token)

@@ -182,7 +182,7 @@ def test_a_session_goes_on_where_it_was(written, tmp_path, name, policy, count):
         session.click(TOKENS[row])
         again.click(TOKENS[row])
         assert np.array_equal(again.user_vector, session.user_vector)
-    assert (tmp_path / "state").stat().st_size == session._layout.size()
+    assert (tmp_path / "state").stat().st_size == session.layout.size()
 
 
 def test_a_corrected_session_stays_corrected(written, tmp_path):
@@ -253,7 +253,7 @@ def test_leftovers_of_killed_saves_are_tidied_up(written, tmp_path):
     for file in (old, other):
         file.write_bytes(b"half")
     with atomic_write(path, "wb", tidy=False) as living:
-        load_state(path, session._layout)
+        load_state(path, session.layout)
         assert not old.exists(), "of a save that was killed"
         assert Path(living.name).exists(), "of a save that is going on"
         assert other.exists(), "of another file"
@@ -290,7 +290,7 @@ def test_killed_while_saving(written, tmp_path):
             assert process.stdout.readline().strip().isdigit(), process.stderr.read().decode()[-2000:]
             for _ in range(5):  # killed in the middle of whatever it does, looked at while it runs
                 time.sleep(float(generator.random()) * 0.02)
-                assert load_state(path, session._layout).clicks >= seen
+                assert load_state(path, session.layout).clicks >= seen
         finally:
             process.send_signal(signal.SIGKILL)
             process.wait()

@@ -15,12 +15,12 @@ from recbole_cocorr.data.loaders import data_preparation
 from recbole_cocorr.experiments.ablation import (
     GIVEN_CORRECTIONS,
     GivenCorrection,
-    ablate,
     common_share,
+    measure,
     ranks_given,
     user_vectors,
 )
-from recbole_cocorr.experiments.corrections import other_user_rows
+from recbole_cocorr.experiments.evaluation_rows import other_user_rows
 from recbole_cocorr.layers import Correction
 from recbole_cocorr.models.factory import build_model
 
@@ -59,13 +59,13 @@ def test_own_and_none_are_the_models(model_and_test):
 def test_a_stale_correction_knows_nothing_of_the_newest_clicks(model_and_test, stale):
     model, test = model_and_test
     seq, length = rows_of(model, test)
-    found, _ = user_vectors(model, seq, length, GivenCorrection(f"stale {stale}", stale))
+    result, _ = user_vectors(model, seq, length, GivenCorrection(f"stale {stale}", stale))
     for row in range(len(seq)):
         hidden, n = model.hidden_states(seq[row : row + 1]), length[row : row + 1]
         seen = seq[row, : int(n) - stale][None]
         correction = model.correction(model.hidden_states(seen), n - stale) if int(n) > stale else None
         torch.testing.assert_close(
-            found[row : row + 1], model.user_vectors(hidden, n, correction), rtol=1e-4, atol=1e-5
+            result[row : row + 1], model.user_vectors(hidden, n, correction), rtol=1e-4, atol=1e-5
         )
 
 
@@ -73,21 +73,21 @@ def test_a_stale_correction_knows_nothing_of_the_newest_clicks(model_and_test, s
 def test_another_users_is_another_rows(model_and_test):
     model, test = model_and_test
     seq, length = rows_of(model, test)
-    found, _ = user_vectors(model, seq, length, GivenCorrection("another user's"))
+    result, _ = user_vectors(model, seq, length, GivenCorrection("another user's"))
     own = model.correction(model.hidden_states(seq), length)
     for row, giver in enumerate(other_user_rows(len(seq))):
         assert row != giver
         sent = Correction(*(part[giver : giver + 1] for part in own))
         hidden = model.hidden_states(seq[row : row + 1])
         wanted = model.user_vectors(hidden, length[row : row + 1], sent)
-        torch.testing.assert_close(found[row : row + 1], wanted, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(result[row : row + 1], wanted, rtol=1e-4, atol=1e-5)
 
 
 @given(st.integers(0, 50), st.integers(0, 5))
 def test_everybody_gets_one_of_another(rows, seed):
-    found = other_user_rows(rows, seed)
-    assert sorted(found) == list(range(rows))
-    assert rows < 2 or all(found != np.arange(rows))
+    result = other_user_rows(rows, seed)
+    assert sorted(result) == list(range(rows))
+    assert rows < 2 or all(result != np.arange(rows))
 
 
 def test_own_ranks_are_the_trainers(model_and_test, make_config):
@@ -129,4 +129,4 @@ def test_the_command(small_data, tmp_path, capsys):
 
 def test_nothing_to_ablate(tmp_path):
     with pytest.raises(UserError, match="no finished run of CoCorrRec"):
-        ablate(tmp_path)
+        measure(tmp_path)

@@ -16,10 +16,10 @@ from tests.conftest import write_inter
 
 def by_user(small_data):
     rows = [line.split("\t") for line in (small_data / "small" / "small.inter").read_text().splitlines()[1:]]
-    found: dict[str, list[str]] = {}
+    result: dict[str, list[str]] = {}
     for user, item, _ in sorted(rows, key=lambda r: (r[0], float(r[2]))):
-        found.setdefault(user, []).append(item)
-    return found
+        result.setdefault(user, []).append(item)
+    return result
 
 
 def test_it_learns_from_no_held_out_click(make_config, small_data):
@@ -27,12 +27,12 @@ def test_it_learns_from_no_held_out_click(make_config, small_data):
     _, valid, _ = data_preparation(make_config("GRU4Rec"), data)
     users, items = training_interactions(valid.dataset)
     tokens, names = data.field2id_token["item_id"], data.field2id_token["user_id"]
-    found = sorted((names[u], tokens[i]) for u, i in zip(users, items, strict=True))
+    result = sorted((names[u], tokens[i]) for u, i in zip(users, items, strict=True))
     wanted = []
     for user, clicked in by_user(small_data).items():
         held = 2 if len(clicked) > 3 else 1 if len(clicked) == 3 else 0
         wanted += [(user, item) for item in clicked[: len(clicked) - held]]
-    assert found == sorted(wanted)
+    assert result == sorted(wanted)
 
 
 @pytest.mark.parametrize("stale", [0, 1, 5])
@@ -62,12 +62,12 @@ def test_the_command(chains, tmp_path, capsys, monkeypatch):
     command = ["benchmark", "--models=Pop,GRU4Rec", "--datasets=chains", "--seeds=1", "--learning_rates=0.01"]
     command += [f"--data_path={chains}", "--use_gpu=False", "--epochs=12", f"--out={out}", "--jobs=2", "--threads=1"]
     assert main([*command, "--train_batch_size=100"]) == 0
-    made = correct.CorrectedRun
+    corrected_run = correct.CorrectedRun
 
     def one_fails(record, *arguments):
         if record.label == "Pop":
             raise UserError("it cannot be")
-        return made(record, *arguments)
+        return corrected_run(record, *arguments)
 
     monkeypatch.setattr(correct, "CorrectedRun", one_fails)
     assert main(["correct", str(out), "--l2=1", "--neighbours=20"]) == 0
@@ -86,13 +86,13 @@ def test_the_command(chains, tmp_path, capsys, monkeypatch):
         assert rows["valid none"]["metrics"][name] == pytest.approx(value, abs=6e-5)
     ndcg = {name: row["metrics"]["ndcg@10"] for name, row in rows.items()}
     assert ndcg["own"] > ndcg["none"] and ndcg["own"] > ndcg["stale 2"] and ndcg["own"] > ndcg["another user's"]
-    found = {(c["baseline"], c["metric"]): c for c in content["comparisons"]}
-    assert len(found) == 5 * 7 and {c["model"] for c in content["comparisons"]} == {"GRU4Rec"}
+    result = {(c["baseline"], c["metric"]): c for c in content["comparisons"]}
+    assert len(result) == 5 * 7 and {c["model"] for c in content["comparisons"]} == {"GRU4Rec"}
     for other in ("none", "stale 5", "another user's"):
-        assert found[other, "ndcg@10"]["difference"] == pytest.approx(ndcg["own"] - ndcg[other], abs=2e-6)
-    assert found["none", "ndcg@10"]["adjusted"] < 0.05
+        assert result[other, "ndcg@10"]["difference"] == pytest.approx(ndcg["own"] - ndcg[other], abs=2e-6)
+    assert result["none", "ndcg@10"]["adjusted"] < 0.05
     assert content["problems"] == [
-        "chains, protocol paper: no run of CoCorrRec is among them, so none is compared with the baselines"
+        "chains, protocol paper: no run of CoCorrRec is among them, so no model is compared with the baselines"
     ]
     assert f"note: {content['problems'][0]}" in printed
 

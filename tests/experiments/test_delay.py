@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from recbole_cocorr.__main__ import main
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.experiments.ablation import GivenCorrection, ranks_given
-from recbole_cocorr.experiments.arrival import model_and_rows, ndcg_of, quality_by_share
-from recbole_cocorr.experiments.delay import delays, draw, table_text
+from recbole_cocorr.experiments.delay import measure, quality_by_share
+from recbole_cocorr.experiments.evaluation_rows import model_and_rows, ndcg_of
+from recbole_cocorr.experiments.results.delay import Delay
 from recbole_cocorr.experiments.simulate.proxy import Link
+from recbole_cocorr.report.delay_figure import draw
 from tests.device import make
 from tests.service import save
 
@@ -40,8 +42,8 @@ def test_no_limit():
 
 
 def test_the_table_over_sockets(tmp_path):
-    found = delays(None, [5.0], [20.0], [10, 30], requests=4, with_tolerance=False)
-    first, second = found["rows"]
+    result = measure(None, None, [5.0], [20.0], [10, 30], requests=4, with_tolerance=False)
+    first, second = result.rows
     # The paper's sizes, to the byte.
     assert (first["up_bytes"], first["down_bytes"]) == (2560, 4160)
     assert (second["up_bytes"], second["down_bytes"]) == (7680, 4160)
@@ -51,17 +53,19 @@ def test_the_table_over_sockets(tmp_path):
         assert row["download_ms"] >= 10 + row["down_bytes"] / 5000
         assert row["in_time"] == 0
         assert row["formula_ms"] == pytest.approx(20 + (row["up_bytes"] + row["down_bytes"]) / 5000 + row["cloud_ms"])
-    assert "2560" in table_text(found)
+    assert "2560" in result.text()
+    result.save(tmp_path / "d.json")
+    assert Delay.load(tmp_path / "d.json") == result
 
 
 def test_quality_by_share(with_data):
     file, model, test = with_data
-    found = quality_by_share(file, None, [0, 0.5, 1], draws=5)
+    result = quality_by_share(file, None, [0, 0.5, 1], draws=5)
     own, none = (ndcg_of(ranks_given(model, test, GivenCorrection(name))[0]).mean() for name in ("own", "none"))
     assert own != none
-    assert [q["ndcg@10"] for q in (found[0], found[2])] == pytest.approx([none, own])
-    assert max(found[0]["deviation"], found[2]["deviation"]) < 1e-12
-    assert found[1]["deviation"] > 1e-6
+    assert [q["ndcg@10"] for q in (result[0], result[2])] == pytest.approx([none, own])
+    assert max(result[0]["deviation"], result[2]["deviation"]) < 1e-12
+    assert result[1]["deviation"] > 1e-6
 
 
 def test_the_picture(tmp_path):
@@ -70,7 +74,7 @@ def test_the_picture(tmp_path):
     parts = {"upload_ms": 6.0, "cloud_ms": 2.0, "download_ms": 6.5}
     rows = [{"length": n, "in_time": 0.2, "bandwidth": 5.0, "round_trip": 10.0, **parts} for n in (10, 20)]
     for name in ("a.svg", "a.png"):
-        draw(quality, rows, tmp_path / name)
+        draw(Delay(rows, quality=quality), tmp_path / name)
     text = (tmp_path / "a.svg").read_text()
     assert "<svg" in text
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
@@ -89,10 +93,14 @@ def test_what_cannot_be_measured(tmp_path, capsys):
 def test_the_command_writes_what_it_found(tmp_path, capsys, monkeypatch):
     from recbole_cocorr.experiments import delay
 
-    made = {"rows": [], "tolerance": None}
-    monkeypatch.setattr(delay, "delays", lambda *args: made)
+    monkeypatch.setattr(delay, "measure", lambda *args: Delay([]))
     assert main(["delay", "--out", str(tmp_path / "d.json")]) == 0
-    assert json.loads((tmp_path / "d.json").read_text()) == {**made, "quality": []}
+    content = json.loads((tmp_path / "d.json").read_text())
+    unmarked = {"rows": [], "papers_tolerance": 4.21, "tolerance": None, "quality": []}
+    assert content == {"format": "recbole_cocorr.delay", "format_version": 1, **unmarked}
+    # As earlier versions wrote it.
+    (tmp_path / "d.json").write_text(json.dumps(unmarked))
+    assert Delay.load(tmp_path / "d.json") == Delay([])
     assert "MB/s" in capsys.readouterr().out
 
 

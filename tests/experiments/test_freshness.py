@@ -12,10 +12,15 @@ from recbole_cocorr.__main__ import main
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.correctors import Trust
 from recbole_cocorr.evaluation.ranking import per_row, rank_positive
-from recbole_cocorr.experiments import daily_deltas, freshness
 from recbole_cocorr.experiments.entries import find_entries
-from recbole_cocorr.experiments.freshness import Device, Later, Measured, Request, Slice, Snapshot, fused, measure
-from recbole_cocorr.report.freshness import by_seed, content, day, picture_of, sentences, tables_of, user_means
+from recbole_cocorr.experiments.freshness import daily_deltas, measure
+from recbole_cocorr.experiments.freshness.later import Later, Request
+from recbole_cocorr.experiments.freshness.measure import fused, rank_seed
+from recbole_cocorr.experiments.freshness.snapshot import Device, Snapshot
+from recbole_cocorr.experiments.freshness.statistics import SeedRanks, Slice, by_seed, statistics, user_means
+from recbole_cocorr.experiments.results import freshness
+from recbole_cocorr.experiments.results.freshness import TITLES, Freshness
+from recbole_cocorr.report.freshness import day, picture_of, tables_of
 from tests.conftest import write_inter
 
 CORRECTOR = {"l2": 1.0, "neighbours": 20, "decay": 0.9}
@@ -47,13 +52,13 @@ def data(tmp_path):
     return write_inter(tmp_path / "data", "late", chain_rows())
 
 
-def later_of(made: Request, folder) -> Later:
-    return Later(made.config(folder), made.freeze, made.slices)
+def later_of(measured: Request, folder) -> Later:
+    return Later(measured.config(folder), measured.freeze, measured.slices)
 
 
 def test_every_later_interaction_is_ranked_once_in_its_slice(data, tmp_path):
-    made = request(data)
-    later = later_of(made, tmp_path)
+    measured = request(data)
+    later = later_of(measured, tmp_path)
     rows = [line.split("\t") for line in (data / "late" / "late.inter").read_text().splitlines()[1:]]
     times = np.array([float(r[2]) for r in rows])
     assert later.frozen_at == np.quantile(times, 0.7, method="higher")  # as in the file, not scaled
@@ -61,14 +66,14 @@ def test_every_later_interaction_is_ranked_once_in_its_slice(data, tmp_path):
     for user, _, time in sorted(rows, key=lambda r: float(r[2])):
         first.setdefault(user, time)
     wanted = {(u, i, float(t)) for u, i, t in rows if float(t) >= later.frozen_at and first[u] != t}
-    found = []
+    result = []
     for _, start, places in later.slices():
         ends = later.ends[places]
         assert (later.times[ends] >= start).all()
-        found += [
+        result += [
             (later.user_tokens[later.users[e]], later.tokens[later.items[e]], later.times[e]) for e in ends.tolist()
         ]
-    assert len(found) == len(wanted) and set(found) == wanted
+    assert len(result) == len(wanted) and set(result) == wanted
     counts = [len(places) for _, _, places in later.slices()]
     assert len(counts) == 3 and max(counts) - min(counts) <= 1
 
@@ -95,14 +100,14 @@ def test_candidates_are_items_the_user_never_touched(data, tmp_path):
 
 
 def test_a_snapshot_is_what_there_was(data, tmp_path):
-    made = request(data)
-    later = later_of(made, tmp_path)
-    snapshot = Snapshot(made, tmp_path, later.frozen_at, later.tokens)
+    measured = request(data)
+    later = later_of(measured, tmp_path)
+    snapshot = Snapshot(measured, tmp_path, later.frozen_at, later.tokens)
     past = later.times < later.frozen_at
     users, items, _ = snapshot.train.dataset.interactions()
     own = snapshot.train.dataset.field2id_token
-    found = sorted(zip(own["user_id"][users], later.tokens[snapshot.from_own[items]], strict=True))
-    assert found == sorted(zip(later.user_tokens[later.users[past]], later.tokens[later.items[past]], strict=True))
+    result = sorted(zip(own["user_id"][users], later.tokens[snapshot.from_own[items]], strict=True))
+    assert result == sorted(zip(later.user_tokens[later.users[past]], later.tokens[later.items[past]], strict=True))
     known = set(later.items[past].tolist())
     assert set(np.flatnonzero(snapshot.to_own).tolist()) == known
     # Neither a negative nor a row of the table is an item of later times.
@@ -114,9 +119,9 @@ def test_a_snapshot_is_what_there_was(data, tmp_path):
 
 
 def scores_of(data, folder, monkeypatch, lists: dict) -> dict[tuple, np.ndarray]:
-    """Scores that ``measure`` ranks by: by user, time and variant; candidates are kept in ``lists`` by token."""
-    made = request(data, retrain=True, deltas=True)
-    later = later_of(made, folder)
+    """Scores that ``rank_seed`` ranks by: by user, time and variant; candidates are kept in ``lists`` by token."""
+    measured = request(data, retrain=True, deltas=True)
+    later = later_of(measured, folder)
     number = {t: i for i, t in enumerate(later.tokens.tolist())}
     drawn, recorded = Later.candidates, []
 
@@ -136,9 +141,9 @@ def scores_of(data, folder, monkeypatch, lists: dict) -> dict[tuple, np.ndarray]
         return rank_positive(scores, real)
 
     monkeypatch.setattr(Later, "candidates", candidates)
-    monkeypatch.setattr(freshness, "rank_positive", rank)
+    monkeypatch.setattr(measure, "rank_positive", rank)
     monkeypatch.setattr(daily_deltas, "days", lambda times: 1000.0)  # these users come within one day
-    measure(made, folder, lambda text: None)
+    rank_seed(measured, folder, lambda text: None)
     monkeypatch.undo()
     variants = ("none", "frozen", "fresh", "deltas", "popular", "retrained")
     return {
@@ -197,23 +202,23 @@ def test_items_without_a_vector():
     to_own = np.array([0, 3, 0, 1, 2, 4])  # item 2 came later
     model = Counting()
     device = Device(model, to_own, length=2, batch=1)
-    found = device.scores(
+    result = device.scores(
         [np.array([1, 2, 3, 4]), np.array([2, 5])], np.array([[1, 2, 3, 5], [2, 0, 2, 4]], dtype=np.int64)
     )
     assert model.read == [[1, 2], [4, 0]]  # the last two that it knows, oldest first
-    np.testing.assert_array_equal(found, [[6, 2, 2, 8], [2, 2, 2, 2]])
+    np.testing.assert_array_equal(result, [[6, 2, 2, 8], [2, 2, 2, 2]])
     trust = Trust(1.0, 0.0)
 
     class Cloud:
         def scores(self, known, candidates):
             return np.where(candidates == 2, 0.1, 0.0)
 
-    lifted = fused(trust, found, Cloud(), [np.array([1])] * 2, np.array([[1, 2, 3, 5], [2, 0, 2, 4]]))
-    assert lifted[0, 1] > found[0, 1] and lifted[0, 0] == found[0, 0]
+    lifted = fused(trust, result, Cloud(), [np.array([1])] * 2, np.array([[1, 2, 3, 5], [2, 0, 2, 4]]))
+    assert lifted[0, 1] > result[0, 1] and lifted[0, 0] == result[0, 0]
 
 
-def made_measure(seeds=(1, 2), retrain=True, users: int = 40) -> list[Measured]:
-    found = []
+def made_measure(seeds=(1, 2), retrain=True, users: int = 40) -> list[SeedRanks]:
+    result = []
     for seed in seeds:
         slices = []
         for index in range(3):
@@ -228,16 +233,21 @@ def made_measure(seeds=(1, 2), retrain=True, users: int = 40) -> list[Measured]:
             new = np.random.default_rng(index).random(len(names)) < 0.1
             start = 889237269.0 + 86400 * 10 * index
             slices.append(Slice(index, start, start + 86400 * 9, names, new, ~new, tables))
-        found.append(Measured(seed, 889237269.0, 1000, Trust(1.0, 0.0), slices))
-    return found
+        result.append(SeedRanks(seed, 889237269.0, 1000, Trust(1.0, 0.0), slices))
+    return result
+
+
+def result_of(ranks: list[SeedRanks]) -> Freshness:
+    about = {"corrector": {}, "settings": {}, "versions": {}, "machine": {}}
+    return Freshness("d", "M", 0.8, [r.seed for r in ranks], **about, **statistics(ranks))
 
 
 def test_a_user_counts_once():
     users = np.array(["b", "a", "b", "b"])
     ranks = np.array([[0, 0, 100], [50, 0, 100], [100, 0, 100], [100, 0, 100]])
-    found = user_means(users, ranks)
-    assert found.users.tolist() == ["a", "b"]
-    assert found.values["gauc"] == pytest.approx([0.5, 1 / 3]) and found.values["hit@5"] == pytest.approx([0, 1 / 3])
+    result = user_means(users, ranks)
+    assert result.users.tolist() == ["a", "b"]
+    assert result.values["gauc"] == pytest.approx([0.5, 1 / 3]) and result.values["hit@5"] == pytest.approx([0, 1 / 3])
     measured = made_measure()
     whole = by_seed(measured, "fresh", None, "all")[1].values["ndcg@10"]
     every = {}
@@ -248,27 +258,28 @@ def test_a_user_counts_once():
 
 
 @pytest.mark.parametrize("retrain", [True, False])
-def test_what_is_written(retrain):
-    made = json.loads(json.dumps(content(made_measure(retrain=retrain))))
-    assert made["slices"][0]["interactions"] == 240 and made["slices"][0]["users"] == 40
-    picked = {(r["slice"], r["targets"], r["variant"]): r for r in made["results"]}
+def test_what_is_written(tmp_path, retrain):
+    result_of(made_measure(retrain=retrain)).save(tmp_path / "f.json")
+    result, content = Freshness.load(tmp_path / "f.json"), json.loads((tmp_path / "f.json").read_text())
+    assert content["slices"][0]["interactions"] == 240 and content["slices"][0]["users"] == 40
+    picked = {(r["slice"], r["targets"], r["variant"]): r for r in content["results"]}
     variants = ["none", "frozen", "fresh", *(["retrained"] if retrain else [])]
     assert set(picked) == {(i, t, v) for i in (None, 1, 2, 3) for t in ("all", "known", "new") for v in variants}
     order = [picked[None, "all", v]["metrics"]["ndcg@10"] for v in variants]
     assert order == sorted(order)
-    pairs = {(c["model"], c["baseline"]) for c in made["comparisons"]}
+    pairs = {(c["model"], c["baseline"]) for c in content["comparisons"]}
     assert len(pairs) == (5 if retrain else 3)
-    assert len([c for c in made["comparisons"] if c["slice"] is None]) == 7 * len(pairs)
-    assert {c["metric"] for c in made["comparisons"] if c["slice"] is not None} == {"ndcg@10"}
-    by_slice, with_and_without, significance = tables_of(made, "M", "d")
+    assert len([c for c in content["comparisons"] if c["slice"] is None]) == 7 * len(pairs)
+    assert {c["metric"] for c in content["comparisons"] if c["slice"] is not None} == {"ndcg@10"}
+    by_slice, with_and_without, significance = tables_of(result)
     assert by_slice.header[1] == "1: 1998-03-07 to 1998-03-16" and len(by_slice.rows) == len(variants) + 4
     assert with_and_without.header[1].startswith("HR@10, all (720)")
-    assert len(significance.rows) == len(made["comparisons"])
+    assert len(significance.rows) == len(content["comparisons"])
     assert f"corrected for {7 * len(pairs)} comparisons" in significance.notes[0]
-    said = " ".join(sentences(made))
+    said = result.text()
     assert "item-item, goes on learning minus no correction: NDCG@10 +" in said
     assert ("of what retraining the device's model gains" in said) == retrain
-    picture = picture_of(made, "M", "d")
+    picture = picture_of(result)
     (axes,) = picture.figure.axes
     drawn = {c.get_label(): list(c.lines[0].get_ydata()) for c in axes.containers}
     assert drawn["no correction"] == [picked[i, "all", "none"]["metrics"]["ndcg@10"] for i in (1, 2, 3)]
@@ -281,7 +292,7 @@ def test_times_that_are_no_dates():
     measured = made_measure(seeds=(1,))
     for part in measured[0].slices:
         object.__setattr__(part, "start", float(part.index))
-    axes = picture_of(content(measured), "M", "d").figure.axes[0]
+    axes = picture_of(result_of(measured)).figure.axes[0]
     assert [t.get_text() for t in axes.get_xticklabels()] == ["0", "1", "2"]
 
 
@@ -292,10 +303,10 @@ def test_the_command(data, tmp_path, capsys):
     assert main(["freshness", *flags, f"--out={out}"]) == 0
     printed = capsys.readouterr().out
     assert "NDCG@10 of interactions after the freeze" in printed and "goes on learning minus no correction" in printed
-    made = json.loads((out / "freshness.json").read_text())
-    assert made["seeds"] == [1, 2] and made["corrector"]["l2"] == 1.0 and len(made["trust"]) == 2
-    assert sum(s["new_items"] for s in made["slices"]) > 0
-    picked = {(r["slice"], r["targets"], r["variant"]): r["metrics"] for r in made["results"]}
+    content = json.loads((out / "freshness.json").read_text())
+    assert content["seeds"] == [1, 2] and content["corrector"]["l2"] == 1.0 and len(content["trust"]) == 2
+    assert sum(s["new_items"] for s in content["slices"]) > 0
+    picked = {(r["slice"], r["targets"], r["variant"]): r["metrics"] for r in content["results"]}
     # The first slice begins at the freeze: nothing is fresher there, and nothing was trained anew.
     assert picked[1, "all", "fresh"] == picked[1, "all", "frozen"]
     assert picked[1, "all", "retrained"] == picked[1, "all", "none"]
@@ -343,7 +354,5 @@ def test_a_model_that_reads_more_than_the_clicks():
 
 
 def test_names_of_the_variants_are_the_tables():
-    from recbole_cocorr.report.freshness import TITLES
-
     daily = [freshness.DELTAS, freshness.POPULAR]
     assert list(TITLES) == [freshness.NONE, freshness.FROZEN, freshness.FRESH, *daily, freshness.RETRAINED]

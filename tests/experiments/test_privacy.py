@@ -16,10 +16,11 @@ from recbole_cocorr.correctors.folder import save_corrector
 from recbole_cocorr.data.clicks import histories
 from recbole_cocorr.evaluation.ranking import rank_positive
 from recbole_cocorr.experiments.ablation import GivenCorrection, ranks_given
-from recbole_cocorr.experiments.arrival import ndcg_of
-from recbole_cocorr.experiments.privacy.attacks import by_length, learned_decoder, nearest, undone
-from recbole_cocorr.experiments.privacy.hidden_states import measure_privacy, table_text
-from recbole_cocorr.experiments.privacy.scores import measure_score_privacy
+from recbole_cocorr.experiments.evaluation_rows import ndcg_of
+from recbole_cocorr.experiments.privacy.attacks import by_length, learned_decoder, nearest, rotated_back
+from recbole_cocorr.experiments.privacy.hidden_states import measure_uploads
+from recbole_cocorr.experiments.privacy.scores import measure_scores
+from recbole_cocorr.experiments.results.privacy import Privacy
 from recbole_cocorr.service.client.uploads import (
     NoiseOf,
     coded,
@@ -73,8 +74,8 @@ def test_a_budget_that_is_none(epsilon, delta):
 
 def test_sigma_is_in_units_of_the_sensitivity_and_falls_with_the_budget():
     assert gaussian_sigma(6, 1, 1e-5) == pytest.approx(2 * gaussian_sigma(3, 1, 1e-5))
-    found = [gaussian_sigma(1, e, 1e-5) for e in (0.5, 1, 10, 100, 1000, 10_000)]
-    assert found == sorted(found, reverse=True) and found[-1] > 0
+    result = [gaussian_sigma(1, e, 1e-5) for e in (0.5, 1, 10, 100, 1000, 10_000)]
+    assert result == sorted(result, reverse=True) and result[-1] > 0
 
 
 def test_the_noise_is_what_it_says():
@@ -107,9 +108,9 @@ def test_a_rotation_hides_until_enough_pairs_are_known():
     turned = TABLE[items] @ turn
     assert (nearest(turned, TABLE) == items).mean() < 0.3
     assert (by_length(turned, TABLE) == items).mean() > 0.95
-    back = undone(turned, turned[:20], TABLE[items[:20]])
+    back = rotated_back(turned, turned[:20], TABLE[items[:20]])
     assert (nearest(back, TABLE) == items).all()
-    two = undone(turned, turned[:2], TABLE[items[:2]])
+    two = rotated_back(turned, turned[:2], TABLE[items[:2]])
     assert (nearest(two, TABLE) == items).mean() < 0.9
 
 
@@ -130,26 +131,26 @@ def test_the_decoder_learns_what_can_be_read():
 
 def test_the_table(with_data):
     file, model, test = with_data
-    found = measure_privacy(file, None, [1.0, 1e6], 1e-5, clicks=150, seed=0)
-    by = {(r["way"], r["attack"]): r for r in found["rows"]}
+    result = measure_uploads(file, None, [1.0, 1e6], 1e-5, clicks=150, seed=0)
+    by = {(r["way"], r["attack"]): r for r in result.rows}
     own, none = (ndcg_of(ranks_given(model, test, GivenCorrection(name))[0]).mean() for name in ("own", "none"))
     assert by["nothing is uploaded", "the most popular item"]["ndcg@10"] == pytest.approx(none)
     for name, size in (("float32", 384), ("float16", 192), ("int8", 120)):
         row = by[name, "nearest neighbour"]
         assert (row["recovered"], row["bytes"]) == (1.0, size)
     assert by["float32", "nearest neighbour"]["ndcg@10"] == pytest.approx(own)
-    strong, weak = (r for r in found["rows"] if "epsilon" in r)
+    strong, weak = (r for r in result.rows if "epsilon" in r)
     assert strong["recovered"] < 0.3 and weak["recovered"] > 0.9
     assert strong["list_epsilon"] == 6 and weak["ndcg@10"] == pytest.approx(own, abs=0.02)
     # The cloud that holds turned weights, and the one that gets pooled vectors, compute what the plain one does.
-    turned = [r for r in found["rows"] if r["way"] == "secret rotation"]
-    pooled = [r for r in found["rows"] if r["way"] == "pooled on the device"]
+    turned = [r for r in result.rows if r["way"] == "secret rotation"]
+    pooled = [r for r in result.rows if r["way"] == "pooled on the device"]
     for row in turned + pooled:
         assert row["ndcg@10"] == pytest.approx(own, abs=1e-4)
     assert turned[0]["recovered"] < 0.3
     assert turned[-1]["attack"] == "64 clicks known"  # of 150; 256 are not there
     assert {r["bytes"] for r in pooled} == {128}
-    assert "nothing is uploaded" in table_text(found)
+    assert "nothing is uploaded" in result.text()
 
 
 def test_the_command(with_data, tmp_path, capsys):
@@ -169,8 +170,8 @@ def test_what_scores_tell(with_data, tmp_path, capsys):
     corrector = ItemItem.fit(users, clicked, len(read.items), 1.0, 20)
     trust = Trust(3.0, 0.1)
     save_corrector(tmp_path / "c", corrector, trust, read.items, checkpoint_fingerprint(read), {})
-    found = measure_score_privacy(file, tmp_path / "c")
-    none, *rows = found["rows"]
+    result = measure_scores(file, tmp_path / "c")
+    none, *rows = result.rows
     candidates = test.candidates.numpy()
     own = DeviceScores(model).of(test, torch.arange(len(candidates)), candidates)
 
@@ -193,7 +194,13 @@ def test_what_scores_tell(with_data, tmp_path, capsys):
     assert main(["privacy", "--checkpoint", str(file), *flags]) == 0
     printed = capsys.readouterr().out
     assert "epsilon 5" in printed and "no scores" in printed and "100.00%" in printed
-    assert json.loads(out.read_text())["scores"]["rows"] == found["rows"]
+    content = json.loads(out.read_text())
+    assert content["scores"]["rows"] == result.rows
+    written = Privacy.load(out)
+    assert (written.scores, written.uploads.rows) == (result, content["rows"])
+    del content["format"], content["format_version"]  # as earlier versions wrote it
+    out.write_text(json.dumps(content))
+    assert Privacy.load(out) == written
 
 
 def test_randomness_of_torch_is_left_alone():

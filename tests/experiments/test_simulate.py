@@ -11,10 +11,12 @@ from recbole.data.interaction import Interaction
 
 from recbole_cocorr.__main__ import main
 from recbole_cocorr.correctors.folder import trust_of
-from recbole_cocorr.experiments.simulate import simulate as simulation
-from recbole_cocorr.experiments.simulate.device import RECORD, judge
+from recbole_cocorr.experiments.results.simulation import Simulation
+from recbole_cocorr.experiments.simulate import expected, measure
+from recbole_cocorr.experiments.simulate.device import judge
 from recbole_cocorr.experiments.simulate.faults import LIES, Front, LyingServer
-from recbole_cocorr.experiments.simulate.simulate import FAULTS, simulate, table_text
+from recbole_cocorr.experiments.simulate.measure import FAULTS
+from recbole_cocorr.experiments.simulate.records import RECORD, RECORD_FIELDS, records_of, summary
 from recbole_cocorr.service.client.breaker import Breaker
 from recbole_cocorr.service.client.client import Client
 from recbole_cocorr.service.server.correction_model import load_correction_model
@@ -57,8 +59,8 @@ def test_every_lie_is_found_out(rows, lie):
         address, breaker = f"127.0.0.1:{server.port}", eager()
         with Client(address, None, None, 20, corrector=FINGERPRINT, score_breaker=breaker) as client:
             for _ in range(5):
-                found = client.score([1, 2], [3, 4, 5], 3).answer(20)
-                assert found.status == ("offline" if lie == "slow" else "refused")
+                result = client.score([1, 2], [3, 4, 5], 3).answer(20)
+                assert result.status == ("offline" if lie == "slow" else "refused")
         with Client(f"127.0.0.1:{server.port}", FINGERPRINT, (2, 3, 8), 20, breaker=eager()) as client:
             for _ in range(5):
                 assert client.correct(rows, 3, 20).status == ("offline" if lie == "slow" else "refused")
@@ -89,7 +91,7 @@ def test_the_front_cuts_and_changes(server, rows):
         liar.close()
 
 
-def test_a_small_run(trained, checkpoint, artifact, monkeypatch):
+def test_a_small_run(trained, checkpoint, artifact, monkeypatch, tmp_path):
     model = trained[0].model
 
     @torch.no_grad()
@@ -108,14 +110,17 @@ def test_a_small_run(trained, checkpoint, artifact, monkeypatch):
         np.savez(folder / "expected.npz", **scores)
         return load_correction_model(file), None
 
-    monkeypatch.setattr(simulation, "prepare", prepare)
+    monkeypatch.setattr(measure, "prepare", prepare)
     faults = ("none", "NaN", "frozen", "none")
-    found = simulate(checkpoint, None, lists=1, count=1, deadline_ms=200, seconds=1.0, users=2000, faults=faults)
-    total = found["total"]
+    settings = {"deadline_ms": 200, "seconds": 1.0, "users": 2000}
+    result = measure.measure(checkpoint, None, lists=1, count=1, faults=faults, **settings)
+    total = result.total
     assert total["lists"] > 20 and (total["wrong"], total["lost"]) == (0, 0)
     assert total["corrected"] > 0 and total["refused"] > 0
     assert (total["with_correction"], total["with_scores"]) == (total["corrected"], 0)
-    assert "frozen" in table_text(found)
+    assert "frozen" in result.text()
+    result.save(tmp_path / "s.json")
+    assert Simulation.load(tmp_path / "s.json") == result
 
 
 def train(tmp_path, *flags: str):
@@ -138,8 +143,8 @@ def test_a_small_run_with_scores(tmp_path):
     pytest.importorskip("onnxscript")
     checkpoint, corrector = train(tmp_path, "--model=GRU4Rec")
     settings = {"deadline_ms": 200, "seconds": 0.7, "users": 30, "corrector": corrector}
-    found = simulate(checkpoint, None, lists=1, count=1, faults=("none", "NaN", "old model", "none"), **settings)
-    total = found["total"]
+    faults = ("none", "NaN", "old model", "none")
+    total = measure.measure(checkpoint, None, lists=1, count=1, faults=faults, **settings).total
     assert total["lists"] > 20 and (total["wrong"], total["lost"]) == (0, 0)
     assert total["with_scores"] > 0 and total["refused"] > 0 and total["with_correction"] == 0
 
@@ -153,10 +158,10 @@ def test_what_each_use_of_the_cloud_must_give(trained, tmp_path, monkeypatch, co
         candidates=torch.arange(1, 31).repeat(5, 1),
     )
     loader = SimpleNamespace(batches=lambda: [batch])
-    monkeypatch.setattr(simulation, "model_and_rows", lambda *a, **k: (recommender, loader))
+    monkeypatch.setattr(expected, "model_and_rows", lambda *a, **k: (recommender, loader))
     manifest = SimpleNamespace(trust=trust_of(corrector, load_correction_model(trained[1]).fingerprint))
     monkeypatch.setattr("recbole_cocorr.exporter.export.export", lambda *a, **k: manifest)
-    model_, scorer = simulation.prepare(trained[1], None, 30, tmp_path, corrector)
+    model_, scorer = expected.prepare(trained[1], None, 30, tmp_path, corrector)
     assert model_ is not None and scorer is not None
     scores = np.load(tmp_path / "expected.npz")
     assert set(scores.files) == {"0", "1", "2", "3"}
@@ -166,14 +171,14 @@ def test_what_each_use_of_the_cloud_must_give(trained, tmp_path, monkeypatch, co
 
 def test_records_are_what_they_are_read_as(tmp_path):
     (tmp_path / "device-0.records").write_bytes(RECORD.pack(1.5, 2, 3, 1, 0, 3.5, 4.5) + b"half a record")
-    (found,) = simulation.records_of(tmp_path)
-    assert found.item() == (1.5, 2, 3, 1, 0, 3.5, 4.5)
+    (result,) = records_of(tmp_path)
+    assert result.item() == (1.5, 2, 3, 1, 0, 3.5, 4.5)
 
 
 def test_the_exit_status_says_whether_a_list_was_wrong(monkeypatch, capsys, tmp_path):
     for wrong, status in ((0, 0), (1, 1)):
-        row = simulation._summary("all", np.zeros(3, simulation._DTYPE), 5.0) | {"wrong": wrong}
-        monkeypatch.setattr(simulation, "simulate", lambda *a, r=row, **k: {"rows": [], "total": r})
+        row = summary("all", np.zeros(3, RECORD_FIELDS), 5.0) | {"wrong": wrong}
+        monkeypatch.setattr(measure, "measure", lambda *a, r=row, **k: Simulation([], r))
         assert main(["simulate", "--checkpoint", "x", "--out", str(tmp_path / "s.json")]) == status
     assert json.loads((tmp_path / "s.json").read_text())["total"]["wrong"] == 1
     assert set(LIES) < set(FAULTS)

@@ -8,7 +8,7 @@ from recbole_cocorr.__main__ import main
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.property_files import property_file
 from recbole_cocorr.base.yaml_reader import read_yaml
-from recbole_cocorr.experiments.sweep import entries, write_times
+from recbole_cocorr.experiments.sweep import entries, measure
 from tests.made_results import made_run, write_results
 
 
@@ -46,7 +46,7 @@ def test_times_of_two_sweeps_are_not_mixed(tmp_path):
     ]
     folder = write_results(tmp_path / "s", runs)
     with pytest.raises(UserError, match=r"MAX_ITEM_LIST_LENGTH=20 and with MAX_ITEM_LIST_LENGTH=50"):
-        write_times(folder)
+        measure(folder)
 
 
 def test_the_learning_rate_is_the_models_unless_one_is_given(small_data, tmp_path, capsys):

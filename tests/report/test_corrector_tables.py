@@ -8,7 +8,7 @@ pytest.importorskip("matplotlib")
 
 from recbole_cocorr.__main__ import main
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.experiments.extra_files import read_extras
+from recbole_cocorr.experiments.results.corrections import Corrections
 from recbole_cocorr.report.corrector_tables import (
     corrector_verdicts,
     correctors_table,
@@ -28,15 +28,15 @@ def marks(table) -> dict[tuple[str, str], set[str]]:
 
 def test_marks_stand_behind_the_figures_that_win(tmp_path):
     write_correctors(tmp_path, LABELS, users=1500)
-    table = correctors_table(read_extras(tmp_path), "amazon-beauty")
-    found = marks(table)
+    table = correctors_table(Corrections.load_from(tmp_path), "amazon-beauty")
+    result = marks(table)
     for label in LABELS:
-        others = {variant: mark for (name, variant), mark in found.items() if name == label and variant != "own"}
+        others = {variant: mark for (name, variant), mark in result.items() if name == label and variant != "own"}
         assert set(others) >= {"none", "another user's", "the cloud alone"}
         assert all(mark == {""} for mark in others.values()), "nothing that loses has a mark"
     # The user's own scores are above the model without any; ours is above the baselines with the same scores.
-    assert found["SASRec", "own"] == found["GRU4Rec", "own"] == {"*"}
-    assert found["CoCorrRec (w/o GCN)", "own"] == {"*†"}
+    assert result["SASRec", "own"] == result["GRU4Rec", "own"] == {"*"}
+    assert result["CoCorrRec (w/o GCN)", "own"] == {"*†"}
     assert "* the user's own scores above the same model without any" in table.caption
     assert "Holm over 105 comparisons" in table.caption and "Holm over 14" in table.caption
     assert "† with the user's own scores, CoCorrRec (w/o GCN) above each baseline" in table.caption
@@ -50,11 +50,11 @@ def test_a_correction_that_hurts_and_a_stronger_baseline_are_marked_too(tmp_path
         if c["kind"] == "field" or c["baseline"] == "none":
             c["difference"], c["adjusted"] = -c["difference"], 0.001
     path.write_text(json.dumps(content))
-    extras = read_extras(tmp_path)
-    found = marks(correctors_table(extras, "amazon-beauty"))
-    assert found["SASRec", "none"] == found["CoCorrRec", "none"] == {"*"}
-    assert found["SASRec", "own"] == {"†"} and found["CoCorrRec", "own"] == {""}
-    text = " ".join(corrector_verdicts(extras, "amazon-beauty"))
+    corrections = Corrections.load_from(tmp_path)
+    result = marks(correctors_table(corrections, "amazon-beauty"))
+    assert result["SASRec", "none"] == result["CoCorrRec", "none"] == {"*"}
+    assert result["SASRec", "own"] == {"†"} and result["CoCorrRec", "own"] == {""}
+    text = " ".join(corrector_verdicts(corrections, "amazon-beauty"))
     assert "on 0 of 7 metrics none (worse on UAUC" in text and "worse than one at least on 7" in text
 
 
@@ -66,7 +66,7 @@ def test_marks_in_every_format(tmp_path):
     changed = next(c for c in content["comparisons"] if c["baseline"] == "stale 5")
     changed |= {"difference": -0.1, "adjusted": 0.0}
     path.write_text(json.dumps(content))
-    table = correctors_table(read_extras(folder), "amazon-beauty")
+    table = correctors_table(Corrections.load_from(folder), "amazon-beauty")
     assert r")\*" in markdown(table) and "† " in markdown(table)
     assert r"\rlap{$^{*}$}" in latex(table) and r"\dagger" in latex(table)
     text = page(build(folder))
@@ -77,14 +77,18 @@ def test_marks_in_every_format(tmp_path):
 
 def test_significance_tables_hold_every_comparison(tmp_path):
     write_correctors(tmp_path, LABELS)
-    extras = read_extras(tmp_path)
-    variants = variants_significance_table(extras, "amazon-beauty")
-    field = field_significance_table(extras, "amazon-beauty")
+    corrections = Corrections.load_from(tmp_path)
+    variants = variants_significance_table(corrections, "amazon-beauty")
+    field = field_significance_table(corrections, "amazon-beauty")
     assert (len(variants.rows), len(field.rows)) == (3 * 5 * 7, 2 * 7)
     assert variants.rows[0][0].text == "GRU4Rec" and variants.rows[0][1].text == "none"
     assert "over 400 users" in variants.notes[0] and "corrected for 14 comparisons" in field.notes[0]
-    assert "CoCorrRec (w/o GCN) against the baselines" in corrector_verdicts(extras, "amazon-beauty")[-1]
-    assert variants_significance_table(extras, "elsewhere") is field_significance_table(extras, "elsewhere") is None
+    assert "CoCorrRec (w/o GCN) against the baselines" in corrector_verdicts(corrections, "amazon-beauty")[-1]
+    assert (
+        variants_significance_table(corrections, "elsewhere")
+        is field_significance_table(corrections, "elsewhere")
+        is None
+    )
 
 
 def test_an_old_file_opens_and_says_how_to_have_significance(tmp_path):
@@ -116,8 +120,8 @@ def test_a_full_ranking_has_a_table_of_its_own(tmp_path):
     names = [t.name for t in report.tables]
     assert len(names) == len(set(names))
     assert {"correctors-amazon-beauty", "correctors-amazon-beauty-full"} <= set(names)
-    found = {t.name: t for t in report.tables}
-    assert found["correctors-amazon-beauty"].header != found["correctors-amazon-beauty-full"].header  # MRR
+    result = {t.name: t for t in report.tables}
+    assert result["correctors-amazon-beauty"].header != result["correctors-amazon-beauty-full"].header  # MRR
     pictures = [p.name for p in report.pictures]
     assert len(pictures) == len(set(pictures))
 
@@ -146,4 +150,4 @@ def test_a_damaged_file_is_one_sentence(tmp_path, change, said):
     change(content)
     path.write_text(json.dumps(content))
     with pytest.raises(UserError, match=said):
-        read_extras(tmp_path)
+        Corrections.load_from(tmp_path)

@@ -11,13 +11,15 @@ from hypothesis import strategies as st
 
 pytest.importorskip("matplotlib")
 
-from recbole_cocorr.experiments.cost.columns import COST_COLUMNS
-from recbole_cocorr.experiments.extra_files import read_extras
+from recbole_cocorr.experiments.history_bins import history_bins
+from recbole_cocorr.experiments.results.corrections import Ablation
+from recbole_cocorr.experiments.results.cost import Cost
+from recbole_cocorr.experiments.results.sweep import SweepTimes
 from recbole_cocorr.experiments.runs.groups import comparison_groups, sweep_groups
 from recbole_cocorr.models.catalogue import variants
 from recbole_cocorr.report import figures
+from recbole_cocorr.report.cost_tables import COST_COLUMNS
 from recbole_cocorr.report.plot_style import PAGE_COLOURS, inline_svg, save, styles_of
-from recbole_cocorr.report.report import history_bins
 from tests.made_results import made_field, made_run, made_sweep, write_ablation, write_cost, write_sweep
 
 FIELD = tuple(variants())
@@ -42,13 +44,13 @@ points = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=12)
 
 
 @given(points)
-def test_front_is_the_naive_one(found):
+def test_front_is_the_naive_one(pairs):
     def beaten(own):
-        return any(c <= own[0] and q >= own[1] and (c, q) != own for c, q in found)
+        return any(c <= own[0] and q >= own[1] and (c, q) != own for c, q in pairs)
 
-    front = figures.pareto_front(found)
-    assert sorted(front) == [i for i, own in enumerate(found) if not beaten(own)]
-    costs = [found[i][0] for i in front]
+    front = figures.pareto_front(pairs)
+    assert sorted(front) == [i for i, own in enumerate(pairs) if not beaten(own)]
+    costs = [pairs[i][0] for i in front]
     assert costs == sorted(costs)
 
 
@@ -80,24 +82,24 @@ def test_every_picture_names_its_axes_and_hides_no_data(tmp_path):
     write_cost(tmp_path)
     write_sweep(tmp_path)
     write_ablation(tmp_path)
-    extras, styles = read_extras(tmp_path), styles_of(FIELD)
+    cost, styles = Cost.load_from(tmp_path).rows, styles_of(FIELD)
     (group,) = comparison_groups(made_field(users=120))
     (longer,) = comparison_groups(made_field(users=60, protocol="full"))
     sweep = sweep_groups(made_sweep(users=60))["amazon-beauty", "paper"]
     pictures = [
         *figures.training_curves(group, styles),
-        figures.cost_over_length(extras.cost, "flops", styles, lambda n: n <= 25, log=False),
+        figures.cost_over_length(cost, "flops", styles, lambda n: n <= 25, log=False),
         *(
-            figures.cost_over_length(extras.cost, c, styles, lambda n: True, log=True)
+            figures.cost_over_length(cost, c, styles, lambda n: True, log=True)
             for c, (_, kind) in COST_COLUMNS.items()
             if kind != "count"
         ),
-        figures.quality_against_flops(group, extras.cost, styles),
-        figures.quality_against_flops(longer, extras.cost, styles),
+        figures.quality_against_flops(group, cost, styles),
+        figures.quality_against_flops(longer, cost, styles),
         figures.sweep_quality(sweep, styles["CoCorrRec"], "beauty"),
-        figures.sweep_time(extras.sweep, styles["CoCorrRec"]),
+        figures.sweep_time(SweepTimes.load_from(tmp_path).rows, styles["CoCorrRec"]),
         figures.quality_by_history(group, history_bins(group, "ndcg@10"), styles, "ndcg@10"),
-        figures.correction_ablation(extras.ablation, "amazon-beauty", styles),
+        figures.correction_ablation(Ablation.load_from(tmp_path).rows, "amazon-beauty", styles),
     ]
     assert len({p.name for p in pictures}) == len(pictures)
     for picture in pictures:
@@ -120,7 +122,7 @@ def test_every_picture_names_its_axes_and_hides_no_data(tmp_path):
 
 def test_costs_are_drawn_at_their_length_and_in_their_unit(tmp_path):
     write_cost(tmp_path)
-    rows, styles = read_extras(tmp_path).cost, styles_of(FIELD)
+    rows, styles = Cost.load_from(tmp_path).rows, styles_of(FIELD)
     drawn = lines(figures.cost_over_length(rows, "latency_us", styles, lambda n: n <= 25, log=False))
     assert list(drawn) == list(FIELD[1:])
     expected = [(r["L"], r["latency_us"] * 1e-6) for r in rows if r["model"] == "SASRec" and r["L"] <= 25]
@@ -139,7 +141,7 @@ def test_a_model_far_dearer_than_the_others_hides_none_of_them():
 
 def test_quality_against_flops_takes_the_costs_of_the_runs_own_length(tmp_path):
     write_cost(tmp_path, ["SASRec", "CoCorrRec"])
-    rows, styles = read_extras(tmp_path).cost, styles_of(FIELD)
+    rows, styles = Cost.load_from(tmp_path).rows, styles_of(FIELD)
     (group,) = comparison_groups(made_field(["Pop", "SASRec", "CoCorrRec"], users=80, protocol="full"))
     drawn = lines(figures.quality_against_flops(group, rows, styles))
     assert set(drawn) == {"Pareto front", "SASRec", "CoCorrRec"}
@@ -188,7 +190,7 @@ def test_the_dots_of_a_correction_stand_in_its_row(count):
 
 def test_inline_svg_stands_beside_others_and_follows_the_page(tmp_path):
     write_ablation(tmp_path)
-    rows = read_extras(tmp_path).ablation
+    rows = Ablation.load_from(tmp_path).rows
     picture = figures.correction_ablation(rows, "amazon-beauty", styles_of(FIELD))
     svg = inline_svg(picture.figure, "one")
     ids = re.findall(r'\bid="([^"]+)"', svg)
@@ -203,7 +205,7 @@ def test_inline_svg_stands_beside_others_and_follows_the_page(tmp_path):
 
 def test_files_are_the_same_each_time(tmp_path):
     write_sweep(tmp_path)
-    rows = read_extras(tmp_path).sweep
+    rows = SweepTimes.load_from(tmp_path).rows
     for form in ("svg", "png"):
         first, second = (save(figures.sweep_time(rows, styles_of(FIELD)["CoCorrRec"]).figure, form) for _ in range(2))
         assert first == second

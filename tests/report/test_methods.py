@@ -5,6 +5,8 @@ from recbole_cocorr.experiments.runs.groups import comparison_groups
 from recbole_cocorr.report.methods import methods, provenance
 from tests.made_results import made_field, made_run, made_sweep
 
+ROWS = ["prefix", "sequence"]
+
 
 def text_of(records) -> str:
     groups = comparison_groups(records)
@@ -27,6 +29,12 @@ def test_settings_that_differ_are_all_named():
     text = text_of(records)
     assert "at most 50 or 100 epochs" in text
     assert "Each model was trained with one learning rate." in text
+
+
+def test_the_training_rows_are_named():
+    rows = [made_run(users=20, config={"training_rows": kind}, seed=seed) for seed, kind in enumerate(ROWS)]
+    assert "training rows prefix or sequence" in text_of(rows)
+    assert "training rows sequence" in text_of(rows[1:])
 
 
 def test_nothing_tested_and_an_unknown_protocol():

@@ -44,7 +44,7 @@ def test_no_message_and_nothing_too_wide(tmp_path: Path, report: Path, width: in
         [*command, "--dump-dom", frame.as_uri()], capture_output=True, text=True, timeout=120, check=False
     )
     assert "CONSOLE" not in done.stderr, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-    found = re.search(r"wide=(\d+) small=(\d+)", done.stdout)
-    assert found, done.stderr[-800:]
-    assert int(found[1]) <= width
-    assert int(found[2]) == 0
+    result = re.search(r"wide=(\d+) small=(\d+)", done.stdout)
+    assert result, done.stderr[-800:]
+    assert int(result[1]) <= width
+    assert int(result[2]) == 0

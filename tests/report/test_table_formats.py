@@ -36,10 +36,10 @@ def made(rows=ROWS):
 
 @given(st.lists(st.one_of(st.none(), st.floats(0, 1), st.sampled_from([0.1, 0.10004, 0.10006, 0.2])), max_size=12))
 def test_places_follow_the_printed_digits(values):
-    found = places(values)
+    result = places(values)
     printed = [None if v is None else f"{v:.4f}" for v in values]
     shown = sorted({p for p in printed if p is not None}, key=float, reverse=True)
-    for text, place in zip(printed, found, strict=True):
+    for text, place in zip(printed, result, strict=True):
         # the naive way: best is what no other text exceeds, second what only the best exceeds
         above = [s for s in shown if text is not None and float(s) > float(text)]
         assert place == (None if text is None or len(above) > 1 else len(above) + 1)

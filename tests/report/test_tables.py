@@ -6,7 +6,9 @@ import pytest
 from recbole_cocorr.evaluation.ranking import per_row
 from recbole_cocorr.evaluation.significance import holm
 from recbole_cocorr.experiments.comparisons import best_baselines, compare_with_each, metric_columns
-from recbole_cocorr.experiments.extra_files import Extras, read_extras
+from recbole_cocorr.experiments.results.corrections import Ablation, Corrections
+from recbole_cocorr.experiments.results.cost import Cost
+from recbole_cocorr.experiments.results.sweep import SweepTimes
 from recbole_cocorr.experiments.runs.groups import comparison_groups, sweep_groups
 from recbole_cocorr.report.corrector_tables import correctors_table
 from recbole_cocorr.report.cost_tables import cheapest, cost_table, cost_value, length_table, si
@@ -95,24 +97,24 @@ def test_star_only_where_the_best_baseline_is_beaten():
     between = made_field(["Pop", "SASRec"], users=800) + [
         made_run(seed=s, users=800, strength=0.9) for s in (2020, 2021, 2022)
     ]
-    group, found = compared(between)
-    assert found.against("Pop", "gauc").verdict == "better"
-    assert found.against("SASRec", "gauc").verdict == "worse"
-    assert not any(cell.star for cells in results_table(group, found).rows for cell in cells)
-    assert "worse on 7" in verdicts(group, found)[0]
+    group, result = compared(between)
+    assert result.against("Pop", "gauc").verdict == "better"
+    assert result.against("SASRec", "gauc").verdict == "worse"
+    assert not any(cell.star for cells in results_table(group, result).rows for cell in cells)
+    assert "worse on 7" in verdicts(group, result)[0]
 
 
 def test_w_o_gcn_is_compared_but_no_baseline():
-    group, found = compared(made_field(["GRU4Rec", "CoCorrRec (w/o GCN)", "CoCorrRec"], users=200))
-    assert found.against("CoCorrRec (w/o GCN)", "gauc") is not None
+    group, result = compared(made_field(["GRU4Rec", "CoCorrRec (w/o GCN)", "CoCorrRec"], users=200))
+    assert result.against("CoCorrRec (w/o GCN)", "gauc") is not None
     assert best_baselines(group, "gauc") == ["GRU4Rec"]
 
 
 def test_comparisons_by_the_long_way():
     records = made_field(["GRU4Rec", "SASRec", "CoCorrRec"], users=150)
-    group, found = compared(records)
-    assert len(found.found) == 14
-    for c in found.found:
+    group, result = compared(records)
+    assert len(result.rows) == 14
+    for c in result.rows:
         metric, _, k = c.metric.partition("@")
         d = 0
         for seed in (2020, 2021, 2022):
@@ -122,8 +124,8 @@ def test_comparisons_by_the_long_way():
             )
             d = d + (mine - theirs) / 3
         assert c.difference == pytest.approx(np.mean(d))
-    assert [c.adjusted for c in found.found] == holm([c.p for c in found.found])
-    table = significance_table(group, found)
+    assert [c.adjusted for c in result.rows] == holm([c.p for c in result.rows])
+    table = significance_table(group, result)
     assert len(table.rows) == 14
     assert "150 users" in table.notes[0] and "2020, 2021, 2022" in table.notes[0] and "14 comparisons" in table.notes[0]
     assert sum("(best)" in cells[0] for cells in texts(table)) == 7
@@ -132,14 +134,14 @@ def test_comparisons_by_the_long_way():
 def test_what_cannot_be_compared_is_said():
     records = [made_run(seed=1, users=50), made_run("DIN", seed=1, users=49), made_run("SASRec", seed=2, users=50)]
     records += [made_run("GRU4Rec", seed=1, users=50, with_ranks=False), made_run("Mamba4Rec", seed=1, users=50)]
-    group, found = compared(records)
-    assert {c.baseline for c in found.found} == {"Mamba4Rec"}
-    assert len(found.problems) == 3
-    text = " / ".join(found.problems)
+    group, result = compared(records)
+    assert {c.baseline for c in result.rows} == {"Mamba4Rec"}
+    assert len(result.problems) == 3
+    text = " / ".join(result.problems)
     assert "1 user was tested by only one of them" in text
     assert "CoCorrRec and SASRec share no seed" in text and "GRU4Rec kept no ranks" in text
     _, none = compared([made_run("DIN", users=20)])
-    assert none.found == [] and "CoCorrRec has no tested run" in none.problems[0]
+    assert none.rows == [] and "CoCorrRec has no tested run" in none.problems[0]
     assert significance_table(group, none).rows == ()
 
 
@@ -167,10 +169,11 @@ def test_units_of_costs():
 
 def test_cost_tables(tmp_path):
     write_cost(tmp_path, ["CoCorrRec", "SASRec"])
-    rows = read_extras(tmp_path).cost
+    rows = Cost.load_from(tmp_path).rows
     table = cost_table(rows, 10)
     assert [cells[0] for cells in texts(table)] == ["SASRec", "CoCorrRec"]
-    assert texts(table)[0][table.header.index("on the device")] == MISSING
+    without = [{**row, "device_parameters": None} if row["model"] == "SASRec" else row for row in rows]
+    assert texts(cost_table(without, 10))[0][table.header.index("on the device")] == MISSING
     assert len(length_table(rows, "flops").header) == 10
     assert cheapest(rows)[2] == "Fewest FLOPs per new click: CoCorrRec at L = 10, 15, 20, 25, 50, 100, 200, 500, 1000."
 
@@ -178,7 +181,7 @@ def test_cost_tables(tmp_path):
 def test_sweep_table(tmp_path):
     write_sweep(tmp_path, sizes=(1, 40))
     sweep = sweep_groups(made_sweep((1, 20), users=30))["amazon-beauty", "paper"]
-    table = sweep_table(sweep, read_extras(tmp_path).sweep, "beauty")
+    table = sweep_table(sweep, SweepTimes.load_from(tmp_path).rows, "beauty")
     assert [cells[0] for cells in texts(table)] == ["1", "20", "40"]
     assert texts(table)[1][-2:] == [MISSING, MISSING]
     assert texts(table)[2][1] == MISSING
@@ -186,12 +189,11 @@ def test_sweep_table(tmp_path):
 
 def test_ablation_table(tmp_path):
     write_ablation(tmp_path)
-    extras = read_extras(tmp_path)
-    table = ablation_table(extras, "amazon-beauty")
+    table = ablation_table(Ablation.load_from(tmp_path), "amazon-beauty")
     assert [cells[1] for cells in texts(table)] == ["own", "none", "stale 1", "stale 2", "stale 5", "another user's"]
     assert texts(table)[0][3] == ".3010 (.0010)"
     assert "91.0% of the correction of the attention and 87.4%" in table.notes[0]
-    assert ablation_table(Extras(), "x").rows == ()
+    assert ablation_table(Ablation(), "x").rows == ()
 
 
 def test_order_of_variants():
@@ -208,10 +210,10 @@ def test_order_of_variants():
 def test_correctors_table(tmp_path):
     """The same rows as the ablation's, without those of the validation items."""
     write_ablation(tmp_path)
-    rows = read_extras(tmp_path).ablation
+    ablation = Ablation.load_from(tmp_path)
+    rows = ablation.rows
     of_valid = [{**rows[0], "variant": "valid own"}]
     write_json(tmp_path / "correctors.json", "recbole_cocorr.correctors", rows=rows + of_valid)
-    extras = read_extras(tmp_path)
-    found = correctors_table(extras, "amazon-beauty")
-    assert found.rows == ablation_table(extras, "amazon-beauty").rows and len(found.rows) > 1
-    assert found.name == "correctors-amazon-beauty"
+    result = correctors_table(Corrections.load_from(tmp_path), "amazon-beauty")
+    assert result.rows == ablation_table(ablation, "amazon-beauty").rows and len(result.rows) > 1
+    assert result.name == "correctors-amazon-beauty"

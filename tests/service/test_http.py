@@ -175,19 +175,54 @@ def test_slow_clients_shut_nobody_out(route):
         with suppress(ConnectionError):
             one.sendall(b"GET /v1/describe HTTP/1.1\r\n")
     for _ in range(3):
-        assert exchange(route.http_port, b"GET /v1/describe HTTP/1.1\r\nHost: localhost\r\n\r\n").startswith(b"200 ")
+        assert is_served(route.http_port)
     for one in slow:
         one.close()
 
 
-def test_a_head_without_an_end(route):
-    with socket.create_connection(("127.0.0.1", route.http_port), 20) as made, suppress(ConnectionError):
+def is_served(port: int) -> bool:
+    return exchange(port, b"GET /v1/describe HTTP/1.1\r\nHost: localhost\r\n\r\n").startswith(b"200 ")
+
+
+def ended(made: socket.socket, flags: int = 0) -> bool:
+    """Whether the server has closed or reset a connection that it has answered nothing on.
+
+    Without flags this waits for the end; a server that waits too is a TimeoutError.
+    """
+    try:
+        assert made.recv(1, flags) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        pass
+    return True
+
+
+def test_a_head_without_an_end(route, monkeypatch):
+    """A head that is too long ends its connection, long before its deadline, and nobody else's."""
+    monkeypatch.setattr(web, "READ", 3600.0)
+    with socket.create_connection(("127.0.0.1", route.http_port), 20) as made:
+        with suppress(ConnectionError):
+            made.sendall(b"GET / HTTP/1.1\r\n")
+            for _ in range(1000):
+                made.sendall(b"X-A: " + b"a" * 1000 + b"\r\n")
+        assert is_served(route.http_port)
+        assert ended(made)
+    assert is_served(route.http_port)
+
+
+def test_a_head_that_comes_line_by_line(route, monkeypatch):
+    """Its lines do not put the deadline off; others are served all the while."""
+    monkeypatch.setattr(web, "READ", 1.0)
+    with socket.create_connection(("127.0.0.1", route.http_port), 20) as made:
         made.sendall(b"GET / HTTP/1.1\r\n")
-        for _ in range(1000):
-            made.sendall(b"X-A: " + b"a" * 1000 + b"\r\n")
-            if made.recv(1, socket.MSG_DONTWAIT) == b"":
+        for _ in range(5000):  # 30 kB: not too long
+            assert is_served(route.http_port)
+            if ended(made, socket.MSG_DONTWAIT):
                 return
-    # A reset, or an end, before a megabyte was taken.
+            with suppress(ConnectionError):
+                made.sendall(b"X: a\r\n")
+    pytest.fail("the head was waited for")
 
 
 def test_metrics_ask_for_the_token_too(checkpoint, monkeypatch):

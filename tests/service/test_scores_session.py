@@ -113,7 +113,7 @@ def with_scores(folder, rows, names, given):
     """The ranking with scores that are given."""
     plain = Session.open(folder)
     plain.history(tokens_of(rows))
-    scores = dict(zip(names, given.scores.tolist(), strict=True))
+    scores = dict(zip(names, given.content.tolist(), strict=True))
     return plain.rank(names, evidence=Evidence(scores, len(rows), plain.artifact.manifest.trust["corrector"]))
 
 
@@ -219,7 +219,7 @@ def test_what_the_session_refuses_changes_nothing(both, cloud, session, bad):
     session.rank(NAMES)
     given = answer(len(NAMES) - (bad == "shape"))
     if bad in ("nan", "inf"):
-        given.scores[3] = float(bad)
+        given.content[3] = float(bad)
     cloud.sent[-1].settle(given)
     found, own = session.rank(NAMES), alone(both, rows)
     assert (found.status, found.items, found.scores) == ("refused", own.items, own.scores)
@@ -450,7 +450,7 @@ def test_an_artifact_with_a_table_asks_for_no_scores(both, item_item, serves_bot
         plain.history(tokens_of(rows))
         upload = plain.hidden_states()
         answer = opened.client.correct(upload.hidden_states, upload.clicks, LONG / 1000)
-        plain.apply((answer.attention, answer.bias), plain.clicks)
+        plain.apply(answer.content, plain.clicks)
         assert ranking.scores == pytest.approx(plain.rank(NAMES).scores, rel=1e-4, abs=1e-4)
         assert opened.rank_all().used == ("correction",)
         with pytest.raises(UserError, match="asks for no scores"):

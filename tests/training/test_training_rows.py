@@ -84,6 +84,7 @@ def test_after_an_evaluation_windows_are_trained_on_too(make_config):
         ("SASRec", {"training_rows": True}, "training_rows is True; it must be prefix or sequence"),
         ("SASRec", {"batch_by_length": "yes"}, "batch_by_length is 'yes'; it must be True or False"),
         ("SASRec", {"torch_compile": True}, "training_rows is sequence and torch_compile True"),
+        ("SASRec", {"shuffle_history": True}, "training_rows is sequence and shuffle_history True"),
         ("BERT4Rec", {}, "training_rows is sequence, and transform mask_itemseq changes the histories"),
         ("DIN", {}, "training_rows is sequence, and DIN has a score or a loss"),
         ("NARM", {}, "training_rows is sequence, and NARM does not give, at each click"),

@@ -4,7 +4,7 @@ import { InferenceSession } from "../runtime/ort.wasm.bundle.min.mjs";
 import { ItemTable, numbers } from "./table.js";
 import { Vocabulary } from "./vocabulary.js";
 
-const FORMAT_VERSION = 1;
+const FORMAT_VERSIONS = [1, 2];
 // Graphs that a click or a correction may need; `targets` is for new items, which this page does not have.
 const GRAPHS = ["step", "fold", "prefill", "window", "correct"];
 
@@ -12,8 +12,9 @@ export class Artifact {
   /** Everything is fetched here, so that no click needs the network. `folder` is the artifact's address. */
   static async fetch(folder) {
     const manifest = JSON.parse(new TextDecoder().decode(await bytes(folder, "manifest.json")));
-    if (manifest.format_version !== FORMAT_VERSION) {
-      throw new Error(`the artifact has format ${manifest.format_version}; this page reads ${FORMAT_VERSION}`);
+    if (!FORMAT_VERSIONS.includes(manifest.format_version)) {
+      const known = FORMAT_VERSIONS.join(" or ");
+      throw new Error(`the artifact has format ${manifest.format_version}; this page reads ${known}`);
     }
     const artifact = new Artifact();
     artifact.manifest = manifest;
@@ -28,6 +29,11 @@ export class Artifact {
       artifact.targets = new ItemTable(values("target_vectors"), values("target_scales"), manifest.width);
     }
     artifact.vocabulary = new Vocabulary(values("token_bytes"), values("token_offsets"));
+    artifact.neighbours = null;
+    if (manifest.neighbours) {
+      const parts = ["items", "weights", "scales"].map((part) => [part, values(`neighbour_${part}`)]);
+      artifact.neighbours = Object.fromEntries(parts);
+    }
     artifact.initialState = values("state") ?? null;
     artifact.uploadNorm = values("upload_norm") ?? null;
     artifact.stateShape = manifest.arrays.state?.shape ?? null;

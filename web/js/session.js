@@ -2,6 +2,7 @@
 
 import { decoded } from "./correction.js";
 import { fuse } from "./evidence.js";
+import { RunningScores } from "./neighbours.js";
 import { best } from "./ranking.js";
 import { Reader } from "./reader.js";
 import { Turns } from "./turns.js";
@@ -15,6 +16,7 @@ export class Session {
     this.clicks = 0;
     this.corrected = false; // whether rankings use a correction; the next click ends that
     this.recent = []; // rows of the last clicks, at most as many as the window holds
+    this.neighbourScores = artifact.neighbours && new RunningScores(artifact.neighbours, artifact.manifest.neighbours);
     this.reader = new Reader(artifact);
     this.user = null; // what rankings are made with
     this.alone = null; // the same without a correction
@@ -43,22 +45,30 @@ export class Session {
     if (!this.clicks) throw new Error("the session has read no click yet; click or history comes first");
     const { targets, vocabulary } = this.artifact;
     const out = new Set([0, ...exclude.map((token) => vocabulary.row(token))]);
-    const scores = targets.allScores(this.user);
+    const own = targets.allScores(this.user);
+    const scores = this.neighbourScores ? this.#withNeighbours(own, Array.from(own.keys())) : own;
     return best(scores, k, out).map((row) => ({ token: vocabulary.token(row), score: scores[row] }));
   }
 
   /**
    * The best `k` of `candidates`, but those of `exclude`. `evidence` is the cloud's: {scores: a map by token, clicks,
-   * corrector}; a candidate without a score counts 0.
+   * corrector}; a candidate without a score counts 0. It takes the place of the neighbour table's.
    */
   rank(candidates, k, exclude = [], evidence = null) {
     if (!this.clicks) throw new Error("the session has read no click yet; click or history comes first");
     const { targets, vocabulary } = this.artifact;
     const out = new Set(exclude);
     const tokens = [...new Set(candidates)].filter((token) => vocabulary.row(token) && !out.has(token));
-    let scores = targets.scores(this.user, tokens.map((token) => vocabulary.row(token)));
+    const rows = tokens.map((token) => vocabulary.row(token));
+    let scores = targets.scores(this.user, rows);
     if (evidence) scores = this.#withEvidence(scores, tokens, evidence);
+    else if (this.neighbourScores) scores = this.#withNeighbours(scores, rows);
     return best(scores, k, new Set()).map((place) => ({ token: tokens[place], score: scores[place] }));
+  }
+
+  #withNeighbours(scores, rows) {
+    const p = rows.map((row) => this.neighbourScores.at(row));
+    return fuse(scores, p, this.clicks, this.artifact.manifest.neighbours);
   }
 
   #withEvidence(scores, tokens, { scores: given, clicks, corrector }) {
@@ -118,21 +128,25 @@ export class Session {
   }
 
   async #readOne(row) {
+    this.neighbourScores?.check(row);
     const recent = [...this.recent, row].slice(-this.artifact.window);
     const alone = this.reader.recurrent && (this.policy === "carry" || this.clicks < this.artifact.window);
     this.alone = alone ? await this.reader.click(row, this.clicks) : await this.reader.fromStart(recent);
     this.user = this.alone;
     this.recent = recent;
+    this.neighbourScores?.add(row);
     this.clicks += 1;
     this.corrected = false;
   }
 
   async #readMany(rows) {
+    rows.forEach((row) => this.neighbourScores?.check(row));
     const recent = [...this.recent, ...rows].slice(-this.artifact.window);
     const on = this.reader.recurrent && this.policy === "carry";
     this.alone = on ? await this.reader.goOn(rows, this.clicks) : await this.reader.fromStart(recent);
     this.user = this.alone;
     this.recent = recent;
+    this.neighbourScores?.start([...this.neighbourScores.rows, ...rows]);
     this.clicks += rows.length;
     this.corrected = false;
   }

@@ -1,6 +1,6 @@
 /** The item table: float32, float16, or int8 with a scale per row. */
 
-const VIEWS = { uint8: Uint8Array, int8: Int8Array, uint32: Uint32Array, float32: Float32Array };
+const VIEWS = { uint8: Uint8Array, int8: Int8Array, uint16: Uint16Array, uint32: Uint32Array, float32: Float32Array };
 
 /** The numbers of an array's bytes; float16 becomes float32, because few browsers have an array of it. */
 export function numbers(buffer, dtype) {

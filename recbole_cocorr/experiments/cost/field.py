@@ -17,7 +17,7 @@ from recbole_cocorr.training.recommend import Vocabulary
 class Catalogue(Vocabulary):
     """What a model asks of a data set, from the number of items alone.
 
-    There is one user: a table with a row per user (DIN's, which it never reads) is no part of what one device keeps.
+    There is one user: a table with a row per user (DIN's, which it never reads) is nothing that one device keeps.
 
     Parameters
     ----------

@@ -22,7 +22,7 @@ class Flops:
     Attributes
     ----------
     products : int
-        Of matrix products and convolutions.
+        Operations of matrix products and convolutions.
     elementwise : int
         All others.
     """
@@ -53,7 +53,7 @@ class FlopCounter(TorchDispatchMode):
     Raises
     ------
     UncountedOperation
-        For an operation that the table does not know.
+        If the table does not know an operation.
     """
 
     def __init__(self) -> None:
@@ -91,7 +91,7 @@ def count_flops(work: Callable[[], Any]) -> Flops:
     Parameters
     ----------
     work : callable
-        Called twice: what is made once and kept (a table of angles) is no part of the count.
+        Called twice: the first call makes what stays for later ones (a table of angles), and is not counted.
 
     Returns
     -------

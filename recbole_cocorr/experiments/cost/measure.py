@@ -1,7 +1,7 @@
-"""One row of the comparison: everything about one model at one history length."""
+"""What one inference and one new click cost each model, at each length of the history."""
 
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,6 +16,9 @@ from recbole_cocorr.experiments.cost.latency import one_user_scorer, threads, ti
 from recbole_cocorr.experiments.cost.memory import peak_bytes
 from recbole_cocorr.experiments.cost.parameters import count_parameters, per_item_names
 from recbole_cocorr.experiments.entries import Entry, catalogue_entries
+from recbole_cocorr.experiments.results.base import Row
+from recbole_cocorr.experiments.results.cost import Cost
+from recbole_cocorr.experiments.runs.environment import machine, versions
 from recbole_cocorr.models.catalogue import takes_corrections
 from recbole_cocorr.models.scoring import DotProductScorer
 from recbole_cocorr.models.step import stepper_of
@@ -37,7 +40,7 @@ class Settings:
     mini_batch_size : int
         K of CoCorrRec; L, where that is less.
     threads : int
-        For the latency.
+        Threads that the latency is measured with.
     repeats : int
         Rounds of timing.
     """
@@ -142,7 +145,7 @@ class Subject:
 
 
 @torch.no_grad()
-def measure(subject: Subject, per_item: frozenset[str]) -> dict[str, Any]:
+def count(subject: Subject, per_item: frozenset[str]) -> Row:
     """All of a row that does not depend on the machine's speed; the keys are described in ``docs/cost.md``."""
     s, nothing = subject, Flops()
     parameters = count_parameters(s.model, per_item)
@@ -184,7 +187,7 @@ def measure(subject: Subject, per_item: frozenset[str]) -> dict[str, Any]:
     }
 
 
-def _timed(subjects: Sequence[Subject], settings: Settings) -> list[dict[str, Any]]:
+def _times(subjects: Sequence[Subject], settings: Settings) -> list[Row]:
     """Median microseconds of every subject's calls, all in turn."""
     calls: dict[str, Callable[[], Any]] = {}
     for number, s in enumerate(subjects):
@@ -205,12 +208,10 @@ def _timed(subjects: Sequence[Subject], settings: Settings) -> list[dict[str, An
     return rows
 
 
-def _measured(
-    entry: Entry, length: int, settings: Settings, per_item: frozenset[str]
-) -> tuple[Subject, dict[str, Any]]:
+def _counted(entry: Entry, length: int, settings: Settings, per_item: frozenset[str]) -> tuple[Subject, Row]:
     try:
         subject = Subject(entry, length, settings)
-        return subject, measure(subject, per_item)
+        return subject, count(subject, per_item)
     except (KeyError, IndexError, AttributeError, TypeError, ValueError, RuntimeError) as error:
         if entry in catalogue_entries():
             raise
@@ -219,30 +220,40 @@ def _measured(
         raise UserError(f"{entry.label} cannot be measured on a history and candidates alone: {reason}") from error
 
 
-def measure_field(
-    entries: Sequence[Entry], lengths: Sequence[int], settings: Settings
-) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-    """Rows of all entries, one length after another.
+def measure(
+    entries: Sequence[Entry],
+    lengths: Sequence[int],
+    settings: Settings,
+    done: Callable[[int], None] = lambda length: None,
+) -> Cost:
+    """Count and time all entries, one length after another.
 
-    Yields
-    ------
-    tuple of int and list of dict
-        L and its rows, in the order of ``entries``.
+    Parameters
+    ----------
+    entries : sequence of Entry
+    lengths : sequence of int
+        Each L once.
+    settings : Settings
+    done : callable
+        Called with each L that is finished.
 
     Raises
     ------
     UserError
         If a model cannot be built or read one user's history, or computes with an operation that is not in the table.
     """
-    per_item = {}
-    for length in lengths:
-        rows, subjects = [], []
-        for entry in entries:
-            if entry.label not in per_item:
-                per_item[entry.label] = per_item_names(lambda n, e=entry: build(e, 2, n, 2))
-            subject, row = _measured(entry, length, settings, per_item[entry.label])
-            rows.append(row)
-            subjects.append(subject)
-        for row, timed in zip(rows, _timed(subjects, settings), strict=True):
-            row.update(timed)
-        yield length, rows
+    rows: list[Row] = []
+    per_item: dict[str, frozenset[str]] = {}
+    with threads(settings.threads):
+        about = machine()
+        for length in lengths:
+            subjects, counts = [], []
+            for entry in entries:
+                if entry.label not in per_item:
+                    per_item[entry.label] = per_item_names(lambda n, e=entry: build(e, 2, n, 2))
+                subject, row = _counted(entry, length, settings, per_item[entry.label])
+                subjects.append(subject)
+                counts.append(row)
+            rows += [{**row, **times} for row, times in zip(counts, _times(subjects, settings), strict=True)]
+            done(length)
+    return Cost(rows, vars(settings), versions(), about)

@@ -13,7 +13,7 @@ from torch.autograd.profiler import profile
 def _quiet() -> Iterator[None]:
     """Nothing on the process's standard error: torch's profiler reports its start and stop there."""
     try:
-        kept = os.dup(2)
+        stderr = os.dup(2)
     except OSError:  # a process without one
         yield
         return
@@ -22,8 +22,8 @@ def _quiet() -> Iterator[None]:
         os.dup2(nowhere, 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(stderr, 2)
+        os.close(stderr)
         os.close(nowhere)
 
 
@@ -38,7 +38,7 @@ def peak_bytes(work: Callable[[], Any]) -> int:
     Parameters
     ----------
     work : callable
-        Called twice: what is made once and kept is no part of the count.
+        Called twice: the first call makes what stays for later ones, and is not counted.
     """
     work()
     profiler = profile(use_kineto=False, profile_memory=True)

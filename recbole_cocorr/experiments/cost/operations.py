@@ -53,7 +53,7 @@ PER_OUTPUT: dict[str, int] = {
 }
 # FLOPs per number of the first argument.
 PER_INPUT: dict[str, int] = dict.fromkeys(_SUMS.split(), 1)
-# Of complex numbers.
+# FLOPs per complex number of the result.
 COMPLEX: dict[str, int] = {"mul": 6, "add": 2, "sub": 2, "neg": 2}
 FREE = frozenset(_NOTHING.split())
 
@@ -77,9 +77,9 @@ def _rms_norm(args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> int:
 
 
 def _layer_norm_backward(args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> int:
-    """Of the input alone: (y - mean(y) - xhat mean(y xhat)) / sigma with xhat = (x - mean) / sigma."""
-    wanted = args[7]
-    if wanted[1] or wanted[2]:
+    """The gradient of the input alone: (y - mean(y) - xhat mean(y xhat)) / sigma with xhat = (x - mean) / sigma."""
+    output_mask = args[7]
+    if output_mask[1] or output_mask[2]:
         raise UncountedOperation("native_layer_norm_backward is counted for the gradient of its input alone")
     # xhat 2, mean(y) 1, mean(y xhat) 2, and two differences and two products
     return args[0].numel() * (9 + (args[5] is not None))
@@ -154,7 +154,7 @@ def elementwise(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], out: 
     Raises
     ------
     UncountedOperation
-        For an operation without an entry.
+        If an operation has no entry.
     """
     name = name_of(func)
     if name in SPECIAL:

@@ -17,9 +17,9 @@ class Parameters:
     ----------
     total : int
     items : int
-        Of those that grow with the catalogue: an embedding of the items, a bias for each.
+        Parameters that grow with the catalogue: an embedding of the items, a bias for each.
     cloud : int
-        Of those that stay in the cloud.
+        Parameters that stay in the cloud.
     """
 
     total: int

@@ -12,15 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.base.files import versioned_content
+from recbole_cocorr.experiments.results.base import Row
+from recbole_cocorr.experiments.results.device_times import NEIGHBOURS_SUFFIX, WINDOW_SUFFIX, DeviceTimes
 from recbole_cocorr.models.catalogue import cards, exportable
 
-FORMAT, FORMAT_VERSION = "recbole_cocorr.device-bench", 1
 HISTORIES = (10, 50, 200, 1000)
-# Of the row of a model that reads its window anew though it could carry a state on.
-WINDOW_SUFFIX = ", window"
-# Of the row of a model with a neighbour table.
-NEIGHBOURS_SUFFIX = ", {} neighbours"
 # The paper's L and K, for a model that carries a state on.
 _WINDOW = 10
 
@@ -88,7 +84,7 @@ def _models(models: Sequence[str], checkpoints: Sequence[Path], items: int, hist
             yield name, lambda length, name=name: _untrained(name, items, _WINDOW) if length == first else None
 
 
-def bench(
+def measure(
     models: Sequence[str] | None = None,
     checkpoints: Sequence[Path] = (),
     histories: Sequence[int] = HISTORIES,
@@ -98,7 +94,7 @@ def bench(
     table: str = "int8",
     work: Path | None = None,
     neighbours: Sequence[int] = (),
-) -> dict[str, Any]:
+) -> DeviceTimes:
     """Export and time models, one thread, each in a process of its own.
 
     A model that keeps a state is timed twice: carrying it on, and reading its window of L clicks anew. A model without
@@ -119,12 +115,10 @@ def bench(
     neighbours : sequence of int
         Sizes of made-up neighbour tables; a model with one has rows of its own.
 
-    Returns
-    -------
-    dict
-        ``format``, ``format_version``, ``setting`` and, under ``models`` by name, the results of
-        :func:`recbole_cocorr.experiments.device_bench.one.run` with ``policy``,
-        ``window`` and the bytes of the artifact.
+    Raises
+    ------
+    UserError
+        If ``work`` is not empty, or a model cannot be exported or timed.
     """
     from recbole_cocorr.artifact.manifest import read_manifest
 
@@ -134,7 +128,7 @@ def bench(
         work.mkdir(parents=True, exist_ok=True)
         if any(work.iterdir()):
             raise UserError(f"{work} is not empty")
-        rows: dict[str, Any] = {}
+        rows: dict[str, Row] = {}
         for name, build in _models(models or exportable(), checkpoints, items, histories):
             folders = {}
             for length in histories:
@@ -160,7 +154,7 @@ def bench(
     setting = {"items": items, "candidates": candidates, "clicks": clicks, "table": table, "histories": list(histories)}
     if neighbours:
         setting["neighbours"] = list(neighbours)
-    return versioned_content(FORMAT, FORMAT_VERSION, {"setting": setting, "models": rows})
+    return DeviceTimes(setting, rows)
 
 
 def _in_process(spec: dict[str, Any]) -> dict[str, Any]:
@@ -169,25 +163,7 @@ def _in_process(spec: dict[str, Any]) -> dict[str, Any]:
     root = str(Path(__file__).resolve().parents[3])
     environment["PYTHONPATH"] = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     command = [sys.executable, "-m", "recbole_cocorr.experiments.device_bench.one", json.dumps(spec)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise UserError(f"timing {next(iter(spec['artifacts'].values()))} failed: {done.stderr.strip()[-500:]}")
-    return json.loads(done.stdout)
-
-
-def table_text(result: dict[str, Any]) -> str:
-    """The result as a table for people."""
-    histories = [str(n) for n in result["setting"]["histories"]]
-    head = ["model", *(f"click after {n}" for n in histories), f"rank {result['setting']['candidates']}"]
-    head += ["start ms", "peak MB", "graphs KB", "all KB", "state B"]
-    lines = []
-    for name, row in result["models"].items():
-        cells = [f"{row['click'][n]['p50']:.0f} / {row['click'][n]['p99']:.0f}" for n in histories]
-        cells.append(f"{row['rank']['p50']:.0f} / {row['rank']['p99']:.0f}")
-        cells += [f"{row['startup_ms']:.1f}", f"{row['peak_rss_mb']:.0f}", f"{row['graph_bytes'] / 1000:.0f}"]
-        cells += [f"{row['artifact_bytes'] / 1000:.0f}", str(row["state_bytes"])]
-        lines.append([name, *cells])
-    widths = [max(len(row[i]) for row in [head, *lines]) for i in range(len(head))]
-    text = ["microseconds: p50 / p99; one thread"]
-    text += ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in [head, *lines]]
-    return "\n".join(text)
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if process.returncode:
+        raise UserError(f"timing {next(iter(spec['artifacts'].values()))} failed: {process.stderr.strip()[-500:]}")
+    return json.loads(process.stdout)

@@ -75,7 +75,7 @@ def run(spec: dict[str, Any]) -> dict[str, Any]:
         "startup_ms": round(startup, 2),
         "click": click,
         "rank": timed(session.rank, lists),
-        "state_bytes": session._layout.size(),
+        "state_bytes": session.layout.size(),
         "peak_rss_mb": round(peak_memory() / 1e6, 1),
         "modules": sorted({"torch", "recbole", "pandas", "scipy"} & set(sys.modules)),
     }

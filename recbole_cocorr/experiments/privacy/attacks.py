@@ -25,15 +25,15 @@ def nearest(rows: np.ndarray, table: np.ndarray, log_prior: np.ndarray | None = 
     if log_prior is not None:
         offset = offset - sigma**2 * log_prior
     offset[0] = np.inf
-    found = np.empty(len(rows), np.int64)
+    items = np.empty(len(rows), np.int64)
     turned, score = np.ascontiguousarray(table.T), np.empty((_AT_ONCE, len(table)), np.float32)
     offset = offset.astype(np.float32)
     for at in range(0, len(rows), _AT_ONCE):
-        part = rows[at : at + _AT_ONCE].astype(np.float32)
-        out = np.matmul(part, turned, out=score[: len(part)])
+        block = rows[at : at + _AT_ONCE].astype(np.float32)
+        out = np.matmul(block, turned, out=score[: len(block)])
         out -= offset
-        found[at : at + _AT_ONCE] = out.argmax(axis=1)
-    return found
+        items[at : at + _AT_ONCE] = out.argmax(axis=1)
+    return items
 
 
 def by_length(rows: np.ndarray, table: np.ndarray) -> np.ndarray:
@@ -41,14 +41,14 @@ def by_length(rows: np.ndarray, table: np.ndarray) -> np.ndarray:
     lengths = np.linalg.norm(table, axis=1)
     lengths[0] = -1e9
     order = np.argsort(lengths)
-    wanted = np.linalg.norm(rows, axis=1)
-    at = np.clip(np.searchsorted(lengths[order], wanted), 1, len(order) - 1)
-    left = wanted - lengths[order[at - 1]] < lengths[order[at]] - wanted
+    length = np.linalg.norm(rows, axis=1)
+    at = np.clip(np.searchsorted(lengths[order], length), 1, len(order) - 1)
+    left = length - lengths[order[at - 1]] < lengths[order[at]] - length
     return order[at - left]
 
 
-def undone(rows: np.ndarray, known_rows: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Rotated rows turned back by the rotation that fits some pairs of a known and an uploaded hidden state best."""
+def rotated_back(rows: np.ndarray, known_rows: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Rotated rows, rotated back by the rotation that fits some pairs of a known and an uploaded hidden state best."""
     turn, _ = orthogonal_procrustes(known_rows, known)
     return (rows @ turn).astype(np.float32)
 
@@ -61,7 +61,7 @@ def learned_decoder(
     Parameters
     ----------
     pooled : numpy.ndarray, shape [n, p]
-        Of the attacker's sequences.
+        Pooled vectors of the attacker's sequences.
     last : numpy.ndarray, shape [n, positions * d]
         Their hidden states.
     victims : numpy.ndarray, shape [m, p]

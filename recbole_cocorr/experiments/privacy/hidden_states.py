@@ -4,14 +4,15 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from recbole_cocorr.evaluation.ranking import rank_positive
-from recbole_cocorr.experiments.arrival import model_and_rows, ndcg_of
-from recbole_cocorr.experiments.privacy.attacks import by_length, learned_decoder, nearest, undone
+from recbole_cocorr.experiments.evaluation_rows import model_and_rows, ndcg_of
+from recbole_cocorr.experiments.privacy.attacks import by_length, learned_decoder, nearest, rotated_back
+from recbole_cocorr.experiments.results.base import Row
+from recbole_cocorr.experiments.results.privacy import UploadPrivacy
 from recbole_cocorr.layers import Correction
 from recbole_cocorr.models.cocorrrec.network import CoCorrRec
 from recbole_cocorr.service.client.uploads import NoiseOf, coded, gaussian_sigma, rotation, sensitivity_of
@@ -53,14 +54,14 @@ def _of_rows(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[torch.Tens
 
 
 @torch.no_grad()
-def measure_privacy(
+def measure_uploads(
     checkpoint: str | Path,
     data_path: str | None,
     epsilons: Sequence[float],
     delta: float,
     clicks: int,
     seed: int,
-) -> dict[str, Any]:
+) -> UploadPrivacy:
     """Recovery of uploaded clicks and NDCG@10 of every way to upload.
 
     The attacker holds the item table, the model's weights and how popular each item is among the test users' clicks.
@@ -75,20 +76,13 @@ def measure_privacy(
         Budgets of a click, for the noise.
     delta : float
     clicks : int
-        That are attacked, drawn at random; the quality is that of all users.
+        Number of clicks that are attacked, drawn at random; the quality is that of all users.
     seed : int
-
-    Returns
-    -------
-    dict
-        ``clicks``, ``users``, ``guess`` (share of the most popular item: what is recovered without any upload) and
-        ``rows``: ``way``, ``attack``, ``bytes`` of an upload of L clicks, ``recovered`` (share of the clicks) and
-        ``ndcg@10``.
 
     Raises
     ------
     UserError
-        As :func:`~recbole_cocorr.experiments.arrival.model_and_rows`.
+        As :func:`~recbole_cocorr.experiments.evaluation_rows.model_and_rows`.
     """
     recommender, loader = model_and_rows(checkpoint, data_path)
     model = recommender.model
@@ -105,7 +99,7 @@ def measure_privacy(
     if len(items) > clicks:
         items = np.random.default_rng(seed).choice(items, clicks, replace=False)
     sent, width, most = table[items], model.hidden_size, model.max_seq_length
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
 
     def add(way: str, attack: str, size: int, guess: np.ndarray | float | None, ndcg: float, truth=items) -> None:
         share = guess if guess is None or isinstance(guess, float) else float((guess == truth).mean())
@@ -122,14 +116,14 @@ def measure_privacy(
         noise = NoiseOf(gaussian_sigma(sensitivity, epsilon, delta), seed)
         noisy = _of_rows(noise)
         ndcg = users.ndcg(lambda hidden, length, f=noisy: model.correction(f(hidden), length))
-        found = nearest(noise(sent), table, log_prior, noise.sigma)
+        items_read = nearest(noise(sent), table, log_prior, noise.sigma)
         way = f"noise, epsilon {epsilon:g}, delta {delta:g} a click"
-        add(way, "most probable item", 4 * most * width, found, ndcg)
+        add(way, "most probable item", 4 * most * width, items_read, ndcg)
         rows[-1] |= {"epsilon": epsilon, "delta": delta, "sigma": noise.sigma, "list_epsilon": most * epsilon}
 
     _rotated(users, add, sent, items, table, seed)
     _pooled(users, add, table, log_prior, clicks, seed)
-    return {"clicks": len(items), "users": sum(map(len, users.seq)), "guess": guess, "rows": rows}
+    return UploadPrivacy(len(items), sum(map(len, users.seq)), guess, rows)
 
 
 def _rotated(users: _Users, add: Callable, sent: np.ndarray, items: np.ndarray, table: np.ndarray, seed: int) -> None:
@@ -148,8 +142,8 @@ def _rotated(users: _Users, add: Callable, sent: np.ndarray, items: np.ndarray, 
         known, rest = order[:pairs], order[pairs:]
         if not len(rest):
             break
-        found = nearest(undone(turned[rest], turned[known], sent[known]), table)
-        add("secret rotation", f"{pairs} clicks known", size, found, ndcg, items[rest])
+        items_read = nearest(rotated_back(turned[rest], turned[known], sent[known]), table)
+        add("secret rotation", f"{pairs} clicks known", size, items_read, ndcg, items[rest])
 
 
 def _pooled(users: _Users, add: Callable, table: np.ndarray, log_prior: np.ndarray, clicks: int, seed: int) -> None:
@@ -157,21 +151,21 @@ def _pooled(users: _Users, add: Callable, table: np.ndarray, log_prior: np.ndarr
     model, nets = users.model, (users.model.gcn.attention_net, users.model.gcn.bias_net)
 
     def pool(hidden: torch.Tensor, length: torch.Tensor) -> torch.Tensor:
-        place = (length - 1).clamp_min(0).view(-1, 1, 1)
+        last = (length - 1).clamp_min(0).view(-1, 1, 1)
         states = [net.gru(hidden)[0] for net in nets]
-        return torch.cat([s.gather(1, place.expand(-1, 1, s.shape[-1])).squeeze(1) for s in states], dim=1)
+        return torch.cat([s.gather(1, last.expand(-1, 1, s.shape[-1])).squeeze(1) for s in states], dim=1)
 
     def correct(hidden: torch.Tensor, length: torch.Tensor) -> Correction:
-        parts = pool(hidden, length).split(model.hidden_size, dim=1)
-        sent = [net.read(part) for net, part in zip(nets, parts, strict=True)]
+        states = pool(hidden, length).split(model.hidden_size, dim=1)
+        sent = [net.read(state) for net, state in zip(nets, states, strict=True)]
         return Correction(sent[0].view(-1, *model.gcn.attention_shape), sent[1].view(-1, *model.gcn.bias_shape))
 
     ndcg, size = users.ndcg(correct), 8 * model.hidden_size
     seq, length = torch.cat(users.seq), torch.cat(users.length)
     vectors = torch.cat([pool(model.hidden_states(s), n) for s, n in zip(users.seq, users.length, strict=True)]).numpy()
     # The last clicks, newest first; padding where there are fewer.
-    place = length[:, None] - 1 - torch.arange(_POSITIONS)
-    last = torch.where(place >= 0, seq.gather(1, place.clamp_min(0)), torch.zeros_like(place)).numpy()
+    position = length[:, None] - 1 - torch.arange(_POSITIONS)
+    last = torch.where(position >= 0, seq.gather(1, position.clamp_min(0)), torch.zeros_like(position)).numpy()
     one = torch.arange(1, len(table))
     singles = torch.cat([pool(model.hidden_states(i[:, None]), torch.ones_like(i)) for i in one.split(4096)]).numpy()
     add(
@@ -193,17 +187,6 @@ def _pooled(users: _Users, add: Callable, table: np.ndarray, log_prior: np.ndarr
         real = truth > 0
         name = "newest click" if not at else f"click {at + 1} from the end"
         spread = float(np.square(read[real, at] - table[truth[real]]).mean() ** 0.5) if real.any() else 0.0
-        found = nearest(read[real, at], table, log_prior, spread) if real.any() else None
-        add("pooled on the device", f"{name}: a network taught with half the users", size, found, ndcg, truth[real])
-
-
-def table_text(found: dict[str, Any]) -> str:
-    """The rows as a table for people."""
-    lines = [
-        f"{found['users']} users, {found['clicks']} uploaded clicks",
-        f"{'upload':45}{'attack':55}{'bytes':>6}{'recovered':>11}{'NDCG@10':>9}",
-    ]
-    for r in found["rows"]:
-        share = "-" if r["recovered"] is None else f"{r['recovered']:.2%}"
-        lines.append(f"{r['way']:45}{r['attack']:55}{r['bytes']:6}{share:>11}{r['ndcg@10']:9.5f}")
-    return "\n".join(lines)
+        items_read = nearest(read[real, at], table, log_prior, spread) if real.any() else None
+        attack = f"{name}: a network taught with half the users"
+        add("pooled on the device", attack, size, items_read, ndcg, truth[real])

@@ -63,7 +63,7 @@ def benchmark(
     jobs : int
         Runs at once, each a process of its own.
     threads : int, optional
-        Of each; the processors that are allowed, shared, if left out.
+        Threads of each run. If left out, the runs share the processors that this process may use.
     settings : dict, optional
         Further settings of all runs.
 
@@ -77,9 +77,9 @@ def benchmark(
     UserError
         If something does not fit, or a run failed; the finished ones stay in ``out``.
     """
-    for name, given in (("datasets", datasets), ("models", models)):
-        if isinstance(given, str):
-            raise UserError(f"{name} is {given!r}; it must be a list of names")
+    for name, value in (("datasets", datasets), ("models", models)):
+        if isinstance(value, str):
+            raise UserError(f"{name} is {value!r}; it must be a list of names")
     jobs = checked_whole(jobs, "jobs", 1)
     threads = default_threads(jobs) if threads is None else checked_whole(threads, "threads", 1)
     plan, folder = plan_of(datasets, models, seeds, learning_rates, protocol, settings), checked_path(out, "out")

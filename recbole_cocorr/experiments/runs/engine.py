@@ -1,6 +1,5 @@
 """Carry a plan out: what is finished stays, what is open is run, one bad run stops no other."""
 
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from tqdm import tqdm
 
 from recbole_cocorr.base.cpus import allowed_cpus
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.base.files import atomic_write, exclusive, make_folder, write_versioned
+from recbole_cocorr.base.files import exclusive, make_folder, write_versioned
 from recbole_cocorr.base.leftovers import is_temporary
 from recbole_cocorr.experiments.runs.executors import Executor
 from recbole_cocorr.experiments.runs.plan import Plan, RunSpec, Tuning
@@ -25,11 +24,11 @@ from recbole_cocorr.experiments.runs.run_files import (
     RunRecord,
     read_record,
     read_run,
+    write_failures,
 )
 from recbole_cocorr.experiments.runs.worker import DISK_FULL, PROGRESS_FILE, read_progress
 
-FAILURES_FILE = "failures.json"
-_POLL_SECONDS = 0.2
+POLL_SECONDS = 0.2
 
 
 def open_folder(folder: Path, plan: Plan) -> None:
@@ -82,7 +81,7 @@ class Engine:
         self.plan, self.folder, self.executor, self.jobs, self.say = plan, folder, executor, jobs, say
         self.failed: dict[str, str] = {}
         self._records: dict[str, RunRecord] = {}
-        self._took: dict[str, list[float]] = {}
+        self._seconds: dict[str, list[float]] = {}
 
     # -- what is there, and what is open ---------------------------------------------------------
 
@@ -97,7 +96,7 @@ class Engine:
             if not file.is_file():
                 return None
             self._records[spec.id] = read_run(file)
-            self._took.setdefault(spec.label, []).append(self._records[spec.id].seconds)
+            self._seconds.setdefault(spec.label, []).append(self._records[spec.id].seconds)
         return self._records[spec.id]
 
     def _done(self, spec: RunSpec) -> bool:
@@ -120,14 +119,14 @@ class Engine:
 
     def open_runs(self) -> list[RunSpec]:
         """Runs that can start now, in the plan's order."""
-        found: list[RunSpec] = []
+        runs: list[RunSpec] = []
         for tuning in self.plan.tunings():
-            wanted = tuning.trials()
+            specs = tuning.trials()
             rate = self.chosen_rate(tuning)
             if rate is not None:
-                wanted = tuning.finals(rate)
-            found += [s for s in wanted if not self._done(s) and s.id not in self.failed]
-        return found
+                specs = tuning.finals(rate)
+            runs += [s for s in specs if not self._done(s) and s.id not in self.failed]
+        return runs
 
     def counts(self) -> tuple[int, int]:
         """Runs finished and runs in all; reading a chosen run on the test items is no run of its own."""
@@ -147,10 +146,10 @@ class Engine:
         for tuning in self.plan.tunings():
             rate = self.chosen_rate(tuning)
             trials = tuning.trials()
-            done = sum(self.record(s) is not None for s in trials)
+            finished = sum(self.record(s) is not None for s in trials)
             line = (
                 f"{tuning.dataset}, {self.plan.protocol}: {tuning.entry.label}: seed {self.plan.seeds[0]} with "
-                f"learning rate {', '.join(f'{r:g}' for r in tuning.rates)} ({done} of {len(trials)} finished)"
+                f"learning rate {', '.join(f'{r:g}' for r in tuning.rates)} ({finished} of {len(trials)} finished)"
             )
             others = [str(s) for s in self.plan.seeds[1:]]
             if others:
@@ -207,7 +206,7 @@ class Engine:
                     if outcome.status or not self._done(job.spec):
                         self.failed[job.spec.id] = outcome.error or "it ended without a result"
                         bar.write(f"failed: {job.spec.id}: {self.failed[job.spec.id]}")
-                        self._write_failures()
+                        write_failures(self.folder, self.failed)
                 if time.monotonic() - shown >= (1 if live else 60):
                     shown = time.monotonic()
                     bar.n = self.counts()[0]
@@ -215,14 +214,14 @@ class Engine:
                         bar.set_postfix_str(self._status(running))
                     else:
                         print(f"runs: {bar.n}/{total}, {self._status(running)}", file=sys.stderr, flush=True)
-                time.sleep(_POLL_SECONDS)
+                time.sleep(POLL_SECONDS)
             bar.n = self.counts()[0]
             bar.set_postfix_str("")
         finally:
             for job in running:
                 self.executor.stop(job.handle)
             bar.close()
-        self._write_failures()
+        write_failures(self.folder, self.failed)
         return not self.failed
 
     def _start(self, spec: RunSpec) -> _Job:
@@ -230,28 +229,20 @@ class Engine:
         folder.mkdir(parents=True, exist_ok=True)
         return _Job(spec, self.executor.start(spec, folder))
 
-    def _write_failures(self) -> None:
-        file = self.folder / FAILURES_FILE
-        if not self.failed:
-            file.unlink(missing_ok=True)
-            return
-        with atomic_write(file, what="list of failures") as out:
-            json.dump([{"run": run, "error": error} for run, error in sorted(self.failed.items())], out, indent=1)
-
     def _status(self, running: list[_Job]) -> str:
         """Time left, and what the running runs are at."""
-        parts = []
+        texts = []
         left = self.seconds_left(running)
         if left:
-            parts.append(f"about {_duration(left)} left")
+            texts.append(f"about {_duration(left)} left")
         for job in running:
             text = f"{job.spec.label} on {job.spec.dataset}, seed {job.spec.seed}, lr {job.spec.learning_rate:g}"
             last = self._last_epoch(job.spec)
             if last is not None:
                 text += f": epoch {last['epoch'] + 1}"
                 text += "".join(f", {last['metric']} {v:.4f}" for v in [last["score"]] if v is not None)
-            parts.append(text)
-        return "; ".join(parts)
+            texts.append(text)
+        return "; ".join(texts)
 
     def _last_epoch(self, spec: RunSpec) -> dict[str, Any] | None:
         try:
@@ -265,7 +256,7 @@ class Engine:
 
     def seconds_left(self, running: list[_Job]) -> float | None:
         """An estimate from the runs that are finished, those of the same model first; None before the first."""
-        every = [s for took in self._took.values() for s in took]
+        every = [s for of_label in self._seconds.values() for s in of_label]
         if not every:
             return None
         usual = median(every)
@@ -273,7 +264,7 @@ class Engine:
         spent = {job.spec.id: now - job.started for job in running}
         total = 0.0
         for tuning in self.plan.tunings():
-            each = median(self._took.get(tuning.entry.label, [usual]))
+            each = median(self._seconds.get(tuning.entry.label, [usual]))
             rate = self.chosen_rate(tuning)
             specs = {s.id: s for s in tuning.trials()}
             if rate is not None:

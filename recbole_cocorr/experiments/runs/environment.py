@@ -16,7 +16,7 @@ def versions() -> dict[str, str]:
     """Versions of what computed, and the commit of a checkout ("+" after it: with changes)."""
     import recbole
 
-    found = {
+    numbers = {
         "python": platform.python_version(),
         "recbole_cocorr": __version__,
         "torch": torch.__version__,
@@ -24,14 +24,14 @@ def versions() -> dict[str, str]:
         "numpy": np.__version__,
     }
     commit = _commit(Path(__file__).resolve().parent)
-    return {**found, "commit": commit} if commit else found
+    return {**numbers, "commit": commit} if commit else numbers
 
 
 def _commit(folder: Path) -> str | None:
     if not (folder.parent.parent / ".git").exists():
         return None
     try:
-        told = subprocess.run(
+        process = subprocess.run(
             ["git", "-C", str(folder), "describe", "--always", "--dirty=+", "--abbrev=10", "--exclude=*"],
             capture_output=True,
             text=True,
@@ -40,7 +40,7 @@ def _commit(folder: Path) -> str | None:
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return told.stdout.strip() or None
+    return process.stdout.strip() or None
 
 
 def machine() -> dict[str, Any]:

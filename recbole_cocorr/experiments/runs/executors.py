@@ -113,12 +113,12 @@ class RayTasks:
     threads : int
         CPUs that a run asks for.
     address : str or None
-        Of the cluster; that of ``RAY_ADDRESS``, if None.
+        The address of the cluster; that of ``RAY_ADDRESS``, if None.
 
     Raises
     ------
     UserError
-        If Ray is not installed, no address is given, or there is no cluster at it.
+        If Ray is not installed, there is no address, or no cluster at it.
     """
 
     def __init__(self, threads: int, address: str | None = None):
@@ -148,8 +148,8 @@ class RayTasks:
     def ended(self, handle: tuple[Any, Path]) -> Outcome | None:
         """How the run ended, or None."""
         reference, folder = handle
-        done, _ = self.ray.wait([reference], timeout=0)
-        if not done:
+        ended, _ = self.ray.wait([reference], timeout=0)
+        if not ended:
             return None
         try:
             status = self.ray.get(reference)

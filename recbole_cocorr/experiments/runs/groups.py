@@ -72,13 +72,13 @@ def comparison_groups(records: Sequence[RunRecord]) -> list[Group]:
     UserError
         If a model was tested twice with one seed: which of the two counts is not for a table to choose.
     """
-    found: dict[tuple[str, str], dict[str, dict[int, RunRecord]]] = defaultdict(lambda: defaultdict(dict))
+    groups: dict[tuple[str, str], dict[str, dict[int, RunRecord]]] = defaultdict(lambda: defaultdict(dict))
     for record in records:
         if record.test is not None and not is_sweep(record):
-            _add(found[record.dataset, record.protocol][record.label], record.seed, record)
+            _add(groups[record.dataset, record.protocol][record.label], record.seed, record)
     return [
         Group(dataset, protocol, {label: dict(sorted(runs[label].items())) for label in in_field_order(runs)})
-        for (dataset, protocol), runs in sorted(found.items())
+        for (dataset, protocol), runs in sorted(groups.items())
     ]
 
 
@@ -90,14 +90,14 @@ def sweep_groups(records: Sequence[RunRecord]) -> dict[tuple[str, str], dict[int
     UserError
         If one K was tested twice with one seed.
     """
-    found: dict[tuple[str, str], dict[int, dict[int, RunRecord]]] = defaultdict(lambda: defaultdict(dict))
+    groups: dict[tuple[str, str], dict[int, dict[int, RunRecord]]] = defaultdict(lambda: defaultdict(dict))
     for record in records:
         if record.test is not None and is_sweep(record):
             size = int(record.settings["mini_batch_size"])
-            _add(found[record.dataset, record.protocol][size], record.seed, record)
+            _add(groups[record.dataset, record.protocol][size], record.seed, record)
     return {
         key: {size: dict(sorted(by_size[size].items())) for size in sorted(by_size)}
-        for key, by_size in sorted(found.items())
+        for key, by_size in sorted(groups.items())
     }
 
 

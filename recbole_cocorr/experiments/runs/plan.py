@@ -63,24 +63,24 @@ def numbers(text: str | Iterable[Any] | None, key: str, kind: type, default: Seq
     Raises
     ------
     UserError
-        For text that is no such number, one given twice, or a negative one.
+        For text that is no such number, one that stands there twice, or a negative one.
     """
     if text is None:
         return list(default)
-    parts = text.split(",") if isinstance(text, str) else list(text)
-    found = []
-    for part in parts:
+    texts = text.split(",") if isinstance(text, str) else list(text)
+    values = []
+    for one in texts:
         try:
-            number = kind(str(part).strip())
+            number = kind(str(one).strip())
         except ValueError:
             what = "a whole number" if kind is int else "a number"
-            raise UserError(f"{key} holds {str(part).strip()!r}; it must be {what}") from None
+            raise UserError(f"{key} holds {str(one).strip()!r}; it must be {what}") from None
         if not 0 <= number < 2**32 or (kind is float and number == 0):
-            raise UserError(f"{key} holds {part!r}; it must be positive")
-        if number in found:
-            raise UserError(f"{key} holds {part!r} twice")
-        found.append(number)
-    return found
+            raise UserError(f"{key} holds {one!r}; it must be positive")
+        if number in values:
+            raise UserError(f"{key} holds {one!r} twice")
+        values.append(number)
+    return values
 
 
 @dataclass
@@ -164,7 +164,7 @@ class Tuning:
         return [self._spec(self.plan.seeds[0], rate, only) for rate in self.rates]
 
     def chosen(self, scores: Mapping[str, float], bigger: bool = True) -> float | None:
-        """The learning rate whose trial did best on validation; None if none came through.
+        """The learning rate whose trial did best on validation; None if every trial failed.
 
         Parameters
         ----------

@@ -3,7 +3,7 @@
 Layout
 ------
 ``plan.json``
-    What was asked for: ``format``, ``format_version`` and the plan's own settings.
+    The plan: ``format``, ``format_version`` and its settings.
 ``runs/<run id>/run.json``
     A finished run, written last and in one piece: a run without it is not finished.
 ``runs/<run id>/run.json.gz``
@@ -13,8 +13,9 @@ Layout
 """
 
 import dataclasses
+import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,14 @@ from typing import Any
 import numpy as np
 
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.base.files import write_versioned
+from recbole_cocorr.base.files import atomic_write, write_versioned
 from recbole_cocorr.base.readers import Record, is_number, read_json, versioned
 
 RUN_FORMAT = "recbole_cocorr.run"
 PLAN_FORMAT = "recbole_cocorr.plan"
 FORMAT_VERSION = 1
-RUN_FILE, PACKED_RUN_FILE, PLAN_FILE = "run.json", "run.json.gz", "plan.json"
+RUN_FILE, PACKED_RUN_FILE = "run.json", "run.json.gz"
+PLAN_FILE, FAILURES_FILE = "plan.json", "failures.json"
 _MEND = "read it with the version that wrote it, or name a new results folder"
 
 
@@ -91,7 +93,7 @@ class RunRecord:
     test : dict or None
         Test metrics of the best epoch; None where the run only served to choose a learning rate.
     ranks : Ranks or None
-        Of the test items.
+        The ranks of the test items.
     test_by_history : dict or None
         Rank metrics of the same test under full ranking: ``"in"`` where the items of a user's history are candidates,
         ``"out"`` where they are left out. ``test`` is the one that ``eval_mask_history`` asks for.
@@ -179,7 +181,7 @@ def _by_history(metrics: Record) -> dict[str, dict[str, float]]:
 
 
 def curve_of(content: Record) -> list[dict[str, Any]]:
-    """The ``curve`` of a run that is finished, or on its way; raises UserError for one that is none."""
+    """The ``curve`` of a run that is finished, or on its way; raises UserError for any other value."""
     for epoch in content.records("curve"):
         epoch.whole("epoch")
         for key in ("train_seconds", "valid_seconds"):
@@ -231,3 +233,22 @@ def read_results(folder: str | Path) -> list[RunRecord]:
         )
     read_record(folder / PLAN_FILE, PLAN_FORMAT, "plan")
     return [record for record, _ in runs_in(folder)]
+
+
+def write_failures(folder: Path, errors: Mapping[str, str]) -> None:
+    """Write the failed runs and their errors; without any there is no file."""
+    file = folder / FAILURES_FILE
+    if not errors:
+        file.unlink(missing_ok=True)
+        return
+    with atomic_write(file, what="list of failures") as out:
+        json.dump([{"run": run, "error": error} for run, error in sorted(errors.items())], out, indent=1)
+
+
+def read_failures(folder: Path) -> dict[str, str]:
+    """The failed runs of a results folder and their errors; raises UserError if the file is damaged."""
+    file = folder / FAILURES_FILE
+    if not file.is_file():
+        return {}
+    failures = Record({"failures": read_json(file, "list of failed runs")}, str(file)).records("failures")
+    return {failure.text("run"): failure.text("error") for failure in failures}

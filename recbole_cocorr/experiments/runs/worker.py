@@ -39,7 +39,7 @@ DISK_FULL = 28
 
 
 class RecordingTrainer(Trainer):
-    """A trainer whose files lie in the run's folder, and which keeps the curve of the training.
+    """A trainer whose files lie in the run's folder, and which writes the curve of the training.
 
     Parameters
     ----------
@@ -61,25 +61,22 @@ class RecordingTrainer(Trainer):
         self.curve = curve[: self.start_epoch]
 
     def _train_epoch(self, train_data, epoch_idx: int, *arguments: Any, **options: Any):
-        begun = time.perf_counter()
+        start = time.perf_counter()
         loss = super()._train_epoch(train_data, epoch_idx, *arguments, **options)
-        self.curve.append(
-            {
-                "epoch": epoch_idx,
-                "train_loss": loss / max(1, len(train_data)),
-                "train_seconds": time.perf_counter() - begun,
-                "valid": None,
-                "valid_seconds": 0.0,
-            }
-        )
-        self._write_progress()
+        self.record_epoch(epoch_idx, loss / max(1, len(train_data)), time.perf_counter() - start)
         return loss
 
+    def record_epoch(self, epoch: int, loss: float, seconds: float) -> None:
+        """Write down that an epoch has been trained, and is not yet validated."""
+        of_epoch = {"epoch": epoch, "train_loss": loss, "train_seconds": seconds, "valid": None, "valid_seconds": 0.0}
+        self.curve.append(of_epoch)
+        self._write_progress()
+
     def _valid_epoch(self, valid_data, show_progress: bool = False):
-        begun = time.perf_counter()
+        start = time.perf_counter()
         score, result = super()._valid_epoch(valid_data, show_progress)
         self.curve[-1]["valid"] = {k: float(v) for k, v in result.items()}
-        self.curve[-1]["valid_seconds"] = time.perf_counter() - begun
+        self.curve[-1]["valid_seconds"] = time.perf_counter() - start
         self._write_progress()
         return score, result
 
@@ -122,7 +119,7 @@ def execute(spec: RunSpec, folder: Path) -> RunRecord:
     Raises
     ------
     UserError
-        For anything the user can mend.
+        If the settings or the data do not fit, or a file is damaged.
     """
     finished = folder / RUN_FILE
     earlier = read_run(finished) if finished.is_file() else None
@@ -205,15 +202,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _arguments(text: str) -> tuple[RunSpec, Path, int | None]:
-    given = Record(parse_json(text, "the worker's argument"), "the worker's argument")
+    arguments = Record(parse_json(text, "the worker's argument"), "the worker's argument")
     spec = RunSpec(
-        **{name: given.text(name) for name in ("label", "model", "dataset", "protocol")},
-        seed=given.whole("seed"),
-        learning_rate=given.number("learning_rate"),
-        settings=given.record("settings").content,
-        test=given.flag("test"),
+        **{name: arguments.text(name) for name in ("label", "model", "dataset", "protocol")},
+        seed=arguments.whole("seed"),
+        learning_rate=arguments.number("learning_rate"),
+        settings=arguments.record("settings").content,
+        test=arguments.flag("test"),
     )
-    return spec, Path(given.text("folder")), None if given.absent("threads") else given.whole("threads", 1)
+    return spec, Path(arguments.text("folder")), None if arguments.absent("threads") else arguments.whole("threads", 1)
 
 
 def command(spec: RunSpec, folder: Path, threads: int | None) -> list[str]:

@@ -5,7 +5,6 @@ reads ``FOLDER/artifact``, ``users.json`` and ``expected.npz``, and appends reco
 it is terminated.
 """
 
-import struct
 import sys
 import time
 from itertools import pairwise
@@ -16,17 +15,12 @@ import numpy as np
 from recbole_cocorr.base.readers import read_json
 from recbole_cocorr.device.artifact import Artifact
 from recbole_cocorr.device.session import Session
+from recbole_cocorr.experiments.results.simulation import STATUSES
+from recbole_cocorr.experiments.simulate.records import RECORD, USED
 from recbole_cocorr.service.client.breaker import Breaker
 from recbole_cocorr.service.client.client import Client
 from recbole_cocorr.service.client.session import CorrectedSession
 
-STATUSES = ("corrected", "late", "offline", "refused")
-# Time, status, what of the cloud is in the list, whether it is wrong, whether there is none; ms waited, ms of the round
-# trip.
-RECORD = struct.Struct("<dBBBBff")
-# Of ``used``: a bit each. The single process's scores with neither, one and both are ``expected.npz``'s arrays of these
-# numbers.
-USED = {"correction": 1, "scores": 2}
 # Most by which a score may differ, in units of the largest.
 _TOLERANCE = 1e-4
 
@@ -36,8 +30,8 @@ def judge(items: list[str], scores: list[float], candidates: list[str], expected
     by_item = dict(zip(candidates, expected.tolist(), strict=True))
     if len(items) != len(by_item) or set(items) != set(by_item):
         return False
-    wanted = np.array([by_item[item] for item in items])
-    near = np.abs(wanted - scores).max() <= _TOLERANCE * max(1.0, np.abs(wanted).max())
+    right = np.array([by_item[item] for item in items])
+    near = np.abs(right - scores).max() <= _TOLERANCE * max(1.0, np.abs(right).max())
     return bool(near and all(a >= b for a, b in pairwise(scores)))
 
 
@@ -67,17 +61,17 @@ def main(arguments: list[str]) -> None:
             session.history(user["history"][:-1])
             session.click(user["history"][-1])
             try:
-                found = session.rank(user["candidates"])
+                result = session.rank(user["candidates"])
             except Exception as error:  # a list that is lost, whatever the reason
                 print(repr(error), file=sys.stderr)
                 records.write(RECORD.pack(time.monotonic(), 0, 0, 0, 1, 0.0, 0.0))
             else:
-                used = sum(USED[name] for name in found.used)
+                used = sum(USED[name] for name in result.used)
                 right = expected[str(used)][at % len(users)]
-                wrong = not judge(found.items, found.scores, user["candidates"], right)
-                wrong |= (found.status == "corrected") != bool(used)
-                status, now = STATUSES.index(found.status), time.monotonic()
-                packed = RECORD.pack(now, status, used, wrong, 0, found.waited_ms, found.round_trip_ms)
+                wrong = not judge(result.items, result.scores, user["candidates"], right)
+                wrong |= (result.status == "corrected") != bool(used)
+                status, now = STATUSES.index(result.status), time.monotonic()
+                packed = RECORD.pack(now, status, used, wrong, 0, result.waited_ms, result.round_trip_ms)
                 records.write(packed)
             at += devices
 

@@ -21,7 +21,7 @@ class LyingServer:
     Parameters
     ----------
     shape : Shape or None
-        Of a correction; None if none is asked for.
+        The shape of a correction; None for a server without a correction network.
     slow : float
         Seconds after which ``slow`` answers.
 
@@ -43,29 +43,29 @@ class LyingServer:
         self._server.start()
 
     def _answer(self, raw: bytes, context: grpc.ServicerContext) -> bytes:
-        asked, shape, lie = pb.CorrectRequest.FromString(raw), self._shape, self.lie
+        request, shape, lie = pb.CorrectRequest.FromString(raw), self._shape, self.lie
         if lie == "garbage":
             return self._rng.bytes(500)
         if lie == "wrong shape":
             shape = shape._replace(heads=shape.heads + 1)
         # In size and spread a correction like any other: taken for one, it would change the list.
         numbers = self._numbers(shape.bytes // 4, 5, context)
-        fingerprint = b"an older model.." if lie == "old model" else asked.fingerprint
-        clicks = asked.clicks - 1 if lie == "other clicks" else asked.clicks
+        fingerprint = b"an older model.." if lie == "old model" else request.fingerprint
+        clicks = request.clicks - 1 if lie == "other clicks" else request.clicks
         return pb.CorrectReply(
             fingerprint=fingerprint, clicks=clicks, correction=numbers.tobytes(), **shape._asdict()
         ).SerializeToString()
 
     def _score(self, raw: bytes, context: grpc.ServicerContext) -> bytes:
-        asked, lie = pb.ScoreRequest.FromString(raw), self.lie
+        request, lie = pb.ScoreRequest.FromString(raw), self.lie
         if lie == "garbage":
             return self._rng.bytes(500)
-        count = len(asked.candidates) // 4 + (lie == "wrong shape")
-        scores = self._numbers(count, 0.05, context).astype("<f4" if asked.encoding == FLOAT32 else "<f2")
-        corrector = b"another correct." if lie == "old model" else asked.corrector
-        clicks = asked.clicks - 1 if lie == "other clicks" else asked.clicks
+        count = len(request.candidates) // 4 + (lie == "wrong shape")
+        scores = self._numbers(count, 0.05, context).astype("<f4" if request.encoding == FLOAT32 else "<f2")
+        corrector = b"another correct." if lie == "old model" else request.corrector
+        clicks = request.clicks - 1 if lie == "other clicks" else request.clicks
         return pb.ScoreReply(
-            corrector=corrector, clicks=clicks, encoding=asked.encoding, scores=scores.tobytes()
+            corrector=corrector, clicks=clicks, encoding=request.encoding, scores=scores.tobytes()
         ).SerializeToString()
 
     def _numbers(self, count: int, spread: float, context: grpc.ServicerContext) -> np.ndarray:

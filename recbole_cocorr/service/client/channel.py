@@ -82,7 +82,7 @@ def _is_here(target: str) -> bool:
 def _credentials(ca: Any, certificate: Any, key: Any) -> grpc.ChannelCredentials:
     if (certificate is None) != (key is None):
         raise UserError("certificate and key belong together; one of them is missing")
-    parts = []
+    files = []
     for name, path in (("ca", ca), ("key", key), ("certificate", certificate)):
-        parts.append(None if path is None else read_bytes(checked_path(path, name), f"{name} file", _MOST_PEM))
-    return grpc.ssl_channel_credentials(*parts)
+        files.append(None if path is None else read_bytes(checked_path(path, name), f"{name} file", _MOST_PEM))
+    return grpc.ssl_channel_credentials(*files)

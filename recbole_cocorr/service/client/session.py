@@ -240,8 +240,8 @@ class CorrectedSession:
         """
         if self._scores is None:
             raise UserError(
-                f"{self.session.artifact.folder} asks for no scores (it has a neighbour table or trusts no corrector), "
-                "or they are off"
+                f"{self.session.artifact.folder} asks for no scores: it has a neighbour table or trusts no corrector, "
+                "or scores are off"
             )
         candidates = tokens_of(candidates, "candidates")
         with self._lock:

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.experiments.cost.cost_file import FORMAT_VERSION, NUMBERS, WHOLE, Cost, read_cost, write_cost
+from recbole_cocorr.experiments.results.cost import NUMBERS, WHOLE, Cost
 
 
 def row(model="SASRec", length=10, **changed):
@@ -26,13 +26,13 @@ def cost():
 
 
 def written(path):
-    write_cost(path, cost())
+    cost().save(path)
     return json.loads(path.read_text())
 
 
 def test_it_comes_back(tmp_path):
-    write_cost(tmp_path / "c.json", cost())
-    assert read_cost(tmp_path / "c.json") == cost()
+    cost().save(tmp_path / "c.json")
+    assert Cost.load(tmp_path / "c.json") == cost()
     content = json.loads((tmp_path / "c.json").read_text())
     assert content["format"] == "recbole_cocorr.cost" and content["format_version"] == 1
 
@@ -40,7 +40,7 @@ def test_it_comes_back(tmp_path):
 def refused(path, content) -> str:
     path.write_text(content if isinstance(content, str) else json.dumps(content))
     with pytest.raises(UserError) as caught:
-        read_cost(path)
+        Cost.load(path)
     message = str(caught.value)
     assert str(path) in message and "\n" not in message
     return message
@@ -48,12 +48,12 @@ def refused(path, content) -> str:
 
 def test_no_file(tmp_path):
     with pytest.raises(UserError, match="there is no cost file"):
-        read_cost(tmp_path / "none.json")
+        Cost.load(tmp_path / "none.json")
 
 
 def test_another_version_or_kind(tmp_path):
     content = written(tmp_path / "c.json")
-    assert f"reads format {FORMAT_VERSION}" in refused(tmp_path / "c.json", {**content, "format_version": 2})
+    assert "reads format 1" in refused(tmp_path / "c.json", {**content, "format_version": 2})
     assert "is no cost file of recbole_cocorr" in refused(
         tmp_path / "c.json", {**content, "format": "recbole_cocorr.run"}
     )

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.experiments.cost.cost_file import NUMBERS
 from recbole_cocorr.experiments.cost.field import build
-from recbole_cocorr.experiments.cost.measure import Settings, Subject, measure, measure_field
+from recbole_cocorr.experiments.cost.measure import Settings, Subject, count, measure
 from recbole_cocorr.experiments.cost.parameters import count_parameters, per_item_names
 from recbole_cocorr.experiments.entries import catalogue_entries, find_entries
+from recbole_cocorr.experiments.results.cost import NUMBERS
 from tests.reference import cost_formulas as formulas
 
 SETTINGS = Settings(items=60, candidates=20, mini_batch_size=5, repeats=1)
@@ -18,8 +18,7 @@ LABELS = {entry.label: entry for entry in FIELD}
 
 @pytest.fixture(scope="module")
 def rows():
-    (_, short), (_, long) = measure_field(FIELD, [4, 12], SETTINGS)
-    return {(row["model"], row["L"]): row for row in [*short, *long]}
+    return {(row["model"], row["L"]): row for row in measure(FIELD, [4, 12], SETTINGS).rows}
 
 
 def test_every_model_and_length_has_a_row(rows):
@@ -87,7 +86,7 @@ def test_a_state_is_constant_and_a_history_is_not(rows):
 def test_counts_and_memory_are_the_same_on_every_run():
     for label in ("Mamba4Rec", "CoCorrRec"):
         names = per_item_names(lambda n, label=label: build(LABELS[label], 6, n, 5))
-        first, second = (measure(Subject(LABELS[label], 6, SETTINGS), names) for _ in range(2))
+        first, second = (count(Subject(LABELS[label], 6, SETTINGS), names) for _ in range(2))
         assert first == second
 
 

@@ -58,7 +58,7 @@ class Made:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    monkeypatch.setattr("recbole_cocorr.experiments.runs.engine._POLL_SECONDS", 0.0)
+    monkeypatch.setattr("recbole_cocorr.experiments.runs.engine.POLL_SECONDS", 0.0)
 
 
 def plan(**changed) -> Plan:
@@ -73,9 +73,9 @@ def plan(**changed) -> Plan:
 
 
 def engine(folder: Path, executor, jobs: int = 1, **changed) -> Engine:
-    made = plan(**changed)
-    open_folder(folder, made)
-    return Engine(made, folder, executor, jobs, say=lambda _: None)
+    small = plan(**changed)
+    open_folder(folder, small)
+    return Engine(small, folder, executor, jobs, say=lambda _: None)
 
 
 def test_only_the_chosen_rate_is_tested(tmp_path):
@@ -114,8 +114,8 @@ def test_a_bad_run_stops_no_other_and_is_tried_again(tmp_path):
     first = engine(tmp_path / "r", bad)
     assert not first.run()
     assert list(first.failed.values()) == ["it broke"]
-    told = json.loads((tmp_path / "r" / "failures.json").read_text())
-    assert [(t["run"].split(".")[2:4], t["error"]) for t in told] == [(["a", "seed2"], "it broke")]
+    failures = json.loads((tmp_path / "r" / "failures.json").read_text())
+    assert [(t["run"].split(".")[2:4], t["error"]) for t in failures] == [(["a", "seed2"], "it broke")]
     assert {(r.label, r.seed) for r in read_results(tmp_path / "r")} == {("A", 1), ("B", 1), ("B", 2)}
     good = Made()
     assert engine(tmp_path / "r", good).run()
@@ -125,17 +125,17 @@ def test_a_bad_run_stops_no_other_and_is_tried_again(tmp_path):
 
 def test_a_group_whose_trials_all_fail_is_left(tmp_path):
     executor = Made(bad={("A", 1): Outcome(2, "no")})
-    made = engine(tmp_path / "r", executor)
-    assert not made.run()
-    assert len(made.failed) == 2
+    runs = engine(tmp_path / "r", executor)
+    assert not runs.run()
+    assert len(runs.failed) == 2
     assert ("A", 2) not in {s[:2] for s in executor.started}
     assert {r.label for r in read_results(tmp_path / "r")} == {"B"}
 
 
 def test_a_run_that_ends_without_a_result_has_failed(tmp_path):
-    made = engine(tmp_path / "r", Made(bad={("A", 1): Outcome(0)}))
-    assert not made.run()
-    assert set(made.failed.values()) == {"it ended without a result"}
+    runs = engine(tmp_path / "r", Made(bad={("A", 1): Outcome(0)}))
+    assert not runs.run()
+    assert set(runs.failed.values()) == {"it ended without a result"}
 
 
 def test_a_full_disk_ends_it_all(tmp_path):
@@ -153,13 +153,13 @@ def test_as_many_at_once_as_asked(tmp_path):
 
 
 def test_a_half_written_run_is_not_read(tmp_path):
-    made = engine(tmp_path / "r", Made())
-    spec = made.open_runs()[0]
-    folder = made.run_folder(spec)
+    runs = engine(tmp_path / "r", Made())
+    spec = runs.open_runs()[0]
+    folder = runs.run_folder(spec)
     folder.mkdir(parents=True)
     (folder / ".run.json.0123.tmp").write_text('{"format": "recbole_cocorr.run"')
-    assert made.record(spec) is None
-    assert made.run()
+    assert runs.record(spec) is None
+    assert runs.run()
 
 
 @pytest.mark.parametrize(
@@ -211,24 +211,24 @@ def test_two_benchmarks_do_not_share_a_folder(tmp_path):
 
 
 def test_time_left(tmp_path):
-    made = engine(tmp_path / "r", Made())
-    assert made.seconds_left([]) is None
-    for spec in made.plan.tunings()[0].trials():
-        folder = made.run_folder(spec)
+    runs = engine(tmp_path / "r", Made())
+    assert runs.seconds_left([]) is None
+    for spec in runs.plan.tunings()[0].trials():
+        folder = runs.run_folder(spec)
         folder.mkdir(parents=True)
-        made.executor.ended((spec, folder))
-        made.record(spec)
+        runs.executor.ended((spec, folder))
+        runs.record(spec)
     # Of A one run is left, and B's three, which are taken to be like A's: a minute each.
-    assert made.seconds_left([]) == pytest.approx(240.0)
+    assert runs.seconds_left([]) == pytest.approx(240.0)
 
 
 def test_the_plan_is_shown(tmp_path):
-    made = engine(tmp_path / "r", Made({("A", 0.01): 0.9}))
+    runs = engine(tmp_path / "r", Made({("A", 0.01): 0.9}))
     rates = "seed 1 with learning rate 0.001, 0.01 (0 of 2 finished)"
-    assert made.lines()[0] == f"d, paper: A: {rates}; seeds 2 with the best of them on validation"
-    made.run()
-    assert made.lines()[0].endswith("(2 of 2 finished); seeds 2 with 0.01 (1 of 1 finished)")
-    assert made.counts() == (6, 6)
+    assert runs.lines()[0] == f"d, paper: A: {rates}; seeds 2 with the best of them on validation"
+    runs.run()
+    assert runs.lines()[0].endswith("(2 of 2 finished); seeds 2 with 0.01 (1 of 1 finished)")
+    assert runs.counts() == (6, 6)
 
 
 def test_the_plan_is_that_of_the_benchmark_that_runs(tmp_path):

@@ -1,7 +1,7 @@
 """Plans: what is run, what it is called, how a learning rate is chosen."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recbole_cocorr.base.errors import UserError
@@ -77,20 +77,22 @@ def test_any_sequential_model_may_be_named():
     assert entry == Entry("NARM", "NARM")
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 2**32 - 1), min_size=1, unique=True))
 def test_whole_numbers_come_back(values):
     assert numbers(",".join(f" {v} " for v in values), "--seeds", int, []) == values
 
 
+@settings(deadline=None)
 @given(st.text(max_size=12))
 def test_any_text_is_numbers_or_one_sentence(text):
     for kind in (int, float):
         try:
-            found = numbers(text, "--seeds", kind, [])
+            result = numbers(text, "--seeds", kind, [])
         except UserError as error:
             assert "--seeds" in str(error)
         else:
-            assert found and len(set(found)) == len(found) and all(v >= 0 for v in found)
+            assert result and len(set(result)) == len(result) and all(v >= 0 for v in result)
 
 
 @pytest.mark.parametrize("text", ["one", "1,1", "-1", "1.5", "", "1,,2", "nan"])
@@ -145,6 +147,6 @@ def test_an_id_tells_runs_apart_and_not_their_place():
 
 
 def test_an_entrys_settings_beat_the_plans():
-    made = plan(settings={"hidden_size": 8, "epochs": 1})
-    assert made.tunings()[0].trials()[0].settings == {"hidden_size": 8, "epochs": 1}
-    assert made.tunings()[1].trials()[0].settings == {"hidden_size": 64, "epochs": 1}
+    small = plan(settings={"hidden_size": 8, "epochs": 1})
+    assert small.tunings()[0].trials()[0].settings == {"hidden_size": 8, "epochs": 1}
+    assert small.tunings()[1].trials()[0].settings == {"hidden_size": 64, "epochs": 1}

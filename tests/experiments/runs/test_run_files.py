@@ -58,13 +58,13 @@ VALUES = st.sampled_from([None, True, -1, 0, 2.5, float("nan"), 10**30, "", "x",
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
 @given(data=st.data())
 def test_any_value_is_read_or_refused(tmp_path, content, data):
-    made = copy.deepcopy(content)
-    part, key = made, data.draw(st.sampled_from(sorted(made)))
+    damaged = copy.deepcopy(content)
+    part, key = damaged, data.draw(st.sampled_from(sorted(damaged)))
     while isinstance(part[key], (dict, list)) and part[key] and data.draw(st.booleans()):
         part = part[key]
         key = data.draw(st.sampled_from(sorted(part) if isinstance(part, dict) else range(min(3, len(part)))))
     part[key] = data.draw(VALUES)
-    (tmp_path / "run.json").write_text(json.dumps(made))
+    (tmp_path / "run.json").write_text(json.dumps(damaged))
     try:
         run = read_run(tmp_path / "run.json")
     except UserError as error:

@@ -53,8 +53,8 @@ def test_a_record_says_what_was_run(in_one_go, tmp_path):
 
 def test_the_metrics_follow_from_the_ranks(in_one_go, small_data):
     ranks = in_one_go.ranks
-    found = summarise(ranks.table(), ["gauc", "ndcg", "hit"], [5, 10, 20], 4)
-    assert dict(found) == in_one_go.test
+    result = summarise(ranks.table(), ["gauc", "ndcg", "hit"], [5, 10, 20], 4)
+    assert dict(result) == in_one_go.test
     lines = (small_data / "small" / "small.inter").read_text().splitlines()[1:]
     count = dict(zip(*np.unique([line.split("\t")[0] for line in lines], return_counts=True), strict=True))
     assert {u: h + 1 for u, h in zip(ranks.users, ranks.history, strict=True)} == {
@@ -67,15 +67,15 @@ def test_the_metrics_follow_from_the_ranks(in_one_go, small_data):
 def test_a_killed_run_goes_on_to_the_same_numbers(in_one_go, small_data, tmp_path, monkeypatch, last_epoch):
     folder = tmp_path / "two"
     folder.mkdir()
-    train = worker.RecordingTrainer._train_epoch
+    record = worker.RecordingTrainer.record_epoch
 
-    def killed(self, data, epoch, *arguments, **options):
+    def killed(self, epoch, *figures):
         if epoch == last_epoch + 1:
             raise KeyboardInterrupt
-        return train(self, data, epoch, *arguments, **options)
+        record(self, epoch, *figures)
 
     with monkeypatch.context() as patch:
-        patch.setattr(worker.RecordingTrainer, "_train_epoch", killed)
+        patch.setattr(worker.RecordingTrainer, "record_epoch", killed)
         with pytest.raises(KeyboardInterrupt):
             worker.execute(spec_of(small_data), folder)
     assert not (folder / "run.json").exists()
@@ -83,8 +83,8 @@ def test_a_killed_run_goes_on_to_the_same_numbers(in_one_go, small_data, tmp_pat
     with monkeypatch.context() as patch:
         patch.setattr(
             worker.RecordingTrainer,
-            "_train_epoch",
-            lambda self, data, epoch, *a, **o: epochs.append(epoch) or train(self, data, epoch, *a, **o),
+            "record_epoch",
+            lambda self, epoch, *figures: epochs.append(epoch) or record(self, epoch, *figures),
         )
         same(worker.execute(spec_of(small_data), folder), in_one_go)
     assert epochs == list(range(last_epoch + 1, 3))

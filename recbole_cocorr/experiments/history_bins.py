@@ -6,6 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from recbole_cocorr.evaluation.significance import check_same_users, seed_average
+from recbole_cocorr.experiments.comparisons import metrics_per_user
+from recbole_cocorr.experiments.runs.groups import Group
+
 # Lowest number of clicks of each bin: fine where 5-core data has its users, doubling beyond.
 EDGES = (1, 5, 6, 8, 11, 16, 21, 51, 101, 201, 501)
 
@@ -20,7 +24,7 @@ class HistoryBin:
         The fewest and the most clicks of a user in it.
     users : int
     mean : float
-        Of the metric over its users.
+        The mean of the metric over its users.
     half_width : float
         Half of the mean's 95% confidence interval (t distribution).
     """
@@ -56,8 +60,8 @@ def bin_starts(history: np.ndarray, edges: Sequence[int] = EDGES, fewest: int | 
     fewest = max(30, len(history) // 100) if fewest is None else fewest
     starts = [int(history.min()), *(e for e in edges if history.min() < e <= history.max())]
     while len(starts) > 1:
-        place = np.searchsorted(starts, history, side="right") - 1
-        count = np.bincount(place, minlength=len(starts))
+        bin_of = np.searchsorted(starts, history, side="right") - 1
+        count = np.bincount(bin_of, minlength=len(starts))
         small = np.flatnonzero(count < fewest)
         if not len(small):
             break
@@ -78,14 +82,43 @@ def by_history(values: np.ndarray, history: np.ndarray, starts: Sequence[int]) -
     """
     defined = np.isfinite(values)
     values, history = values[defined], history[defined]
-    place = np.searchsorted(starts, history, side="right") - 1
+    bin_of = np.searchsorted(starts, history, side="right") - 1
     result = []
     for index in range(len(starts)):
-        inside = values[place == index]
+        inside = values[bin_of == index]
         if len(inside) < 2:
             continue
-        clicks = history[place == index]
+        clicks = history[bin_of == index]
         error = inside.std(ddof=1) / np.sqrt(len(inside))
         half = float(stats.t.ppf(0.975, len(inside) - 1) * error)
         result.append(HistoryBin(int(clicks.min()), int(clicks.max()), len(inside), float(inside.mean()), half))
+    return result
+
+
+def history_bins(group: Group, metric: str) -> dict[str, list[HistoryBin]]:
+    """A metric of every model by the length of history, each user's averaged over seeds first.
+
+    Raises
+    ------
+    UserError
+        If the runs tested different users.
+    """
+    per_user = {
+        (label, seed): metrics
+        for label, by_seed in group.runs.items()
+        for seed, run in by_seed.items()
+        if (metrics := metrics_per_user(run, [metric])) is not None
+    }
+    if not per_user:
+        return {}
+    check_same_users({f"{label} (seed {seed})": metrics for (label, seed), metrics in per_user.items()})
+    (label, seed), _ = next(iter(per_user.items()))
+    ranks = group.runs[label][seed].ranks
+    history = np.asarray(ranks.history)[np.argsort(np.asarray(ranks.users, dtype=str), kind="stable")]
+    starts = bin_starts(history)
+    result = {}
+    for label in group.runs:
+        own = [metrics for (name, _), metrics in per_user.items() if name == label]
+        if own:
+            result[label] = by_history(seed_average(own, metric), history, starts)
     return result

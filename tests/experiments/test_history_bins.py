@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recbole_cocorr.experiments.runs.curves import bin_starts, by_history
+from recbole_cocorr.experiments.history_bins import bin_starts, by_history
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 700), min_size=1, max_size=300), st.integers(1, 40))
 def test_bins_hold_every_user_once_and_enough_of_them(clicks, fewest):
     history = np.array(clicks)

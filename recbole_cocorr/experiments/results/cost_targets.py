@@ -2,14 +2,12 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from recbole_cocorr.experiments.results.base import Row
 from recbole_cocorr.models.catalogue import is_our_row
 
 # Most parameters on the device, the item table apart.
 MOST_PARAMETERS = 66_000
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -52,15 +50,15 @@ def check_targets(rows: Sequence[Row]) -> list[Target]:
     """
     ours = list(dict.fromkeys(row["model"] for row in rows if is_our_row(row["model"])))
     others = [row for row in rows if not is_our_row(row["model"])]
-    found: list[Target] = []
+    targets: list[Target] = []
     for label in ours:
         mine = [row for row in rows if row["model"] == label]
         most = max(row["device_parameters"] for row in mine)
         claim = f"{label}: under {MOST_PARAMETERS:,} parameters on the device, the item table apart"
-        found.append(Target(claim, most < MOST_PARAMETERS, f"{most:,}"))
+        targets.append(Target(claim, most < MOST_PARAMETERS, f"{most:,}"))
         if others:
-            found += _comparisons(label, mine, others)
-    return found
+            targets += _comparisons(label, mine, others)
+    return targets
 
 
 def _comparisons(label: str, mine: Sequence[Row], others: Sequence[Row]) -> Iterator[Target]:
@@ -88,10 +86,10 @@ def _comparisons(label: str, mine: Sequence[Row], others: Sequence[Row]) -> Iter
 
 
 def _by_name(pairs: Sequence[tuple[int, int, str, int]]) -> dict[str, list[int]]:
-    found: dict[str, list[int]] = {}
+    lengths: dict[str, list[int]] = {}
     for _, _, name, length in pairs:
-        found.setdefault(name, []).append(length)
-    return found
+        lengths.setdefault(name, []).append(length)
+    return lengths
 
 
 def _join(lengths: Sequence[int]) -> str:

@@ -1,6 +1,5 @@
-"""Quality as a function of the share of corrections that arrive."""
+"""The test rows of a checkpoint, and what several measurements do with them."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +7,27 @@ import numpy as np
 
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.evaluation.ranking import per_row
-from recbole_cocorr.experiments.ablation import GivenCorrection, ranks_given
 from recbole_cocorr.models.catalogue import our_names, takes_corrections
 from recbole_cocorr.training.checkpoint import load_checkpoint
 from recbole_cocorr.training.data_of import data_of
 from recbole_cocorr.training.recommend import Recommender, recommender_from
+
+# Newest clicks that the cloud has not seen yet, where a correction is stale.
+STALE_CLICKS = (1, 2, 5)
+
+
+def other_user_rows(rows: int, seed: int = 0) -> np.ndarray:
+    """Another row for each, every row once: neighbours in a file are alike, so the circle is drawn by chance.
+
+    Returns
+    -------
+    numpy.ndarray of int64, shape [rows]
+        The row itself only where there is no other.
+    """
+    circle = np.random.default_rng(seed).permutation(rows)
+    others = np.empty(rows, dtype=np.int64)
+    others[circle] = np.roll(circle, -1)
+    return others
 
 
 def model_and_rows(
@@ -24,7 +39,7 @@ def model_and_rows(
     ----------
     checkpoint : str or Path
     data_path : str or None
-        The folder of its data; where training found them, if None.
+        The folder of its data; that of the training, if None.
     needs_correction : bool
         Whether it must be a CoCorrRec with its correction network.
 
@@ -46,25 +61,3 @@ def model_and_rows(
 def ndcg_of(ranks: np.ndarray) -> np.ndarray:
     """NDCG@10 of each row of ranks."""
     return per_row(ranks, ["ndcg"], [10])["ndcg@10"]
-
-
-def quality_by_share(
-    checkpoint: str | Path, data_path: str | None, shares: Sequence[float], draws: int = 20, seed: int = 0
-) -> list[dict[str, float]]:
-    """NDCG@10 if a share of the users, drawn at random, get their correction and the others none.
-
-    Returns
-    -------
-    list of dict
-        ``share``, ``ndcg@10`` (the mean of ``draws`` draws) and ``deviation`` (between the draws).
-    """
-    recommender, rows = model_and_rows(checkpoint, data_path)
-    with_it, without = (
-        ndcg_of(ranks_given(recommender.model, rows, GivenCorrection(name))[0]) for name in ("own", "none")
-    )
-    generator = np.random.default_rng(seed)
-    result = []
-    for share in shares:
-        found = [np.where(generator.random(len(without)) < share, with_it, without).mean() for _ in range(draws)]
-        result.append({"share": share, "ndcg@10": float(np.mean(found)), "deviation": float(np.std(found, ddof=1))})
-    return result

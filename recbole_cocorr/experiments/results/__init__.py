@@ -1,0 +1,1 @@
+"""The results of measurements: plain data, each with one file and one text for the terminal."""
