@@ -17,13 +17,16 @@ from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.readers import Record, parse_json, read_bytes, versioned
 
 FORMAT = "recbole_cocorr.device"
-# An artifact with a neighbour table has format 2; without one it is as readers of format 1 know it.
-VERSIONS = FORMAT_VERSION, WITH_NEIGHBOURS = 1, 2
+# An artifact with a neighbour table has format 2; without one it is as readers of format 1 know it. One that a delta
+# was applied to has format 3, with the table or without.
+VERSIONS = FORMAT_VERSION, WITH_NEIGHBOURS, WITH_DELTA = 1, 2, 3
 NAME = "manifest.json"
 # A manifest is a few kilobytes; a larger file is no manifest.
 MOST_BYTES = 1 << 20
 DTYPES = {"float32": 4, "float16": 2, "int8": 1, "uint8": 1, "uint16": 2, "uint32": 4}
 POLICIES = ("carry", "window")
+# The type of an item's numbers by the precision of the table.
+ITEM_TYPES = {"fp32": "float32", "fp16": "float16", "int8": "int8"}
 # The longest window, the largest number of dimensions and of bytes that a manifest may speak of.
 _MOST_WINDOW, _MOST_DIMS, _MOST_SIZE = 1 << 16, 4, 1 << 40
 
@@ -110,6 +113,9 @@ class Manifest:
     neighbours : dict or None
         Of the neighbour table: ``count`` N, ``decay`` of a click beside the next one, ``clicks`` T that count, and the
         trust in its scores: ``form`` (``asinh``), ``base``, ``per_log_click`` and ``scale``; None without a table.
+    delta : dict or None
+        Of the delta that was applied last: ``base``, the identity of the artifact as it was exported, in hexadecimal,
+        ``items``, the rows of its item table, ``series`` and ``version`` of the delta; None where none was.
     """
 
     model: dict[str, Any]
@@ -130,6 +136,7 @@ class Manifest:
     package_version: str = ""
     trust: dict[str, Any] | None = None
     neighbours: dict[str, Any] | None = None
+    delta: dict[str, Any] | None = None
 
     def files(self) -> dict[str, FileEntry]:
         """Every file but the manifest, by its name."""
@@ -140,7 +147,12 @@ class Manifest:
         return sum(e.bytes for e in self.graphs.values()) + self.arrays["weights"].bytes
 
     def identity(self) -> bytes:
-        """16 bytes that two artifacts share only if their sessions' states can be exchanged."""
+        """16 bytes that two artifacts share only if their sessions' states can be exchanged.
+
+        Deltas of one series keep it: rows stay where they are, and further ones come behind them.
+        """
+        if self.delta is not None:
+            return hashlib.blake2b(f"{self.delta['base']}\n{self.delta['series']}".encode(), digest_size=16).digest()
         lines = [self.fingerprint, self.table, str(self.window), str(self.mini_batch)]
         lines += [f"{n}:{e.blake2b}" for n, e in sorted({**self.graphs, **self.arrays}.items())]
         if self.neighbours is not None:
@@ -151,9 +163,16 @@ class Manifest:
         """Fingerprint of which item has which row."""
         return catalogue_fingerprint(*(self.arrays[n].blake2b for n in ("token_bytes", "token_offsets")))
 
+    def base(self) -> tuple[str, int]:
+        """Identity, in hexadecimal, and rows of the artifact as it was before any delta."""
+        if self.delta is None:
+            return self.identity().hex(), self.items
+        return self.delta["base"], self.delta["items"]
+
     def to_json(self) -> str:
         """The text of the file, its own checksum included."""
         version = FORMAT_VERSION if self.neighbours is None else WITH_NEIGHBOURS
+        version = version if self.delta is None else WITH_DELTA
         content = {"format": FORMAT, "format_version": version, **self._plain()}
         return json.dumps({**content, "checksum": _checksum(content)}, indent=1, ensure_ascii=True) + "\n"
 
@@ -161,8 +180,9 @@ class Manifest:
         content = {name: getattr(self, name) for name in self.__dataclass_fields__}
         content["graphs"] = {n: vars(e) for n, e in self.graphs.items()}
         content["arrays"] = {n: {**vars(e), "shape": list(e.shape)} for n, e in self.arrays.items()}
-        if self.neighbours is None:
-            del content["neighbours"]
+        for name in ("neighbours", "delta"):
+            if content[name] is None:
+                del content[name]
         return content
 
 
@@ -191,8 +211,11 @@ def parse_manifest(raw: bytes, source: str) -> Manifest:
     checksum = content.content.pop("checksum", None)
     if checksum != _checksum(content.content):
         raise UserError(f"{source} is damaged: its contents do not match its checksum")
-    if ("neighbours" in content) != (content.content["format_version"] == WITH_NEIGHBOURS):
-        raise content.refuse("neighbours", f"there in format {WITH_NEIGHBOURS} and in no other")
+    version = content.content["format_version"]
+    if version != WITH_DELTA and ("neighbours" in content) != (version == WITH_NEIGHBOURS):
+        raise content.refuse("neighbours", f"there in format {WITH_NEIGHBOURS} and not in format {FORMAT_VERSION}")
+    if ("delta" in content) != (version == WITH_DELTA):
+        raise content.refuse("delta", f"there in format {WITH_DELTA} and in no other")
     manifest = _manifest_of(content)
     _check_parts(manifest, source)
     return manifest
@@ -247,6 +270,7 @@ def _manifest_of(content: Record) -> Manifest:
         package_version=content.text("package_version")[:40],
         trust=None if content.absent("trust") else _trust(content),
         neighbours=_neighbours(content) if "neighbours" in content else None,
+        delta=_delta(content) if "delta" in content else None,
     )
 
 
@@ -287,6 +311,15 @@ def _neighbours(content: Record) -> dict[str, Any]:
     return neighbours.content
 
 
+def _delta(content: Record) -> dict[str, Any]:
+    delta = content.record("delta")
+    _digest_in(delta, "base"), _digest_in(delta, "series")
+    delta.whole("version", 1), delta.whole("items", 1, content.whole("items"))
+    if set(delta) != {"base", "items", "series", "version"}:
+        raise content.refuse("delta", "base, items, series and version")
+    return delta.content
+
+
 def neighbour_type(items: int) -> str:
     """The smallest type of numbers that name every row of a catalogue."""
     return "uint16" if items <= 1 << 16 else "uint32"
@@ -302,7 +335,7 @@ def _check_parts(manifest: Manifest, source: str) -> None:
 
 def _check_fit(manifest: Manifest) -> None:
     m = manifest
-    item_type = {"fp32": "float32", "fp16": "float16", "int8": "int8"}[m.table]
+    item_type = ITEM_TYPES[m.table]
     expected: dict[str, tuple[str, tuple[int | None, ...]]] = {
         "item_vectors": (item_type, (m.items, m.width)),
         "token_bytes": ("uint8", (None,)),
@@ -323,6 +356,9 @@ def _check_fit(manifest: Manifest) -> None:
             "neighbour_weights": ("int8", shape),
             "neighbour_scales": ("float32", (m.items,)),
         }
+    if "popular_items" in m.arrays:
+        size = m.arrays["popular_items"].shape[:1]
+        expected |= {"popular_items": ("uint32", size), "popular_weights": ("float32", size)}
     if m.correction is not None:
         expected["upload_norm"] = ("float32", (m.width,))
         if m.norm_eps is None:

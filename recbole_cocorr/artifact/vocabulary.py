@@ -7,6 +7,7 @@ token on, modulo their number (a power of two), hold row numbers; 0 is an empty 
 
 import zlib
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -33,6 +34,25 @@ def encode_tokens(tokens: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
 
 def _encoded(tokens: Sequence[str]) -> list[bytes]:
     return [b"", *(token.encode("utf-8", "surrogatepass") for token in tokens[1:])]
+
+
+def decode_tokens(token_bytes: np.ndarray, token_offsets: np.ndarray, source: str) -> list[str]:
+    """What :func:`encode_tokens` encoded: the tokens by row, the first "".
+
+    Raises
+    ------
+    UserError
+        If the arrays do not fit together, or a token is no UTF-8; ``source`` names their file.
+    """
+    offsets = token_offsets.astype(np.int64)
+    if len(offsets) < 2 or offsets[:2].any() or (np.diff(offsets) < 0).any() or offsets[-1] != len(token_bytes):
+        raise UserError(f"{source} is damaged: the item tokens do not fit together")
+    text, ends = token_bytes.tobytes(), offsets.tolist()
+    try:
+        tokens = [text[a:b].decode("utf-8", "surrogatepass") for a, b in pairwise(ends[1:])]
+    except UnicodeDecodeError:
+        raise UserError(f"{source} is damaged: an item token is no UTF-8") from None
+    return ["", *tokens]
 
 
 def build_vocabulary(tokens: Sequence[str]) -> tuple[dict[str, np.ndarray], int]:

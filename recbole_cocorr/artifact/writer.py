@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from recbole_cocorr.artifact.arrays import write_array
-from recbole_cocorr.artifact.manifest import NAME, ArrayEntry, read_manifest
+from recbole_cocorr.artifact.manifest import NAME, ArrayEntry, Manifest, read_manifest
 from recbole_cocorr.artifact.table import quantise
 from recbole_cocorr.artifact.vocabulary import build_vocabulary
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.base.files import atomic_write
+from recbole_cocorr.base.files import atomic_write, naming, sync_tree
+from recbole_cocorr.base.leftovers import locked, temporary_folder
 from recbole_cocorr.base.together import put_beside
 
 # Names of files that an export or an update writes, whichever was killed.
@@ -66,6 +67,35 @@ def write_catalogue(
     vocabulary, probes = build_vocabulary(tokens)
     arrays |= {name: write_array(folder, name, array) for name, array in vocabulary.items()}
     return arrays, probes
+
+
+def change_artifact(folder: Path, manifest: Manifest, what: str, write: Callable[[Path], Manifest]) -> None:
+    """Give an artifact new parts: whoever opens it finds the old ones or the new ones.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+    manifest : Manifest
+        Of the artifact as it is.
+    what : str
+        What is new, for the sentence of an error: "catalogue".
+    write : callable
+        Writes the new parts into the folder that it is given, and returns the new manifest.
+
+    Raises
+    ------
+    UserError
+        If another process has changed the artifact meanwhile; this one changes nothing then.
+    """
+    with naming(folder, what), temporary_folder(folder / what) as work:
+        changed = write(work)
+        with atomic_write(work / NAME, what="manifest") as file:
+            file.write(changed.to_json())
+        sync_tree(work)
+        with locked(folder):
+            if read_manifest(folder) != manifest:
+                raise UserError(f"{folder} was replaced by another process meanwhile; update its {what} again")
+            replace_files(work, folder)
 
 
 def replace_files(work: Path, folder: Path) -> None:

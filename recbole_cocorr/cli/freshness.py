@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--retrain", action="store_true", help="also train the device's model anew at the start of each slice"
     )
+    parser.add_argument("--deltas", action="store_true", help="also rank with a delta every day, and nothing uploaded")
     add_corrector_flags(parser)
     parser.add_argument("--out", default="results/freshness", metavar="DIR", help="(default: results/freshness)")
 
@@ -62,7 +63,15 @@ def run(arguments: argparse.Namespace) -> int:
     out = Path(arguments.out)
     requests = [
         Request(
-            entry, arguments.dataset, arguments.freeze, arguments.slices, seed, corrector, arguments.retrain, settings
+            entry,
+            arguments.dataset,
+            arguments.freeze,
+            arguments.slices,
+            seed,
+            corrector,
+            arguments.retrain,
+            settings,
+            arguments.deltas,
         )
         for seed in seeds
     ]

@@ -13,11 +13,23 @@ _NAMES = {
     "Correction": "correction",
     "Evidence": ".artifact.evidence",
     "Upload": "correction",
+    "apply_delta": "deltas",
+    "fetch_delta": "fetch",
     "update_catalogue": "update",
     "verify": "artifact",
 }
 
-__all__ = ["Correction", "Evidence", "Ranking", "Session", "Upload", "update_catalogue", "verify"]
+__all__ = [
+    "Correction",
+    "Evidence",
+    "Ranking",
+    "Session",
+    "Upload",
+    "apply_delta",
+    "fetch_delta",
+    "update_catalogue",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> Any:

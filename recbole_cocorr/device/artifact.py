@@ -9,6 +9,7 @@ import onnxruntime
 from recbole_cocorr.artifact.arrays import check_numbers, check_size, digest_of, digest_of_file, open_array
 from recbole_cocorr.artifact.manifest import NAME, read_manifest
 from recbole_cocorr.artifact.neighbours import NeighbourTable
+from recbole_cocorr.artifact.popular import Popular
 from recbole_cocorr.artifact.table import ItemTable
 from recbole_cocorr.artifact.vocabulary import Vocabulary
 from recbole_cocorr.base.errors import UserError
@@ -52,6 +53,8 @@ class Artifact:
         phi(e_i), what a candidate is scored with; the same table where phi is the identity.
     vocabulary : Vocabulary
     neighbours : NeighbourTable or None
+    popular : Popular or None
+        What a delta adds to the scores of some items.
     initial_state : numpy.ndarray of float32 or None
 
     Raises
@@ -76,6 +79,10 @@ class Artifact:
         tokens = (arrays[name] for name in ("token_bytes", "token_offsets", "token_index"))
         self.vocabulary = Vocabulary(*tokens, self.manifest.probes)
         self.neighbours = None if self.manifest.neighbours is None else _neighbours_of(arrays)
+        self.popular = None
+        if "popular_items" in arrays:
+            self.popular = Popular(arrays["popular_items"], arrays["popular_weights"])
+            self.popular.check(len(self.items), str(self.folder / self.manifest.arrays["popular_items"].file))
         self.upload_norm = arrays.get("upload_norm")
         self.initial_state = arrays.get("state")
         for name in ("state", "upload_norm", "weights"):  # small, and every session starts from them

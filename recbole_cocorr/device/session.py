@@ -81,7 +81,8 @@ class Session:
         self._alone = self._window if self._reader.recurrent else 0
         self.lock = lock_free_at_forks()
         shape = self._reader.state().shape
-        self._layout = Layout(manifest.identity(), manifest.width, most_recent, manifest.items, shape)
+        base = bytes.fromhex(manifest.base()[0])
+        self._layout = Layout(manifest.identity(), manifest.width, most_recent, manifest.items, shape, base)
 
     @classmethod
     def open(
@@ -254,6 +255,8 @@ class Session:
             if out:
                 rows = self._rows(known)[0]
             scores = self.artifact.targets.scores(self._user, np.array(rows, dtype=np.intp))
+            if self.artifact.popular is not None:
+                scores = scores + self.artifact.popular.at(rows)
             names = list(known)
             if evidence is not None:
                 scores = self._with_evidence(scores, names, evidence)
@@ -281,6 +284,8 @@ class Session:
         with self.lock:
             self._check_clicked()
             scores = self.artifact.targets.all_scores(self._user)
+            if self.artifact.popular is not None:
+                scores[self.artifact.popular.items] += self.artifact.popular.weights
             if self._neighbour_scores:
                 numbers, p = self._neighbour_scores.all()
                 scores[numbers] = self._with_neighbours(scores[numbers], p)

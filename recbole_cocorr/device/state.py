@@ -72,6 +72,8 @@ class Layout:
     Attributes
     ----------
     identity : bytes
+    base : bytes or None
+        Another identity that is read too: that of the artifact before its deltas.
     width, recent, items : int
         d, M and rows of the item table.
     state : tuple of int
@@ -83,6 +85,7 @@ class Layout:
     recent: int
     items: int
     state: tuple[int, ...]
+    base: bytes | None = None
 
     def size(self) -> int:
         """Bytes of a state file."""
@@ -126,7 +129,7 @@ def unpack(raw: bytes, layout: Layout, source: str) -> Snapshot:
         raise UserError(f"{source} has the state format {version}; this version reads format {VERSION}")
     if len(raw) != size or hashlib.blake2b(raw[:-_DIGEST], digest_size=_DIGEST).digest() != raw[-_DIGEST:]:
         raise UserError(f"{source} is damaged: its contents do not match its checksum")
-    if identity != layout.identity:
+    if identity not in (layout.identity, layout.base):
         raise UserError(f"{source} is of another artifact; a state is read by the model and catalogue that made it")
     right = policy < len(POLICIES) and corrected < 2 and zero == 0 and count == min(clicks, layout.recent)
     if not right or size != layout.size():

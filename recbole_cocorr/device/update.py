@@ -3,17 +3,16 @@
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
-from recbole_cocorr.artifact.manifest import NAME, read_manifest
-from recbole_cocorr.artifact.writer import replace_files, write_catalogue
+from recbole_cocorr.artifact.manifest import Manifest
+from recbole_cocorr.artifact.writer import change_artifact, write_catalogue
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.base.files import atomic_write, naming, sync_tree
-from recbole_cocorr.base.leftovers import locked, temporary_folder
 from recbole_cocorr.device.artifact import Artifact
 
-_OF_CATALOGUE = ("item_", "target_", "token_", "neighbour_")
+_OF_CATALOGUE = ("item_", "target_", "token_", "neighbour_", "popular_")
 
 
 def update_catalogue(directory: str | os.PathLike, tokens: Sequence[str], vectors: np.ndarray) -> None:
@@ -45,26 +44,22 @@ def update_catalogue(directory: str | os.PathLike, tokens: Sequence[str], vector
             f"floats of shape {(len(tokens), manifest.width)}"
         )
     rows = np.concatenate([np.zeros((1, manifest.width), np.float32), vectors.astype(np.float32)])
-    targets = None
+    names, targets = ["", *map(str, tokens)], None
     if "targets" in manifest.graphs:
         graph = artifact.graph("targets")
 
         def targets(part: np.ndarray) -> np.ndarray:
             return graph.run(None, {"items": part})[0]
 
-    with naming(folder, "catalogue"), temporary_folder(folder / "catalogue") as work:
-        tokens = ["", *map(str, tokens)]
-        arrays, probes = write_catalogue(work, tokens, rows, manifest.table, targets)
+    def write(work: Path) -> Manifest:
+        arrays, probes = write_catalogue(work, names, rows, manifest.table, targets)
         if artifact.neighbours is not None:
             artifact.neighbours.check(str(folder / manifest.arrays["neighbour_items"].file))
-            old_rows = np.array([0, *map(artifact.vocabulary.row, tokens[1:])], np.int64)
+            old_rows = np.array([0, *map(artifact.vocabulary.row, names[1:])], np.int64)
             arrays |= artifact.neighbours.moved(old_rows).write(work)
         other_arrays = {n: e for n, e in manifest.arrays.items() if not n.startswith(_OF_CATALOGUE)}
-        new_manifest = replace(manifest, items=len(rows), arrays={**other_arrays, **arrays}, probes=probes, check={})
-        with atomic_write(work / NAME, what="manifest") as file:
-            file.write(new_manifest.to_json())
-        sync_tree(work)
-        with locked(folder):
-            if read_manifest(folder) != manifest:
-                raise UserError(f"{folder} was replaced by another process meanwhile; update its catalogue again")
-            replace_files(work, folder)
+        arrays = {**other_arrays, **arrays}
+        # It is an artifact of its own now: deltas of the old catalogue do not fit it.
+        return replace(manifest, items=len(rows), arrays=arrays, probes=probes, check={}, delta=None)
+
+    change_artifact(folder, manifest, "catalogue", write)

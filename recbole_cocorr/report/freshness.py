@@ -8,11 +8,13 @@ from recbole_cocorr.experiments.results.base import Row
 from recbole_cocorr.experiments.results.comparison_rows import comparison_of
 from recbole_cocorr.experiments.results.freshness import (
     ALL,
+    DELTAS,
     FRESH,
     FROZEN,
     KNOWN,
     NEW,
     NONE,
+    POPULAR,
     RETRAINED,
     TITLES,
     Freshness,
@@ -28,6 +30,8 @@ _STYLES = {
     NONE: Look(INK, "o", (0, (2, 1)), hollow=True),
     FROZEN: Look("#56B4E9", "D", (0, (6, 1.5, 1, 1.5))),
     FRESH: Look("#D55E00", "o", "-", width=2.2),
+    DELTAS: Look("#CC79A7", "s", "-"),
+    POPULAR: Look("#E69F00", "v", (0, (4, 1))),
     RETRAINED: Look("#009E73", "^", (0, (3, 1.5, 1, 1.5))),
 }
 

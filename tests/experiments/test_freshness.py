@@ -13,7 +13,7 @@ from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.correctors import Trust
 from recbole_cocorr.evaluation.ranking import per_row, rank_positive
 from recbole_cocorr.experiments.entries import find_entries
-from recbole_cocorr.experiments.freshness import measure
+from recbole_cocorr.experiments.freshness import daily_deltas, measure
 from recbole_cocorr.experiments.freshness.later import Later, Request
 from recbole_cocorr.experiments.freshness.measure import fused, rank_seed
 from recbole_cocorr.experiments.freshness.snapshot import Device, Snapshot
@@ -120,7 +120,7 @@ def test_a_snapshot_is_what_there_was(data, tmp_path):
 
 def scores_of(data, folder, monkeypatch, lists: dict) -> dict[tuple, np.ndarray]:
     """Scores that ``rank_seed`` ranks by: by user, time and variant; candidates are kept in ``lists`` by token."""
-    measured = request(data, retrain=True)
+    measured = request(data, retrain=True, deltas=True)
     later = later_of(measured, folder)
     number = {t: i for i, t in enumerate(later.tokens.tolist())}
     drawn, recorded = Later.candidates, []
@@ -142,9 +142,10 @@ def scores_of(data, folder, monkeypatch, lists: dict) -> dict[tuple, np.ndarray]
 
     monkeypatch.setattr(Later, "candidates", candidates)
     monkeypatch.setattr(measure, "rank_positive", rank)
+    monkeypatch.setattr(daily_deltas, "days", lambda times: 1000.0)  # these users come within one day
     rank_seed(measured, folder, lambda text: None)
     monkeypatch.undo()
-    variants = ("none", "frozen", "fresh", "retrained")
+    variants = ("none", "frozen", "fresh", "deltas", "popular", "retrained")
     return {
         (*name, variant): scores[row]
         for names, every in recorded
@@ -171,11 +172,11 @@ def test_nothing_later_than_a_ranked_interaction_is_used_for_it(data, tmp_path, 
     second = scores_of(other, tmp_path / "b", monkeypatch, lists)
     assert first.keys() == second.keys()
     before = [name for name in first if name[1] < until]
-    assert len(before) > 4 * 50
+    assert len(before) > 6 * 50
     for name in before:
         np.testing.assert_allclose(second[name], first[name], rtol=1e-5, atol=1e-6, err_msg=str(name))
     # The variants are not one and the same, or this would show nothing.
-    for a, b in (("none", "frozen"), ("frozen", "fresh"), ("none", "retrained")):
+    for a, b in (("none", "frozen"), ("frozen", "fresh"), ("none", "deltas"), ("none", "retrained")):
         assert any(not np.allclose(first[n], first[(*n[:2], b)]) for n in before if n[2] == a)
 
 
@@ -353,4 +354,5 @@ def test_a_model_that_reads_more_than_the_clicks():
 
 
 def test_names_of_the_variants_are_the_tables():
-    assert list(TITLES) == [freshness.NONE, freshness.FROZEN, freshness.FRESH, freshness.RETRAINED]
+    daily = [freshness.DELTAS, freshness.POPULAR]
+    assert list(TITLES) == [freshness.NONE, freshness.FROZEN, freshness.FRESH, *daily, freshness.RETRAINED]

@@ -36,6 +36,8 @@ class Request:
         Whether to train the device's model anew at the start of each slice.
     settings : dict
         Further settings of the training.
+    deltas : bool
+        Whether to rank with a delta every day, too.
     """
 
     entry: Entry
@@ -46,6 +48,7 @@ class Request:
     corrector: dict[str, Any]
     retrain: bool = False
     settings: dict[str, Any] = field(default_factory=dict)
+    deltas: bool = False
 
     def config(self, folder: Path, before: float | None = None) -> Config:
         """The configuration, of all interactions or of those before a time.

@@ -9,10 +9,11 @@ import torch
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.correctors import Corrector, Trust
 from recbole_cocorr.evaluation.ranking import rank_positive
+from recbole_cocorr.experiments.freshness.daily_deltas import DailyDeltas
 from recbole_cocorr.experiments.freshness.later import Later, Request
 from recbole_cocorr.experiments.freshness.snapshot import Snapshot
 from recbole_cocorr.experiments.freshness.statistics import SeedRanks, Slice, statistics
-from recbole_cocorr.experiments.results.freshness import FRESH, FROZEN, NONE, RETRAINED, Freshness
+from recbole_cocorr.experiments.results.freshness import DELTAS, FRESH, FROZEN, NONE, POPULAR, RETRAINED, Freshness
 from recbole_cocorr.experiments.runs.environment import machine, versions
 
 
@@ -44,6 +45,11 @@ def rank_seed(request: Request, folder: Path, say: Callable[[str], None] = print
     say(f"seed {request.seed}: training on the interactions before the freeze")
     device = frozen.device(f"seed{request.seed}.frozen")
     trust, corrector = frozen.trust(device), frozen.item_item()
+    deltas = None
+    if request.deltas:
+        clicks = later.users, later.items, later.times
+        deltas = DailyDeltas(device, frozen.valid, clicks, later.frozen_at, request.corrector)
+        say(f"seed {request.seed}: weight of the popularity {deltas.popularity:.3f}")
     slices = []
     for index, start, rows in later.slices():
         now = frozen if start == later.frozen_at else Snapshot(request, folder, start, later.tokens)
@@ -54,6 +60,9 @@ def rank_seed(request: Request, folder: Path, say: Callable[[str], None] = print
             FROZEN: fused(trust, alone, corrector, known, candidates),
             FRESH: fused(trust, alone, corrector if now is frozen else now.item_item(), known, candidates),
         }
+        if deltas is not None:
+            moments = later.times[later.ends[rows]]
+            scores[DELTAS], scores[POPULAR] = deltas.scores(known, candidates, moments)
         if request.retrain:
             retrained = device
             if now is not frozen:

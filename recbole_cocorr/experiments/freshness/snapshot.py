@@ -1,5 +1,6 @@
 """The data before a time, and what is learned from them: the device's model, its trust and the corrector."""
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -70,6 +71,15 @@ class Device:
         known = items > 0
         lowest = np.where(known, scores, np.inf).min(axis=1, keepdims=True)
         return np.where(known, scores, np.where(np.isfinite(lowest), lowest, 0.0))
+
+    def extended(self, vectors: np.ndarray, to_own: np.ndarray) -> "Device":
+        """The same model with the vectors [m, d] of further items behind its own."""
+        model = copy.deepcopy(self.model)
+        weight = model.item_embedding.weight.detach()
+        further = torch.from_numpy(vectors).to(weight)
+        model.item_embedding = torch.nn.Embedding.from_pretrained(torch.cat([weight, further]), padding_idx=0)
+        model.n_items = len(weight) + len(further)
+        return Device(model, to_own, self.length, self.batch)
 
     def _scores(self, clicks: np.ndarray, count: np.ndarray, items: np.ndarray) -> np.ndarray:
         where = next(self.model.parameters()).device

@@ -14,11 +14,23 @@ from recbole_cocorr.correctors import Trust
 from recbole_cocorr.evaluation.ranking import per_row
 from recbole_cocorr.evaluation.significance import Comparison, UserMetrics, compare, corrected, seed_average
 from recbole_cocorr.experiments.results.base import Row
-from recbole_cocorr.experiments.results.freshness import ALL, FRESH, FROZEN, KNOWN, NEW, NONE, RETRAINED, TITLES
+from recbole_cocorr.experiments.results.freshness import (
+    ALL,
+    DELTAS,
+    FRESH,
+    FROZEN,
+    KNOWN,
+    NEW,
+    NONE,
+    POPULAR,
+    RETRAINED,
+    TITLES,
+)
 
 METRICS = ("gauc", "ndcg@5", "ndcg@10", "ndcg@20", "hit@5", "hit@10", "hit@20")
 # First minus second.
 PAIRS = ((FROZEN, NONE), (FRESH, NONE), (FRESH, FROZEN), (RETRAINED, NONE), (RETRAINED, FRESH))
+PAIRS += ((DELTAS, NONE), (POPULAR, DELTAS), (DELTAS, RETRAINED))
 
 
 @dataclass(frozen=True)

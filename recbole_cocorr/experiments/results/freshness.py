@@ -9,10 +9,13 @@ from recbole_cocorr.experiments.results.formats import decimal
 
 # Variants of the ranking, in the order of the tables.
 NONE, FROZEN, FRESH, RETRAINED = "none", "frozen", "fresh", "retrained"
+DELTAS, POPULAR = "deltas", "popular"
 TITLES = {
     NONE: "no correction",
     FROZEN: "item-item, frozen too",
     FRESH: "item-item, goes on learning",
+    DELTAS: "a delta every day, nothing uploaded",
+    POPULAR: "a delta every day, with popularity",
     RETRAINED: "device's model retrained, no correction",
 }
 # Which interactions count: all, those whose item the device's model knows, and those whose item came later.

@@ -9,7 +9,8 @@ those of the candidates; ``X-Clicked`` says how many of them are clicks, ``X-Fin
 ``X-Clicks`` as above. The answer's body is the candidates' scores, float32, little-endian; its headers repeat the
 last two and add ``X-Shape: C``.
 
-``GET /v1/describe`` says in JSON what is served. An error is a line of text.
+``GET /v1/describe`` says in JSON what is served. ``GET /deltas/latest.json`` and the file that it names are the deltas
+of an artifact, with ETag. An error is a line of text.
 """
 
 import json
@@ -21,6 +22,7 @@ from typing import Any
 import grpc
 from prometheus_client import generate_latest
 
+from recbole_cocorr.service.server.delta_files import PATH, Served, is_known
 from recbole_cocorr.service.server.gate import Gate
 from recbole_cocorr.service.server.metrics import Metrics
 from recbole_cocorr.service.server.refusal import Refusal
@@ -97,7 +99,9 @@ class Route:
         if outcome.code is not _Code.OK:
             response = _STATUS[outcome.code], [_TEXT], outcome.reason.encode() + b"\n"
         status, headers, content = response
-        await respond(send, status, [*headers, ("Cache-Control", "no-store"), *self._for_browsers()], content)
+        if not any(name == "Cache-Control" for name, _ in headers):
+            headers = [*headers, ("Cache-Control", "no-store")]
+        await respond(send, status, [*headers, *self._for_browsers()], content)
 
     def most_bytes(self, path: str) -> int:
         """Most bytes of a request's body."""
@@ -147,11 +151,17 @@ class ServiceRoute(Route):
     service : Corrections
     gate, names, origin
         As for :class:`Route`.
+
+    Attributes
+    ----------
+    deltas : dict of str to Served
+        Files under ``/deltas/``, by name.
     """
 
     def __init__(self, service: Corrections, gate: Gate, names: tuple[str, ...] | None = (), origin: str = ""):
         super().__init__(gate, names, origin)
         self._service = service
+        self.deltas: dict[str, Served] = {}
 
     def most_bytes(self, path: str) -> int:
         """Most bytes of a request's body."""
@@ -167,6 +177,8 @@ class ServiceRoute(Route):
             fields = (await self._service.describe()).ListFields()
             served = {field.name: v.hex() if isinstance(v, bytes) else v for field, v in fields}
             return HTTPStatus.OK, [("Content-Type", "application/json")], json.dumps(served).encode()
+        if method in ("GET", "HEAD") and path.startswith(PATH):
+            return self._delta(path[len(PATH) :], header(scope, "If-None-Match"))
         if method != "POST" or path not in ("/v1/correct", "/v1/score"):
             raise Refusal(_Code.NOT_FOUND, "POST /v1/correct, POST /v1/score and GET /v1/describe are what there is")
         clicks, deadline = _whole(scope, "X-Clicks"), time.monotonic() + _DEADLINE
@@ -186,6 +198,15 @@ class ServiceRoute(Route):
         headers = [("Content-Type", "application/octet-stream"), ("X-Fingerprint", fingerprint.hex())]
         headers += [("X-Clicks", str(clicks)), ("X-Shape", ",".join(map(str, shape)))]
         return HTTPStatus.OK, headers, payload
+
+    def _delta(self, name: str, if_none_match: str | None) -> _Response:
+        if name not in self.deltas:
+            raise Refusal(_Code.NOT_FOUND, "there is no such delta; GET /deltas/latest.json names the newest one")
+        served = self.deltas[name]
+        headers = [("ETag", served.etag), ("Cache-Control", served.caching)]
+        if is_known(served, if_none_match):
+            return HTTPStatus.NOT_MODIFIED, headers, b""
+        return HTTPStatus.OK, [("Content-Type", served.kind), *headers], served.content
 
 
 def _whole(scope: dict[str, Any], name: str) -> int:

@@ -14,11 +14,13 @@ import torch
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from recbole_cocorr.artifact.latest import LATEST
 from recbole_cocorr.base.cpus import allowed_cpus
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.correctors.folder import TRUST_FILE
 from recbole_cocorr.service.server.batcher import Batcher
 from recbole_cocorr.service.server.correction_model import CorrectionModel, load_correction_model
+from recbole_cocorr.service.server.delta_files import Served, load_deltas
 from recbole_cocorr.service.server.gate import Gate
 from recbole_cocorr.service.server.http import MetricsRoute, Route, ServiceRoute
 from recbole_cocorr.service.server.logs import log
@@ -68,6 +70,7 @@ class Server:
         self._loading = asyncio.Lock()
         self._stamps: tuple[tuple[int, ...], ...] = ()
         self._routes: list[Route] = []
+        self._service_route: ServiceRoute | None = None
         self.http_port = self.metrics_port = 0
 
     def _set_threads(self) -> None:
@@ -83,7 +86,7 @@ class Server:
         """
         s = self.settings
         self._stamps = _stamps(s)
-        model, scorer = await asyncio.get_running_loop().run_in_executor(self._loader, _load, s)
+        model, scorer, deltas = await asyncio.get_running_loop().run_in_executor(self._loader, _load, s)
         self._service = self._service_class(model, scorer, self._batchers)
         self._tell_metrics()
         up, down = sizes(model, scorer)
@@ -110,14 +113,14 @@ class Server:
         self._listen()
         for batcher in self._batchers:
             batcher.start()
-        await self._start_routes()
+        await self._start_routes(deltas)
         await self._server.start()
         await self._tell_health(health_pb2.HealthCheckResponse.SERVING)
         log(logging.INFO, "serving", listen=s.listen, port=self.port, **_log_fields(model, scorer))
         if self._gate.tokens and not s.tls_cert and not is_loopback(s.listen):
             log(logging.WARNING, "tokens travel without TLS; something before this server must add it")
 
-    async def _start_routes(self) -> None:
+    async def _start_routes(self, deltas: dict[str, Served]) -> None:
         s, tls = self.settings, None
         if s.tls_cert and (s.http or s.metrics):
             try:
@@ -130,9 +133,9 @@ class Server:
         # A stranger's page has no token and no certificate for its own name, so there every name may lead here.
         names = None if s.tls_cert or self._gate.tokens else tuple(s.http_names.lower().replace(",", " ").split())
         if s.http:
-            self.http_port = await self._route(
-                ServiceRoute(self._service, self._gate, names, s.http_origin), "http", tls
-            )
+            self._service_route = ServiceRoute(self._service, self._gate, names, s.http_origin)
+            self._service_route.deltas = deltas
+            self.http_port = await self._route(self._service_route, "http", tls)
         if s.metrics:
             self.metrics_port = await self._route(MetricsRoute(self._gate, self.metrics, names), "metrics", tls)
 
@@ -195,7 +198,7 @@ class Server:
             s = self.settings
             self._stamps = _stamps(s)
             try:
-                model, scorer = await asyncio.get_running_loop().run_in_executor(self._loader, _load, s)
+                model, scorer, deltas = await asyncio.get_running_loop().run_in_executor(self._loader, _load, s)
                 if model is not None and (model.width, model.most_rows, model.shape) != (
                     self.model.width,
                     self.model.most_rows,
@@ -212,13 +215,15 @@ class Server:
                 logging.getLogger(__name__).debug("", exc_info=True)
                 return False
             self._service.model, self._service.scorer = model, scorer
+            if self._service_route is not None:
+                self._service_route.deltas = deltas
             self._tell_metrics()
             self.metrics.reloads.labels("ok").inc()
             log(logging.INFO, "taken over", **_log_fields(model, scorer))
             return True
 
     async def watch(self) -> None:
-        """Reload whenever the checkpoint's or the corrector's file is another one; until cancelled.
+        """Reload whenever a file of the checkpoint, the corrector or the deltas is another one; until cancelled.
 
         Whatever goes wrong with one look or one file, the next look comes.
         """
@@ -250,9 +255,10 @@ class Server:
         log(logging.INFO, "stopped")
 
 
-def _load(settings: ServeSettings) -> tuple[CorrectionModel | None, ScoreModel | None]:
+def _load(settings: ServeSettings) -> tuple[CorrectionModel | None, ScoreModel | None, dict[str, Served]]:
     model = load_correction_model(settings.checkpoint) if settings.checkpoint else None
-    return model, load_score_model(settings.corrector) if settings.corrector else None
+    scorer = load_score_model(settings.corrector) if settings.corrector else None
+    return model, scorer, load_deltas(settings.deltas) if settings.deltas else {}
 
 
 def sizes(model: CorrectionModel | None, scorer: ScoreModel | None) -> tuple[int, int]:
@@ -281,6 +287,7 @@ def _stamps(settings: ServeSettings) -> tuple[tuple[int, ...], ...]:
     # A corrector's trust is written last, once its folder is whole.
     files = [settings.checkpoint] if settings.checkpoint else []
     files += [os.path.join(settings.corrector, TRUST_FILE)] if settings.corrector else []
+    files += [os.path.join(settings.deltas, LATEST)] if settings.deltas else []
     return tuple(map(_stamp, files))
 
 

@@ -29,6 +29,7 @@ class ServeSettings:
     checkpoint: str = _setting("", "the .safetensors file that training wrote: serves its correction network")
     listen: str = _setting("127.0.0.1:50051", "HOST:PORT, [HOST]:PORT or unix:PATH; port 0 takes a free one")
     corrector: str = _setting("", "a folder that fit-corrector wrote: serves its scores; beside a checkpoint, or alone")
+    deltas: str = _setting("", "a folder that make-delta writes: served as /deltas/ over http; or alone")
     metrics: str = _setting("", "HOST:PORT of Prometheus' metrics over HTTP; empty: off")
     http: str = _setting("", "HOST:PORT of the same over plain HTTP, for a web page; empty: off")
     http_origin: str = _setting("", "origin of a page that may ask from a browser, such as http://localhost:8000")
@@ -137,10 +138,12 @@ def _value(name: str, value: Any, source: str) -> Any:
 
 
 def _check(settings: ServeSettings, environment: Mapping[str, str]) -> None:
-    if not settings.checkpoint and not settings.corrector:
+    if not settings.checkpoint and not settings.corrector and not settings.deltas:
         raise UserError(
             "no checkpoint and no corrector is named; say --checkpoint FILE.safetensors or --corrector DIR, or both"
         )
+    if settings.deltas and not settings.http:
+        raise UserError("deltas are served over http; say --http HOST:PORT too")
     checked_choice(settings.log_level, "log_level", LEVELS)
     if bool(settings.tls_cert) != bool(settings.tls_key):
         raise UserError("tls_cert and tls_key belong together; one of them is missing")
