@@ -123,6 +123,11 @@ def check_kinds(final: dict[str, Any]) -> None:
         final[key] = checked_whole(final[key], key, *WHOLE_NUMBERS[key])
     check(["eval_step"], lambda v: _is_whole(v, -float("inf")), "a whole number")  # below 1 means no validation
     check(["softmax_sample_num"], lambda v: v is None or _is_whole(v), "a whole number of at least 1, or None")
+    check(
+        ["weight_average"],
+        lambda v: v is None or (_is_number(v) and 0 < v < 1),
+        "a number above 0 and below 1, such as 0.999, or None",
+    )
     for key in filter(final.__contains__, NUMBERS):
         checked_number(final[key], key, *_AT_LEAST_0)
     for key in filter(final.__contains__, SWITCHES):

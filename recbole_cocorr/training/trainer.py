@@ -38,6 +38,7 @@ from recbole_cocorr.training.resume import (
 )
 from recbole_cocorr.training.run_log import EpochsFromOne, tensorboard_in
 from recbole_cocorr.training.validation import Ranking, value_metrics
+from recbole_cocorr.training.weight_average import WeightAverage, read_average
 
 # Rows, shortest histories first, on which a model's scorer is found out.
 _PROBE_ROWS = 8
@@ -73,6 +74,8 @@ class Trainer(RecBoleTrainer):
         else:
             use_fast_layers(model)
         self._parameters = [p for p in model.parameters() if p.requires_grad]
+        decay = config["weight_average"]
+        self._average = None if decay is None else WeightAverage(model, self.optimizer, decay)
         self._scorer = None
         self._objective = None
         self._leaves_out_padding = False
@@ -181,6 +184,8 @@ class Trainer(RecBoleTrainer):
     def _train_epoch(self, train_data: TrainLoader, epoch_idx: int, loss_func=None, show_progress: bool = False):
         """One pass over the training rows; returns the mean loss times the number of batches."""
         self.model.train()
+        if self._average:
+            self._average.begin_epoch()
         objective = loss_func or self._objective
         if hasattr(self.model, "count_clicks"):  # it learns from all training clicks at once, by no gradient
             self.model.count_clicks(epoch_idx)
@@ -218,6 +223,8 @@ class Trainer(RecBoleTrainer):
             total += loss.detach().sum()  # some of RecBole's losses have the shape [1]
             if self.gpu_available and show_progress:
                 progress.set_postfix_str(set_color("GPU RAM: " + get_gpu_usage(self.device), "yellow"))
+        if self._average:
+            self._average.end_epoch()
         value = distributed.sum_scalar(total.item(), self.device)
         if not np.isfinite(value):
             raise UserError(
@@ -309,6 +316,8 @@ class Trainer(RecBoleTrainer):
             self._rows,
         )
         add_training_state(checkpoint, self.optimizer, self._best_weights, generators, progress)
+        if self._average:
+            self._average.save(checkpoint)
         save_checkpoint(self.training_state_file, checkpoint)
 
     def resume_checkpoint(self, resume_file: str) -> None:
@@ -322,8 +331,11 @@ class Trainer(RecBoleTrainer):
         # Everything is checked before the first of it is taken over.
         state = read_training_state(resume_file, self.model, self.optimizer, self.config)
         checkpoint, progress = state.checkpoint, state.progress
+        averaged = read_average(checkpoint, self.model, str(resume_file)) if self._average else None
         load_weights(self.model, checkpoint.weights, str(resume_file))
         self.optimizer.load_state_dict(state.optimizer)
+        if averaged:
+            self._average.load(**averaged)
         self._generators, self._best_weights = state.generators, state.best_weights
         self.start_epoch = checkpoint.epoch + 1
         self.cur_step, self.best_valid_score = progress.cur_step, progress.best_valid_score

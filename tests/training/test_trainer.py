@@ -352,6 +352,7 @@ def test_it_learns(make_config, ring):
 RUNS = {
     "plain": ("CoCorrRec", {}),
     "dropout": ("CoCorrRec", {"dropout_prob": 0.5}),
+    "averaged": ("CoCorrRec", {"dropout_prob": 0.5, "weight_average": 0.9, "stopping_step": 9}),
     "clipped": ("CoCorrRec", {"dropout_prob": 0.3, "clip_grad_norm": {"max_norm": 0.1, "norm_type": 2}}),
     "stopping": ("CoCorrRec", {"learning_rate": 0.05, "stopping_step": 1, "epochs": 6}),
     "adam": ("CoCorrRec", {"learner": "adam"}),
