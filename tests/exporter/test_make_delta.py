@@ -43,8 +43,8 @@ def test_days_of_deltas(trained, exported, tmp_path, capsys):
     first = [*walks(0, 30, "new-a", 7), ("lonely", "new-lonely", 105)]
     assert main([*command, "--interactions", str(later(tmp_path, first))]) == 0
     assert "1 new items" in capsys.readouterr().out
-    # The second day's file need not hold the first day's item again, and brings one that sorts before it.
-    second = walks(50, 30, "a-new-b", 40)
+    # The second day's item comes first in its file, and behind the first day's in the catalogue.
+    second = [*walks(50, 30, "a-new-b", 40), *first]
     assert main([*command, "--interactions", str(later(tmp_path, second))]) == 0
     latest = read_latest(tmp_path / "d" / LATEST)
     one, two = (parse_delta((tmp_path / "d" / f"delta-{v}.bin").read_bytes(), "delta") for v in (1, 2))
@@ -55,10 +55,11 @@ def test_days_of_deltas(trained, exported, tmp_path, capsys):
     apply_delta(own, tmp_path / "d" / "delta-1.bin")
     apply_delta(own, tmp_path / "d" / "delta-2.bin")
     verify(own)
-    session = Session.open(own)
-    session.history([f"i{i}" for i in (3, 4, 5, 6, 7)])
-    ranking = session.rank(["new-a", "a-new-b", *(f"i{i}" for i in range(20, 40))])
-    assert ranking.items[0] == "new-a" and ranking.unknown == []
+    for at, order in ((7, ["new-a", "a-new-b"]), (40, ["a-new-b", "new-a"])):
+        session = Session.open(own)
+        session.history([f"i{at + step}" for step in range(-4, 1)])
+        ranking = session.rank(["new-a", "a-new-b", "new-lonely"])
+        assert ranking.items == order and ranking.unknown == ["new-lonely"]
     with pytest.raises(UserError, match="name the artifact as it was exported"):
         make_delta(checkpoint, own, tmp_path / "new.inter", tmp_path / "d")
 
