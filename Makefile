@@ -2,6 +2,7 @@
 # make test   set up and run the tests, two files at a time (JOBS=1 for one)
 # make lint   ruff
 # make proto  the Python code of the service's .proto file, which is checked in
+# make native  the native runtime of a device, built again (setup builds it where a C compiler is)
 # make demo   the trained model in a browser, on http://127.0.0.1:8000 (needs npm the first time)
 # make bench  timings side by side with stock RecBole and torch's layers (an hour or more);
 #             DATASET=amazon-beauty DATA_PATH=DIR for other data than ml-100k
@@ -11,7 +12,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: run demo test lint bench proto setup clean
+.PHONY: run demo test lint bench proto native setup clean
 
 run: $(STAMP)
 	$(BIN)/python run_recbole_cocorr.py --model=CoCorrRec --dataset=ml-100k --epochs=8
@@ -41,9 +42,12 @@ bench: $(STAMP)
 proto: $(STAMP)
 	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. recbole_cocorr/service/v1/correction.proto
 
+native: $(STAMP)
+	$(BIN)/python setup.py --quiet build_ext --inplace --force
+
 setup: $(STAMP)
 
-$(STAMP): setup.cfg pyproject.toml constraints.txt
+$(STAMP): setup.py setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or 3.11 is needed (numpy < 2 and ray 2.6 have no newer wheels); this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11 ...") if not (3, 10) <= sys.version_info[:2] <= (3, 11) else None'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch

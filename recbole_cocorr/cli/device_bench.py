@@ -28,6 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--neighbours", nargs="+", type=count, default=[], metavar="N", help="also with made-up tables of N neighbours"
     )
+    parser.add_argument(
+        "--runtime",
+        nargs="+",
+        choices=("onnx", "native"),
+        default=["onnx"],
+        help="native: rows of the native library too",
+    )
     parser.add_argument("--work", type=Path, metavar="DIR", help="keep the artifacts in this empty folder")
     parser.add_argument("--out", type=output_file, metavar="FILE", help="also write the result as JSON")
 
@@ -47,6 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.table,
         arguments.work,
         arguments.neighbours,
+        arguments.runtime,
     )
     print(table_text(result))
     if arguments.out:

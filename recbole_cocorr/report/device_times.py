@@ -5,7 +5,7 @@ from typing import Any
 
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.experiments.device_bench.bench import FORMAT as DEVICE_FORMAT
-from recbole_cocorr.experiments.device_bench.bench import NEIGHBOURS_SUFFIX, WINDOW_SUFFIX
+from recbole_cocorr.experiments.device_bench.bench import NATIVE_SUFFIX, NEIGHBOURS_SUFFIX, WINDOW_SUFFIX
 from recbole_cocorr.experiments.extra_files import Row, is_number
 from recbole_cocorr.experiments.runs.groups import in_field_order
 from recbole_cocorr.experiments.runs.run_files import read_record
@@ -61,8 +61,9 @@ def click_times(device: Row, styles: Styles) -> Picture:
     """Microseconds per click over the clicks of history, on logarithmic axes: medians, whiskers up to the p99."""
     histories = sorted(device["setting"]["histories"])
     # A model that is there twice is drawn as it carries its state on, and without a neighbour table; the table has all.
-    twice = {f"{label}{WINDOW_SUFFIX}" for label in device["models"]}
-    drawn = [label for label in device["models"] if label not in twice and not label.endswith(_WITH_NEIGHBOURS)]
+    models = device["models"]
+    twice = {f"{label}{WINDOW_SUFFIX}" for label in models} | {f"{label}{NATIVE_SUFFIX}" for label in models}
+    drawn = [label for label in models if label not in twice and not label.endswith(_WITH_NEIGHBOURS)]
     labels = in_field_order(drawn)
     with settings():
         figure, axes = panel(len(labels))

@@ -16,6 +16,7 @@ pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 
 FINGERPRINT = "0123456789abcdef" * 2
+_OF_MODEL = ("state", "upload_norm", "weights", "native")
 # What was written: one for all folders of tests that use the fixture.
 _MADE = {}
 
@@ -23,7 +24,7 @@ _MADE = {}
 def in_precision(plain: Path, folder: Path, recommender, table: str) -> None:
     """An artifact with the graphs of another one, as an export with ``table`` writes it."""
     manifest = read_manifest(plain)
-    for name in ("state", "upload_norm", "weights"):
+    for name in _OF_MODEL:
         if name in manifest.arrays:
             shutil.copy(plain / manifest.arrays[name].file, folder)
     for graph in manifest.graphs.values():
@@ -32,7 +33,7 @@ def in_precision(plain: Path, folder: Path, recommender, table: str) -> None:
     vectors = model.item_embedding.weight.detach().numpy()
     phi = _targets_of(model, graphs_of(model))
     arrays, probes = write_catalogue(folder, recommender.vocabulary.items, vectors, table, phi)
-    kept = {n: e for n, e in manifest.arrays.items() if n in ("state", "upload_norm", "weights")}
+    kept = {n: e for n, e in manifest.arrays.items() if n in _OF_MODEL}
     changed = replace(manifest, table=table, arrays={**kept, **arrays}, probes=probes)
     (folder / "manifest.json").write_text(changed.to_json())
 

@@ -236,7 +236,7 @@ def test_repeats_unknown_and_excluded_items(written):
 def test_equal_scores_keep_the_order_of_the_candidates(written):
     _, session = opened(written)
     session.click("item-1")
-    session._user[:] = 0
+    session._engine.user[:] = 0
     some = TOKENS[1:30]
     assert session.rank(some, 3).items == some[:3]
     assert session.rank(some[::-1], 7).items == some[::-1][:7]
@@ -392,8 +392,8 @@ class Counted:
 def test_a_click_costs_the_same_after_a_hundred_thousand(written, tmp_path):
     """The work is counted, not timed: the same runs of the same graphs, buffers and files of the same size."""
     _, session = opened(written, policy="carry")
-    counted = Counted(session._reader)
-    buffers = [id(s) for s in session._reader.steps.reads], session._reader.state().shape
+    counted = Counted(session._engine.reader)
+    buffers = [id(s) for s in session._engine.reader.steps.reads], session._engine.reader.state().shape
     tokens = tokens_of(clicks(100_000))
     work = []
     for t, token in enumerate(tokens):
@@ -406,8 +406,8 @@ def test_a_click_costs_the_same_after_a_hundred_thousand(written, tmp_path):
     assert set(work[1::3]) | set(work[2::3]) == {(1, 0)}
     assert work[0] == (1, 0)
     assert counted.others == 0
-    assert len(session._recent) == WINDOW
-    assert ([id(s) for s in session._reader.steps.reads], session._reader.state().shape) == buffers
+    assert len(session._engine._recent) == WINDOW
+    assert ([id(s) for s in session._engine.reader.steps.reads], session._engine.reader.state().shape) == buffers
     session.save(tmp_path / "late")
     assert (tmp_path / "early").stat().st_size == (tmp_path / "late").stat().st_size <= 20_000
     assert session.clicks == 100_000
@@ -426,8 +426,8 @@ def test_a_window_is_re_read_at_a_constant_cost(written):
     """Where the state is not carried on, a click reads the window, however many came before."""
     _, session = opened(written, policy="window", name="GRU4Rec")
     lengths = []
-    vectors = session._reader._vectors
-    session._reader._vectors = lambda rows: lengths.append(len(rows)) or vectors(rows)
+    vectors = session._engine.reader._vectors
+    session._engine.reader._vectors = lambda rows: lengths.append(len(rows)) or vectors(rows)
     for token in tokens_of(clicks(60)):
         lengths.clear()
         session.click(token)

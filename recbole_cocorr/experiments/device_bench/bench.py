@@ -21,6 +21,8 @@ HISTORIES = (10, 50, 200, 1000)
 WINDOW_SUFFIX = ", window"
 # Of the row of a model with a neighbour table.
 NEIGHBOURS_SUFFIX = ", {} neighbours"
+# Of the row of a model that the native library runs.
+NATIVE_SUFFIX = ", native"
 # The paper's L and K, for a model that carries a state on.
 _WINDOW = 10
 
@@ -98,6 +100,7 @@ def bench(
     table: str = "int8",
     work: Path | None = None,
     neighbours: Sequence[int] = (),
+    runtimes: Sequence[str] = ("onnx",),
 ) -> dict[str, Any]:
     """Export and time models, one thread, each in a process of its own.
 
@@ -118,6 +121,8 @@ def bench(
         An empty folder for the artifacts.
     neighbours : sequence of int
         Sizes of made-up neighbour tables; a model with one has rows of its own.
+    runtimes : sequence of {"native", "onnx"}
+        A model that both run has rows for both; with the native one alone, others have none.
 
     Returns
     -------
@@ -144,12 +149,15 @@ def bench(
                 folders[str(length)] = str(latest)
             manifest = read_manifest(latest)
             policies = ("carry", "window") if "state" in manifest.arrays else ("window",)
-            for number, policy in product((0, *neighbours), policies):
+            known = [r for r in runtimes if r == "onnx" or "native" in manifest.arrays]
+            for number, policy, runtime in product((0, *neighbours), policies, known):
                 for folder in set(folders.values()):
                     _put_neighbours(Path(folder), number)
                 label = f"{name}{WINDOW_SUFFIX}" if policy == "window" and len(policies) > 1 else name
                 label += NEIGHBOURS_SUFFIX.format(number) if number else ""
-                spec = {"artifacts": folders, "candidates": candidates, "clicks": clicks, "seed": 0, "policy": policy}
+                label += NATIVE_SUFFIX if runtime == "native" else ""
+                spec = {"artifacts": folders, "candidates": candidates, "clicks": clicks, "seed": 0}
+                spec |= {"policy": policy, "runtime": runtime}
                 rows[label] = {
                     "policy": policy,
                     "window": manifest.window,
@@ -179,11 +187,12 @@ def table_text(result: dict[str, Any]) -> str:
     """The result as a table for people."""
     histories = [str(n) for n in result["setting"]["histories"]]
     head = ["model", *(f"click after {n}" for n in histories), f"rank {result['setting']['candidates']}"]
-    head += ["start ms", "peak MB", "graphs KB", "all KB", "state B"]
+    head += ["rank all", "start ms", "peak MB", "graphs KB", "all KB", "state B"]
     lines = []
     for name, row in result["models"].items():
         cells = [f"{row['click'][n]['p50']:.0f} / {row['click'][n]['p99']:.0f}" for n in histories]
         cells.append(f"{row['rank']['p50']:.0f} / {row['rank']['p99']:.0f}")
+        cells.append(f"{row['rank_all']['p50']:.0f} / {row['rank_all']['p99']:.0f}")
         cells += [f"{row['startup_ms']:.1f}", f"{row['peak_rss_mb']:.0f}", f"{row['graph_bytes'] / 1000:.0f}"]
         cells += [f"{row['artifact_bytes'] / 1000:.0f}", str(row["state_bytes"])]
         lines.append([name, *cells])
