@@ -23,7 +23,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(autouse=True)
 def _onnx_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sessions run on ONNX Runtime, whether or not the native library was built; tests/device/test_native.py builds it."""
+    """Sessions run on ONNX Runtime, whether or not the native library was built; tests of the library build it."""
     monkeypatch.setenv("RECBOLE_COCORR_NATIVE", "")
 
 
