@@ -17,8 +17,13 @@ _TABLES = ("fp32", "fp16", "int8")
 
 
 def runs_natively(artifact: Artifact) -> bool:
-    """Whether the library is there and the artifact holds weights for it."""
-    return "native" in artifact.arrays and library() is not None
+    """Whether the library is there, and the artifact holds weights for it and nothing that it does not know."""
+    return "native" in artifact.arrays and not _unknown(artifact) and library() is not None
+
+
+def _unknown(artifact: Artifact) -> bool:
+    """Whether something is added to the scores that the library does not add."""
+    return any(name.startswith("popular_") for name in artifact.arrays)
 
 
 class NativeEngine:
@@ -46,6 +51,8 @@ class NativeEngine:
             raise UserError(
                 "the native runtime is not here: no library was built with the package; runtime='onnx' runs without it"
             )
+        if _unknown(artifact):
+            raise UserError(f"{artifact.folder} adds popularity to scores, which runtime='onnx' does alone")
         if "native" not in artifact.arrays:
             raise UserError(
                 f"{artifact.folder} holds no weights for the native runtime, which runs CoCorrRec as this version "
