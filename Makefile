@@ -3,6 +3,7 @@
 # make test-recbole   every model of RecBole's, trained and evaluated
 # make lint   ruff
 # make proto  the Python code of the service's .proto file, which is checked in
+# make native  the native runtime of a device, built again (setup builds it where a C compiler is)
 # make demo   the trained model in a browser, on http://127.0.0.1:8000 (needs npm the first time)
 # make time   the protocol by time on ml-100k: three cuts, a results folder each (hours on two processors)
 # make bench  timings side by side with stock RecBole and torch's layers (an hour or more);
@@ -16,7 +17,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS)
 
-.PHONY: run demo test test-recbole lint bench time proto setup clean
+.PHONY: run demo test test-recbole lint bench time proto native setup clean
 
 run: $(STAMP)
 	$(BIN)/python run_recbole_cocorr.py --model=CoCorrRec --dataset=ml-100k --epochs=8
@@ -59,10 +60,13 @@ time: $(STAMP)
 proto: $(STAMP)
 	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. recbole_cocorr/service/v1/correction.proto
 
+native: $(STAMP)
+	$(BIN)/python setup.py --quiet build_ext --inplace --force
+
 setup: $(STAMP)
 
 # RecBole comes last and alone: it asks for a ray of 2023, which is not needed (docs/install.md).
-$(STAMP): setup.cfg pyproject.toml $(CONSTRAINTS)
+$(STAMP): setup.py setup.cfg pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.13 ...") if not (3, 10) <= sys.version_info[:2] else None'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(INSTALL) torch

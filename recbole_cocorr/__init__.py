@@ -75,8 +75,8 @@ def open_session(
     cloud : str, optional
         ``host:port`` of a correction service, which need not be there. Without it the device is alone.
     **settings
-        Of :meth:`recbole_cocorr.device.Session.open`: ``state``, ``history``, ``policy`` and ``threads``. With
-        ``cloud`` also those of :meth:`recbole_cocorr.service.CorrectedSession.open`.
+        Of :meth:`recbole_cocorr.device.Session.open`: ``state``, ``history``, ``policy``, ``threads`` and ``runtime``.
+        With ``cloud`` also those of :meth:`recbole_cocorr.service.CorrectedSession.open`.
 
     Raises
     ------
@@ -93,7 +93,7 @@ def open_session(
     require("device")
     from recbole_cocorr.device.session import Session
 
-    other = sorted(settings.keys() - {"state", "history", "policy", "threads"})
+    other = sorted(settings.keys() - {"state", "history", "policy", "threads", "runtime"})
     if other:
         from recbole_cocorr.base.errors import UserError
 

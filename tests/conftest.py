@@ -22,6 +22,12 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(autouse=True)
+def _onnx_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sessions run on ONNX Runtime, whether or not the native library was built; tests of the library build it."""
+    monkeypatch.setenv("RECBOLE_COCORR_NATIVE", "")
+
+
+@pytest.fixture(autouse=True)
 def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """RecBole writes logs and checkpoints into the working directory: give every test one of its own."""
     folder = tmp_path / "cwd"
@@ -106,10 +112,10 @@ def wheel(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     source.mkdir()
-    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+    for name in ("setup.py", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(CHECKOUT / name, source)
     for name in ("recbole_cocorr", "properties", "dataset_configs", "web"):
-        ignored = shutil.ignore_patterns("__pycache__", "node_modules")
+        ignored = shutil.ignore_patterns("__pycache__", "node_modules", "_native.*")
         shutil.copytree(CHECKOUT / name, source / name, ignore=ignored)
     # setuptools' own build backend, without pip: pip would look for the package `wheel`, which setuptools
     # has not needed since 70.1.

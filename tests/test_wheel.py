@@ -2,6 +2,7 @@
 
 import configparser
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -34,7 +35,7 @@ def test_setup_cfg_names_every_package_of_the_checkout():
 
 
 def test_every_module_and_every_property_file_is_in_the_wheel(contents):
-    kinds = (".py", ".jinja", ".proto")
+    kinds = (".py", ".jinja", ".proto", ".c", ".h")
     modules = {str(f.relative_to(CHECKOUT)) for f in PACKAGE.rglob("*") if f.suffix in kinds}
     assert "recbole_cocorr/service/v1/correction.proto" in modules
     assert "recbole_cocorr/report/report.html.jinja" in modules
@@ -54,7 +55,9 @@ def test_every_module_and_every_property_file_is_in_the_wheel(contents):
     assert {"recbole_cocorr/web/js/session.js", "recbole_cocorr/web/package-lock.json"} <= page
     assert modules | properties | page <= contents
     # and nothing besides: no tests, no stray copies
-    assert {n for n in contents if ".dist-info/" not in n} == modules | properties | page
+    compiled = {n for n in contents if n.startswith("recbole_cocorr/device/_native.")}
+    assert {n for n in contents if ".dist-info/" not in n} - compiled == modules | properties | page
+    assert len(compiled) == (shutil.which("cc") is not None)
 
 
 def test_the_wheel_has_the_command_and_no_other_entry_point(wheel, contents):

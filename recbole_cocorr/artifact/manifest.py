@@ -343,6 +343,8 @@ def _check_fit(manifest: Manifest) -> None:
         "token_index": ("uint32", (None,)),
         "weights": ("uint8", (None,)),
     }
+    if "native" in m.arrays:
+        expected["native"] = ("uint8", (None,))
     if "target_vectors" in m.arrays:
         expected["target_vectors"] = (item_type, (m.items, m.width))
     if m.table == "int8":
@@ -372,8 +374,9 @@ def _check_fit(manifest: Manifest) -> None:
         )
         if entry.dtype != dtype or not fits:
             raise ValueError(f"the array {name!r} is {entry.dtype} {list(entry.shape)}, which does not fit")
-    if m.arrays["weights"].bytes > 1 << 30:
-        raise ValueError("the array 'weights' must be of a moderate size")
+    for name in ("weights", "native"):
+        if name in m.arrays and m.arrays[name].bytes > 1 << 30:
+            raise ValueError(f"the array {name!r} must be of a moderate size")
     slots = m.arrays["token_index"].shape[0]
     if slots < 2 or slots & (slots - 1) or slots < m.items:
         raise ValueError(f"token_index has {slots} slots; it must be a power of two and hold every item")

@@ -27,6 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--neighbours", nargs="+", type=count, default=[], metavar="N", help="also with made-up tables of N neighbours"
     )
+    parser.add_argument(
+        "--runtime",
+        nargs="+",
+        choices=("onnx", "native"),
+        default=["onnx"],
+        help="native: rows of the native library too",
+    )
     parser.add_argument("--work", type=Path, metavar="DIR", help="keep the artifacts in this empty folder")
     parser.add_argument("--out", type=output_file, metavar="FILE", help="also write the result as JSON")
 
@@ -37,7 +44,18 @@ def run(arguments: argparse.Namespace) -> int:
     from recbole_cocorr.experiments.device_bench.bench import measure
 
     a = arguments
-    times = measure(a.models, a.checkpoint, a.histories, a.items, a.candidates, a.clicks, a.table, a.work, a.neighbours)
+    times = measure(
+        a.models,
+        a.checkpoint,
+        a.histories,
+        a.items,
+        a.candidates,
+        a.clicks,
+        a.table,
+        a.work,
+        a.neighbours,
+        a.runtime,
+    )
     print(times.text())
     if a.out:
         times.save(a.out)

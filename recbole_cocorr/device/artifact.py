@@ -2,9 +2,9 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import onnxruntime
 
 from recbole_cocorr.artifact.arrays import check_numbers, check_size, digest_of, digest_of_file, open_array
 from recbole_cocorr.artifact.manifest import NAME, read_manifest
@@ -16,6 +16,9 @@ from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.readers import read_bytes
 from recbole_cocorr.base.together import read_by_index
 from recbole_cocorr.device.external_data import external_files
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 # Inputs of each graph, in order; "sequence" is the prefill of a model without mini-batches.
 _INPUTS = {
@@ -56,6 +59,8 @@ class Artifact:
     popular : Popular or None
         What a delta adds to the scores of some items.
     initial_state : numpy.ndarray of float32 or None
+    arrays : dict of str to numpy.ndarray
+        All that the manifest names, mapped.
 
     Raises
     ------
@@ -85,7 +90,8 @@ class Artifact:
             self.popular.check(len(self.items), str(self.folder / self.manifest.arrays["popular_items"].file))
         self.upload_norm = arrays.get("upload_norm")
         self.initial_state = arrays.get("state")
-        for name in ("state", "upload_norm", "weights"):  # small, and every session starts from them
+        self.arrays = arrays
+        for name in ("state", "upload_norm", "weights", "native"):  # small, and every session starts from them
             entry = self.manifest.arrays.get(name)
             if entry and digest_of(memoryview(arrays[name].reshape(-1).view(np.uint8))) != entry.blake2b:
                 raise UserError(f"{self.folder / entry.file} is damaged: it does not match its checksum")
@@ -96,7 +102,7 @@ class Artifact:
         for entry in self.manifest.graphs.values():
             check_size(self.folder, entry)
 
-    def graph(self, name: str) -> onnxruntime.InferenceSession:
+    def graph(self, name: str) -> "onnxruntime.InferenceSession":
         """A graph, ready to run; made when it is first asked for.
 
         Raises
@@ -118,7 +124,9 @@ class Artifact:
             inputs = [i for i in inputs if i not in ("slot", "start", "stop")]
         return [i for i in inputs if i != "state"] if "state" not in m.arrays else inputs
 
-    def _load(self, name: str) -> onnxruntime.InferenceSession:
+    def _load(self, name: str) -> "onnxruntime.InferenceSession":
+        import onnxruntime  # not before a graph is asked for: the native runtime needs none
+
         entry = self.manifest.graphs[name]
         path = check_size(self.folder, entry)
         raw = read_bytes(path, "graph", entry.bytes)

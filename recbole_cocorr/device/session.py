@@ -1,8 +1,6 @@
 """A user's session on the device: clicks in, rankings out."""
 
-import math
 import os
-from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -23,10 +21,13 @@ from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.forks import lock_free_at_forks
 from recbole_cocorr.device.artifact import Artifact
 from recbole_cocorr.device.correction import Upload, checked
+from recbole_cocorr.device.engine import Engine, OnnxEngine, most_recent, refuse_damaged
+from recbole_cocorr.device.native_engine import NativeEngine, runs_natively
 from recbole_cocorr.device.ranking import Ranking, best
 from recbole_cocorr.device.reader import Reader
-from recbole_cocorr.device.running_scores import RunningScores
 from recbole_cocorr.device.state import Layout, Snapshot, load_state, save_state
+
+RUNTIMES = ("native", "onnx")
 
 
 class Session:
@@ -42,8 +43,6 @@ class Session:
         anything meanwhile.
     fingerprint : str
         The model's fingerprint; a correction must have been made for it.
-    clicks : int
-        Known clicks read so far.
     corrected : bool
         Whether the ranking uses a correction. The next click ends that.
     policy : {"carry", "window"}
@@ -53,9 +52,13 @@ class Session:
         What the session was opened from.
     refused : str or None
         Why the state file was not used, where ``history`` took its place.
+    runtime : {"native", "onnx"}
+        What computes.
+    layout : Layout
+        What a state file of this session must fit.
     """
 
-    def __init__(self, artifact: Artifact, policy: str | None = None):
+    def __init__(self, artifact: Artifact, policy: str | None = None, runtime: str | None = None):
         manifest = artifact.manifest
         policy = manifest.policy if policy is None else checked_choice(policy, "policy", POLICIES)
         if artifact.initial_state is None and policy != "window":
@@ -64,25 +67,16 @@ class Session:
         self.artifact = artifact
         self.fingerprint = manifest.fingerprint
         self.source, self.refused = "new", None
-        self.clicks, self.corrected = 0, False
+        self.corrected = False
         self._window = manifest.window
-        self._neighbour_scores: RunningScores | None = None
-        most_recent = self._window
-        if artifact.neighbours is not None:
-            settings = manifest.neighbours
-            self._neighbour_scores = RunningScores(artifact.neighbours, settings["decay"], settings["clicks"])
-            most_recent = max(most_recent, settings["clicks"])
-        self._recent: deque[int] = deque(maxlen=most_recent)
-        self._user = np.zeros(manifest.width, np.float32)
-        self._reader = Reader(artifact)
+        if runtime is None:
+            runtime = "native" if runs_natively(artifact) else "onnx"
+        self.runtime = checked_choice(runtime, "runtime", RUNTIMES)
+        self._engine: Engine = (NativeEngine if runtime == "native" else OnnxEngine)(artifact, policy)
         self._row = artifact.vocabulary.row
-        # Whether a click is read alone: always, or while there are fewer than this.
-        self._carries = self._reader.recurrent and policy == "carry"
-        self._alone = self._window if self._reader.recurrent else 0
         self.lock = lock_free_at_forks()
-        shape = self._reader.state().shape
-        base = bytes.fromhex(manifest.base()[0])
-        self._layout = Layout(manifest.identity(), manifest.width, most_recent, manifest.items, shape, base)
+        sizes = manifest.width, most_recent(artifact), manifest.items, self._engine.state_shape
+        self.layout = Layout(manifest.identity(), *sizes, bytes.fromhex(manifest.base()[0]))
 
     @classmethod
     def open(
@@ -92,6 +86,7 @@ class Session:
         history: Iterable[str] | None = None,
         policy: str | None = None,
         threads: int = 1,
+        runtime: str | None = None,
     ) -> "Session":
         """Open a session on an artifact.
 
@@ -108,6 +103,9 @@ class Session:
             The artifact's, if left out.
         threads : int
             Threads of ONNX Runtime, from 1 to 256. One click is too little work for more than one.
+        runtime : {"native", "onnx"}, optional
+            What computes. Left out: the native library where it was built with the package and the artifact is a
+            CoCorrRec with weights for it, otherwise ONNX Runtime.
 
         Raises
         ------
@@ -117,10 +115,10 @@ class Session:
         folder = checked_path(directory, "directory")
         state = None if state is None else checked_path(state, "state")
         tokens = None if history is None else tokens_of(history, "history")
-        session = cls(Artifact(folder, checked_whole(threads, "threads", 1, MOST_THREADS)), policy)
+        session = cls(Artifact(folder, checked_whole(threads, "threads", 1, MOST_THREADS)), policy, runtime)
         if state is not None:
             try:
-                snapshot = load_state(state, session._layout)
+                snapshot = load_state(state, session.layout)
                 session._restore(snapshot, str(state), tokens)
             except UserError as error:
                 if tokens is None:
@@ -130,6 +128,11 @@ class Session:
             session.history(tokens)
             session.source = "history"
         return session
+
+    @property
+    def clicks(self) -> int:
+        """Known clicks read so far."""
+        return self._engine.clicks
 
     # -- clicks ------------------------------------------------------------------------------------
 
@@ -150,16 +153,8 @@ class Session:
             row = self._row(item if type(item) is str else token_of(item))
             if not row:
                 return False
-            clicks = self.clicks
-            neighbours = self._neighbour_scores.row(row) if self._neighbour_scores else None
-            if self._carries or clicks < self._alone:
-                self._user = self._reader.click(row, clicks)
-            else:
-                self._user = self._reader.from_start([*self._recent, row][-self._window :])
-            self._recent.append(row)
-            if neighbours:
-                self._neighbour_scores.add(neighbours, self._recent)
-            self.clicks, self.corrected = clicks + 1, False
+            self._engine.click(row)
+            self.corrected = False
             return True
 
     def history(self, items: Iterable[str]) -> list[str]:
@@ -184,16 +179,8 @@ class Session:
     def _read(self, rows: list[int]) -> None:
         if not rows:
             return
-        recent = [*self._recent, *rows]
-        neighbours = self._neighbour_scores.rows(recent) if self._neighbour_scores else None
-        if self._carries:
-            self._user = self._reader.go_on(rows, self.clicks)
-        else:
-            self._user = self._reader.from_start(recent[-self._window :])
-        self._recent.extend(rows)
-        if neighbours:
-            self._neighbour_scores.start(neighbours)
-        self.clicks, self.corrected = self.clicks + len(rows), False
+        self._engine.read(rows)
+        self.corrected = False
 
     def _rows(self, tokens: Iterable[str]) -> tuple[list[int], list[str]]:
         row = self.artifact.vocabulary.row
@@ -213,7 +200,7 @@ class Session:
         """u after the last click, float32 [d]; a copy."""
         with self.lock:
             self._check_clicked()
-            return self._user.copy()
+            return self._engine.user.copy()
 
     def rank(
         self,
@@ -254,16 +241,12 @@ class Session:
             known = dict.fromkeys(t for t in tokens if t not in gone) if gone else dict.fromkeys(tokens)
             if out:
                 rows = self._rows(known)[0]
-            scores = self.artifact.targets.scores(self._user, np.array(rows, dtype=np.intp))
-            if self.artifact.popular is not None:
-                scores = scores + self.artifact.popular.at(rows)
-            names = list(known)
+            scores, names = self._engine.scores(rows, evidence is None), list(known)
             if evidence is not None:
                 scores = self._with_evidence(scores, names, evidence)
-            elif self._neighbour_scores:
-                scores = self._with_neighbours(scores, self._neighbour_scores.at(rows))
-            places, chosen = self._best(scores, len(rows) if k is None else k)
-            return Ranking([names[place] for place in places], chosen, unknown)
+                refuse_damaged(scores, self.artifact)
+            places = best(scores, len(rows) if k is None else k)
+            return Ranking([names[place] for place in places.tolist()], scores[places].tolist(), unknown)
 
     def rank_all(self, k: int = 10, exclude: Iterable[str] = ()) -> Ranking:
         """The best items of the whole catalogue.
@@ -283,18 +266,9 @@ class Session:
         k, out = checked_whole(k, "k", 1), tokens_of(exclude, "exclude")
         with self.lock:
             self._check_clicked()
-            scores = self.artifact.targets.all_scores(self._user)
-            if self.artifact.popular is not None:
-                scores[self.artifact.popular.items] += self.artifact.popular.weights
-            if self._neighbour_scores:
-                numbers, p = self._neighbour_scores.all()
-                scores[numbers] = self._with_neighbours(scores[numbers], p)
-            keep = np.ones(len(scores), dtype=bool)
-            keep[[0, *self._rows(out)[0]]] = False
-            numbers = np.flatnonzero(keep)
-            places, chosen = self._best(scores[numbers], k)
+            rows, scores = self._engine.best(k, self._rows(out)[0])
             token = self.artifact.vocabulary.token
-            return Ranking([token(row) for row in numbers[places].tolist()], chosen)
+            return Ranking([token(row) for row in rows], scores)
 
     def check_evidence(self, evidence: Evidence) -> None:
         """Refuse what :meth:`rank` would.
@@ -336,36 +310,19 @@ class Session:
         cloud = np.array([given.get(name, 0.0) for name in names], dtype=np.float32)
         return fuse(scores, cloud, evidence.clicks, trust["base"], trust["per_log_click"], trust["scale"])
 
-    def _with_neighbours(self, scores: np.ndarray, p: np.ndarray) -> np.ndarray:
-        trust = self.artifact.manifest.neighbours
-        fused = fuse(scores, p, self.clicks, trust["base"], trust["per_log_click"], trust["scale"])
-        return fused.astype(np.float32)
-
-    def _best(self, scores: np.ndarray, k: int) -> tuple[list[int], list[float]]:
-        """Places of the k best, and their scores."""
-        if not math.isfinite(float(scores.sum())) and not np.isfinite(scores).all():
-            raise UserError(f"the item table of {self.artifact.folder} is damaged: a score is not finite")
-        places = best(scores, k)
-        return places.tolist(), scores[places].tolist()
-
     def _check_clicked(self) -> None:
         if not self.clicks:
             raise UserError("the session has read no click yet; click or history comes first")
 
     @property
     def reader(self) -> Reader:
-        """What runs the graphs, for measurements of it."""
-        return self._reader
-
-    @property
-    def layout(self) -> Layout:
-        """What a state file of this session must fit."""
-        return self._layout
+        """What runs the graphs, for measurements of it; a session of the native library has none."""
+        return self._engine.reader
 
     def recent_rows(self) -> list[int]:
         """Rows of the last clicks, at most L, oldest first; a copy."""
         with self.lock:
-            return list(self._recent)[-self._window :]
+            return self._engine.recent()[-self._window :]
 
     # -- the cloud ---------------------------------------------------------------------------------
 
@@ -418,12 +375,8 @@ class Session:
                     f"the correction was made after {shown(clicks)} clicks, and the session has read {self.clicks}; "
                     "one that comes too late is not used"
                 )
-            user = self._reader.correct(self._recent[-1], self._state_clicks(), correction)
-            self._user, self.corrected = user, True
-
-    def _state_clicks(self) -> int:
-        """Clicks that the model's state was made of."""
-        return self.clicks if self.policy == "carry" else min(self.clicks, self._window)
+            self._engine.correct(correction)
+            self.corrected = True
 
     def _check_correctable(self) -> None:
         if self.artifact.manifest.correction is None:
@@ -445,9 +398,9 @@ class Session:
         """
         path = checked_path(path, "path")
         with self.lock:
-            recent = np.array(self._recent, dtype=np.int32)
-            snapshot = Snapshot(self.policy, self.clicks, self.corrected, self._user, recent, self._reader.state())
-        save_state(path, snapshot, self._layout)
+            recent, state = np.array(self._engine.recent(), dtype=np.int32), self._engine.state()
+            snapshot = Snapshot(self.policy, self.clicks, self.corrected, self._engine.user.copy(), recent, state)
+        save_state(path, snapshot, self.layout)
 
     def _restore(self, snapshot: Snapshot, source: str, log: list[str] | None) -> None:
         if snapshot.policy != self.policy:
@@ -458,11 +411,6 @@ class Session:
             done, rest = rows[: snapshot.clicks], rows[snapshot.clicks :]
             if len(done) < snapshot.clicks or done[-len(snapshot.recent) :] != snapshot.recent.tolist():
                 raise UserError(f"{source} is of other clicks than the history")
-        recent = snapshot.recent.tolist()
-        if self._neighbour_scores:
-            self._neighbour_scores.start(self._neighbour_scores.rows(recent))
-        self.clicks, self.corrected = snapshot.clicks, snapshot.corrected
-        self._user, self._recent = snapshot.user, deque(recent, self._layout.recent)
-        self._reader.set_state(snapshot.state)
-        self.source = "state"
+        self._engine.restore(snapshot)
+        self.corrected, self.source = snapshot.corrected, "state"
         self._read(rest)

@@ -6,12 +6,15 @@ fails leaves the last user vector as it was.
 """
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
-import onnxruntime
 
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.device.artifact import Artifact
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 
 def steps_of(artifact: Artifact) -> "Steps | MiniBatchSteps":
@@ -30,7 +33,10 @@ class Bound:
     """A graph with its inputs and outputs bound to arrays."""
 
     def __init__(self, artifact: Artifact, name: str):
+        import onnxruntime
+
         self.artifact = artifact
+        self._value = onnxruntime.OrtValue.ortvalue_from_numpy
         self.graph = artifact.graph(name)
         self.run_bound = self.graph.run_with_iobinding
         # Made once: a run without options makes its own. The entry says that no graph of a GPU is to be captured;
@@ -38,13 +44,13 @@ class Bound:
         self._options = onnxruntime.RunOptions()
         self._options.add_run_config_entry("gpu_graph_id", "-1")
 
-    def run(self, binding: onnxruntime.IOBinding) -> None:
+    def run(self, binding: "onnxruntime.IOBinding") -> None:
         """Run on the arrays of a binding."""
         self.run_bound(binding, self._options)
 
-    def bind(self, inputs: dict[str, np.ndarray], outputs: dict[str, np.ndarray]) -> onnxruntime.IOBinding:
+    def bind(self, inputs: dict[str, np.ndarray], outputs: dict[str, np.ndarray]) -> "onnxruntime.IOBinding":
         """Arrays by name; an OrtValue made of an array shares its memory."""
-        value = onnxruntime.OrtValue.ortvalue_from_numpy
+        value = self._value
         binding = self.graph.io_binding()
         for name, array in inputs.items():
             binding.bind_ortvalue_input(name, value(array))
@@ -144,7 +150,7 @@ class MiniBatchSteps(_Clicks):
         self.bindings: list[onnxruntime.IOBinding | None] = [None] * (2 * K)
         self.set_state(artifact.initial_state)
 
-    def _binding(self, turn: int) -> onnxruntime.IOBinding:
+    def _binding(self, turn: int) -> "onnxruntime.IOBinding":
         slot, now = turn % self._every, turn % 2
         f = self._inner.shape[-1]
         of_slot = dict(zip(("turn", "form"), self._slots.run(None, {"slot": np.array([slot])}), strict=True))

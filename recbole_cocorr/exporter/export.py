@@ -222,6 +222,8 @@ def write_artifact(
     for name, tensor in (("state", device_graphs.state), ("upload_norm", device_graphs.upload_norm)):
         if tensor is not None:
             arrays[name] = write_array(folder, name, tensor.float().numpy())
+    if device_graphs.native is not None:
+        arrays["native"] = write_array(folder, "native", np.frombuffer(device_graphs.native, np.uint8))
     config = recommender.config
     manifest = Manifest(
         model={"name": type(model).__name__, **{k: config[k] for k in _MODEL_SETTINGS if config[k] is not None}},

@@ -44,6 +44,8 @@ class Graphs:
     upload_norm : torch.Tensor or None
         Weight [d] of the norm that makes the hidden states.
     norm_eps : float or None
+    native : bytes or None
+        The weights as the native runtime maps them; None for a model that it does not know.
     """
 
     graphs: dict[str, Graph]
@@ -52,6 +54,7 @@ class Graphs:
     correction: dict[str, list[int]] | None = None
     upload_norm: torch.Tensor | None = None
     norm_eps: float | None = None
+    native: bytes | None = None
 
 
 def free_count() -> Any:

@@ -1,6 +1,11 @@
 """The times of ``device-bench``, as a picture and a table."""
 
-from recbole_cocorr.experiments.results.device_times import NEIGHBOURS_SUFFIX, WINDOW_SUFFIX, DeviceTimes
+from recbole_cocorr.experiments.results.device_times import (
+    NATIVE_SUFFIX,
+    NEIGHBOURS_SUFFIX,
+    WINDOW_SUFFIX,
+    DeviceTimes,
+)
 from recbole_cocorr.experiments.runs.groups import in_field_order
 from recbole_cocorr.report.figures import Picture, Styles
 from recbole_cocorr.report.plot_style import engineering, legend_below, log_scale, panel, settings
@@ -13,8 +18,9 @@ def click_times(times: DeviceTimes, styles: Styles) -> Picture:
     """Microseconds per click over the clicks of history, on logarithmic axes: medians, whiskers up to the p99."""
     histories = sorted(times.setting["histories"])
     # A model that is there twice is drawn as it carries its state on, and without a neighbour table; the table has all.
-    twice = {f"{label}{WINDOW_SUFFIX}" for label in times.models}
-    drawn = [label for label in times.models if label not in twice and not label.endswith(_WITH_NEIGHBOURS)]
+    models = times.models
+    twice = {f"{label}{WINDOW_SUFFIX}" for label in models} | {f"{label}{NATIVE_SUFFIX}" for label in models}
+    drawn = [label for label in models if label not in twice and not label.endswith(_WITH_NEIGHBOURS)]
     labels = in_field_order(drawn)
     with settings():
         figure, axes = panel(len(labels))

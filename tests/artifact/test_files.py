@@ -423,8 +423,8 @@ def test_a_failed_click_leaves_the_session_as_it_was(own_copy):
                 session.history(["item-2", "item-5"])
             assert session.clicks == count + 1
             assert np.array_equal(session.user_vector, twin.user_vector)
-            assert np.array_equal(session._reader.state(), twin._reader.state())
-        assert session._recent == twin._recent
+            assert np.array_equal(session._engine.reader.state(), twin._engine.reader.state())
+        assert session._engine._recent == twin._engine._recent
 
 
 # -- tables ----------------------------------------------------------------------------------------------

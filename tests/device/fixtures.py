@@ -16,6 +16,7 @@ pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 
 FINGERPRINT = "0123456789abcdef" * 2
+_OF_MODEL = ("state", "upload_norm", "weights", "native")
 # Recommenders and folders: one for all folders of tests that use the fixture.
 _WRITTEN = {}
 
@@ -23,7 +24,7 @@ _WRITTEN = {}
 def in_precision(plain: Path, folder: Path, recommender, table: str) -> None:
     """An artifact with the graphs of another one, as an export with ``table`` writes it."""
     manifest = read_manifest(plain)
-    for name in ("state", "upload_norm", "weights"):
+    for name in _OF_MODEL:
         if name in manifest.arrays:
             shutil.copy(plain / manifest.arrays[name].file, folder)
     for graph in manifest.graphs.values():
@@ -32,7 +33,7 @@ def in_precision(plain: Path, folder: Path, recommender, table: str) -> None:
     vectors = model.item_embedding.weight.detach().numpy()
     phi = targets_of(model, graphs_of(model))
     arrays, probes = write_catalogue(folder, recommender.vocabulary.items, vectors, table, phi)
-    other_arrays = {n: e for n, e in manifest.arrays.items() if n in ("state", "upload_norm", "weights")}
+    other_arrays = {n: e for n, e in manifest.arrays.items() if n in _OF_MODEL}
     new_manifest = replace(manifest, table=table, arrays={**other_arrays, **arrays}, probes=probes)
     (folder / "manifest.json").write_text(new_manifest.to_json())
 

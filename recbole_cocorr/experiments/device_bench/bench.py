@@ -13,7 +13,12 @@ from typing import Any
 
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.experiments.results.base import Row
-from recbole_cocorr.experiments.results.device_times import NEIGHBOURS_SUFFIX, WINDOW_SUFFIX, DeviceTimes
+from recbole_cocorr.experiments.results.device_times import (
+    NATIVE_SUFFIX,
+    NEIGHBOURS_SUFFIX,
+    WINDOW_SUFFIX,
+    DeviceTimes,
+)
 from recbole_cocorr.models.catalogue import cards, exportable
 
 HISTORIES = (10, 50, 200, 1000)
@@ -94,6 +99,7 @@ def measure(
     table: str = "int8",
     work: Path | None = None,
     neighbours: Sequence[int] = (),
+    runtimes: Sequence[str] = ("onnx",),
 ) -> DeviceTimes:
     """Export and time models, one thread, each in a process of its own.
 
@@ -114,6 +120,8 @@ def measure(
         An empty folder for the artifacts.
     neighbours : sequence of int
         Sizes of made-up neighbour tables; a model with one has rows of its own.
+    runtimes : sequence of {"native", "onnx"}
+        A model that both run has rows for both; with the native one alone, others have none.
 
     Raises
     ------
@@ -138,12 +146,15 @@ def measure(
                 folders[str(length)] = str(latest)
             manifest = read_manifest(latest)
             policies = ("carry", "window") if "state" in manifest.arrays else ("window",)
-            for number, policy in product((0, *neighbours), policies):
+            known = [r for r in runtimes if r == "onnx" or "native" in manifest.arrays]
+            for number, policy, runtime in product((0, *neighbours), policies, known):
                 for folder in set(folders.values()):
                     _put_neighbours(Path(folder), number)
                 label = f"{name}{WINDOW_SUFFIX}" if policy == "window" and len(policies) > 1 else name
                 label += NEIGHBOURS_SUFFIX.format(number) if number else ""
-                spec = {"artifacts": folders, "candidates": candidates, "clicks": clicks, "seed": 0, "policy": policy}
+                label += NATIVE_SUFFIX if runtime == "native" else ""
+                spec = {"artifacts": folders, "candidates": candidates, "clicks": clicks, "seed": 0}
+                spec |= {"policy": policy, "runtime": runtime}
                 rows[label] = {
                     "policy": policy,
                     "window": manifest.window,

@@ -9,6 +9,8 @@ from recbole_cocorr.experiments.results.base import Result, Row
 WINDOW_SUFFIX = ", window"
 # Ends the name of the row of a model with a neighbour table.
 NEIGHBOURS_SUFFIX = ", {} neighbours"
+# Ends the name of the row of a model that the native library runs.
+NATIVE_SUFFIX = ", native"
 _NUMBERS = ("startup_ms", "peak_rss_mb", "graph_bytes", "artifact_bytes", "state_bytes")
 
 
@@ -56,11 +58,11 @@ class DeviceTimes(Result):
         """A line for each model."""
         histories = [str(n) for n in self.setting["histories"]]
         head = ["model", *(f"click after {n}" for n in histories), f"rank {self.setting['candidates']}"]
-        head += ["start ms", "peak MB", "graphs KB", "all KB", "state B"]
+        head += ["rank all", "start ms", "peak MB", "graphs KB", "all KB", "state B"]
         table = [head]
         for name, row in self.models.items():
-            times = [*(row["click"][n] for n in histories), row["rank"]]
-            table.append([name, *(f"{t['p50']:.0f} / {t['p99']:.0f}" for t in times)])
+            times = [*(row["click"][n] for n in histories), row["rank"], row.get("rank_all")]
+            table.append([name, *(f"{t['p50']:.0f} / {t['p99']:.0f}" if t else "" for t in times)])
             table[-1] += [f"{row['startup_ms']:.1f}", f"{row['peak_rss_mb']:.0f}", f"{row['graph_bytes'] / 1000:.0f}"]
             table[-1] += [f"{row['artifact_bytes'] / 1000:.0f}", str(row["state_bytes"])]
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]

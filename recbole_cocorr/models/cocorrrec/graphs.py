@@ -30,6 +30,7 @@ from recbole_cocorr.layers.ttt.equations import descend, outer_sum
 from recbole_cocorr.layers.ttt.inner_gradient import NORM_EPS
 from recbole_cocorr.models.cocorrrec import click_graph as click
 from recbole_cocorr.models.cocorrrec.block_graph import first_norm, join_graph
+from recbole_cocorr.models.cocorrrec.native_weights import native_weights
 from recbole_cocorr.models.cocorrrec.network import RMS_EPS, CoCorrRec
 from recbole_cocorr.models.device_graphs import Graph, Graphs
 
@@ -292,7 +293,7 @@ def graphs(model: CoCorrRec) -> Graphs:
     if len(model.layers) == 1 and model.max_seq_length <= size:
         window = torch.randn(model.max_seq_length, d)
         graph_of["window"] = Graph(Window(model), {"items": window}, ["user"])
-    result = Graphs(graph_of, state, size)
+    result = Graphs(graph_of, state, size, native=native_weights(model))
     if not isinstance(model.target_transform, nn.Identity):
         count = torch.export.Dim("n", min=1, max=1 << 31)
         graph_of["targets"] = Graph(Targets(model), {"items": torch.randn(3, d)}, ["vectors"], {"items": count})

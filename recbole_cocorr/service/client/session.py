@@ -19,7 +19,7 @@ from recbole_cocorr.service.client.uploads import NoiseOf, gaussian_sigma, sensi
 from recbole_cocorr.service.wire import MOST_CLICKS
 
 # Settings of Session.open, and those of Client that the artifact does not decide.
-_OF_SESSION = ("state", "history", "policy", "threads")
+_OF_SESSION = ("state", "history", "policy", "threads", "runtime")
 _OF_CLIENT = set(signature(Client).parameters) - {"target", "fingerprint", "shape", "corrector"}
 _OF_NO_USE = "{} takes no correction and asks for no scores; open it without cloud"
 
