@@ -2,6 +2,7 @@
 # make test   set up and run the tests, two files at a time (JOBS=1 for one)
 # make test-recbole   every model of RecBole's, trained and evaluated
 # make lint   ruff
+# make results  the tables of docs/results.md from the records in results/records
 # make proto  the Python code of the service's .proto file, which is checked in
 # make native  the native runtime of a device, built again (setup builds it where a C compiler is)
 # make demo   the trained model in a browser, on http://127.0.0.1:8000 (needs npm the first time)
@@ -17,7 +18,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS)
 
-.PHONY: run demo test test-recbole lint bench time proto native setup clean
+.PHONY: run demo results test test-recbole lint bench time proto native setup clean
 
 run: $(STAMP)
 	$(BIN)/python run_recbole_cocorr.py --model=CoCorrRec --dataset=ml-100k --epochs=8
@@ -30,6 +31,9 @@ test: $(STAMP)
 
 test-recbole: $(STAMP)
 	$(BIN)/python -m pytest -m every_model tests/test_recbole_models.py
+
+results: $(STAMP)
+	$(BIN)/python docs/fill_tables.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -1,0 +1,31 @@
+"""The tables of docs/results.md are what the committed records say."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from recbole_cocorr.base.errors import UserError
+from tests.made_results import made_run, write_results
+
+ROOT = Path(__file__).resolve().parents[2]
+SPEC = importlib.util.spec_from_file_location("fill_tables", ROOT / "docs" / "fill_tables.py")
+fill_tables = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(fill_tables)
+
+
+def test_the_page_says_what_the_records_say():
+    text = fill_tables.page()
+    assert "<!-- table " in text
+    assert fill_tables.filled(text, fill_tables.RECORDS) == text, "run `make results`"
+
+
+def test_a_table_is_made_anew_and_the_rest_stays(tmp_path):
+    write_results(tmp_path / "one", [made_run("GRU4Rec"), made_run("CoCorrRec")])
+    text = "# A\n\n<!-- table table1-amazon-beauty-paper of one -->\nold\n<!-- end of table -->\n\nend\n"
+    new = fill_tables.filled(text, tmp_path)
+    assert "old" not in new and "| GRU4Rec |" in new
+    assert new.startswith("# A\n\n<!-- table ") and new.endswith("<!-- end of table -->\n\nend\n")
+    assert fill_tables.filled(new, tmp_path) == new
+    with pytest.raises(UserError, match="has no table 'table9'; it has table1-amazon-beauty"):
+        fill_tables.filled(text.replace("table1-amazon-beauty-paper", "table9"), tmp_path)
