@@ -201,9 +201,10 @@ def create_dataset(config) -> Dataset:
             raise UserError(_nothing_left(config)) from None
         raise UserError(f"dataset {config['dataset']!r}: {error}") from None
     except (AttributeError, KeyError, TypeError, NotImplementedError) as error:
-        # RecBole's words for a column that is not there, or a setting of another kind.
+        # RecBole's words for a column that is not there, or a setting of another kind; a key may be numpy's text.
+        reason = f"{str(error.args[0])!r}" if isinstance(error, KeyError) and error.args else str(error)
         raise UserError(
-            f"dataset {config['dataset']!r} cannot be read with these settings ({type(error).__name__}: {error})"
+            f"dataset {config['dataset']!r} cannot be read with these settings ({type(error).__name__}: {reason})"
         ) from error
     if len(dataset.inter_feat) == 0:
         raise UserError(_nothing_left(config))

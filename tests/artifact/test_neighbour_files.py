@@ -74,7 +74,7 @@ def test_an_artifact_without_a_table_is_written_as_before(written):
 @pytest.mark.parametrize(
     "change, message",
     [
-        (lambda c: c.pop("neighbours"), "neighbours is missing; it must be there in format 2 and in no other"),
+        (lambda c: c.pop("neighbours"), "neighbours is missing; it must be there in format 2 and not in format 1"),
         (lambda c: c.update(format_version=1), "neighbours is an object of 7; it must be there in format 2"),
         (lambda c: c.update(neighbours=None), "neighbours is None|neighbours. is None|it holds None"),
         (lambda c: c["neighbours"].update(count=0), "neighbours.count is 0; it must be a whole number from 1 to 1024"),

@@ -86,7 +86,8 @@ def test_the_corrector_is_fitted_and_exported(monkeypatch, tmp_path):
         (folder / what).touch()
         calls.append((what, folder.name, *rest))
 
-    def export(checkpoint, folder, check, corrector):
+    def export(checkpoint, folder, check, corrector, neighbours):
+        assert neighbours == 0  # the page shows what the cloud adds
         made("manifest.json", folder, checkpoint, corrector and corrector.name)
 
     def fit_corrector(checkpoint, folder, *rest):

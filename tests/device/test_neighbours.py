@@ -133,7 +133,7 @@ def test_the_largest_weights_of_a_row_are_taken():
         assert set(table.items[row][table.items[row] > 0]) <= set(best)
         said = dict(zip(table.items[row].tolist(), (table.weights[row] * table.scales[row]).tolist(), strict=True))
         for item in best:
-            assert said.get(item, 0.0) == pytest.approx(weights[item], abs=0.51 * table.scales[row])
+            assert said.get(item, 0.0) == pytest.approx(weights[item], abs=float(0.51 * table.scales[row]))
     assert (table.items[0] == 0).all() and (table.items[3] == 0).all()
     assert table_of(corrector, ITEMS).items.dtype == np.uint16
 
