@@ -22,9 +22,9 @@ def test_the_page_says_what_the_records_say():
 
 def test_a_table_is_made_anew_and_the_rest_stays(tmp_path):
     write_results(tmp_path / "one", [made_run("GRU4Rec"), made_run("CoCorrRec")])
-    text = "# A\n\n<!-- table table1-amazon-beauty-paper of one -->\nold\n<!-- end of table -->\n\nend\n"
+    text = "# A\n\n<!-- table table1-amazon-beauty-paper of one -->\nyesterday\n<!-- end of table -->\n\nend\n"
     new = fill_tables.filled(text, tmp_path)
-    assert "old" not in new and "| GRU4Rec |" in new
+    assert "yesterday" not in new and "| GRU4Rec |" in new
     assert new.startswith("# A\n\n<!-- table ") and new.endswith("<!-- end of table -->\n\nend\n")
     assert fill_tables.filled(new, tmp_path) == new
     with pytest.raises(UserError, match="has no table 'table9'; it has table1-amazon-beauty"):

@@ -147,12 +147,12 @@ def test_a_process_without_rows_has_nothing_to_add(make_config, as_process, mode
 
     def exchange(rows):
         handed.append(rows)
-        other = torch.tensor([[0, 0, 100]]) if rows.shape[1] == 3 else torch.arange(1, 21)[None]
+        other = torch.tensor([[0, 0, 100]]) if rows.shape[1:] == (3,) else torch.arange(1, 21)[None]
         return torch.cat([rows, other])
 
     monkeypatch.setattr(distributed, "gather_rows", exchange)
     result = trainer.evaluate(test, load_best_model=False)
-    assert len(handed) >= 2 and not any(map(len, handed))
+    assert handed and not any(map(len, handed))
     assert result["ndcg@10"] == 1.0
     assert result["itemcoverage@20"] > 0
 
