@@ -20,25 +20,13 @@ class PlainBlock(nn.Module):
 
     Parameters
     ----------
-    hidden_size, num_heads, mini_batch_size : int
-    inner_lr, initializer_range, dropout_prob : float
-        The plain block drops nothing.
+    ttt : TTTLinear
     """
 
-    def __init__(
-        self,
-        hidden_size: int,
-        num_heads: int,
-        mini_batch_size: int,
-        inner_lr: float,
-        initializer_range: float,
-        dropout_prob: float,
-    ):
+    def __init__(self, ttt: TTTLinear):
         super().__init__()
-        self.input_norm = nn.RMSNorm(hidden_size, eps=RMS_EPS)
-        self.ttt = TTTLinear(
-            hidden_size, num_heads, mini_batch_size, inner_lr=inner_lr, initializer_range=initializer_range
-        )
+        self.input_norm = nn.RMSNorm(ttt.hidden_size, eps=RMS_EPS)
+        self.ttt = ttt
 
     def join(self, x: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
         """The block's output of its input and of what the TTT layer made of it, both [..., d]."""
@@ -53,22 +41,16 @@ class GatedBlock(PlainBlock):
 
     Parameters
     ----------
-    hidden_size, num_heads, mini_batch_size : int
-    inner_lr, initializer_range : float
+    ttt : TTTLinear
+    initializer_range : float
+        Standard deviation of the feed-forward network's initial weights.
     dropout_prob : float
-        Of both branches.
+        Dropout on the outputs of TTT and of the feed-forward network, in training.
     """
 
-    def __init__(
-        self,
-        hidden_size: int,
-        num_heads: int,
-        mini_batch_size: int,
-        inner_lr: float,
-        initializer_range: float,
-        dropout_prob: float,
-    ):
-        super().__init__(hidden_size, num_heads, mini_batch_size, inner_lr, initializer_range, dropout_prob)
+    def __init__(self, ttt: TTTLinear, initializer_range: float, dropout_prob: float):
+        super().__init__(ttt)
+        hidden_size = ttt.hidden_size
         self.gate_norm = nn.RMSNorm(hidden_size, eps=RMS_EPS)
         self.gate_proj = nn.Linear(hidden_size, 2 * hidden_size, bias=False)
         self.value_proj = nn.Linear(hidden_size, 2 * hidden_size, bias=False)
@@ -81,9 +63,6 @@ class GatedBlock(PlainBlock):
         x = x + self.dropout(mixed)
         n = self.gate_norm(x)
         return x + self.dropout(self.out_proj(nn.functional.silu(self.gate_proj(n)) * self.value_proj(n)))
-
-
-BLOCKS = {"plain": PlainBlock, "gated": GatedBlock}
 
 
 class CoCorrRec(DotProductRecommender):
@@ -126,22 +105,19 @@ class CoCorrRec(DotProductRecommender):
 
         self.item_embedding = nn.Embedding(self.n_items, self.hidden_size, padding_idx=0)
         self.dropout = Dropout(config["dropout_prob"])
-        # A checkpoint from before the gated block does not name its block.
-        block = BLOCKS[config["block"] or "plain"]
-        # X has a norm of its own, or is what the first layer reads.
-        if block is GatedBlock:
+        gated = config["block"] == "gated"
+        if gated:  # X has a norm of its own; in a plain block it is what the first TTT layer reads
             self.embedding_norm = nn.RMSNorm(self.hidden_size, eps=RMS_EPS)
-        self.layers = nn.ModuleList(
-            block(
+        self.layers = nn.ModuleList()
+        for _ in range(config["num_layers"]):
+            ttt = TTTLinear(
                 self.hidden_size,
                 config["num_heads"],
                 self.mini_batch_size,
-                config["inner_lr"],
-                width,
-                config["dropout_prob"] / 2,
+                inner_lr=config["inner_lr"],
+                initializer_range=width,
             )
-            for _ in range(config["num_layers"])
-        )
+            self.layers.append(GatedBlock(ttt, width, config["dropout_prob"] / 2) if gated else PlainBlock(ttt))
         self.final_norm = nn.RMSNorm(self.hidden_size, eps=RMS_EPS)
         if config["target_transform"] == "mlp":
             self.target_transform = nn.Sequential(
@@ -258,7 +234,7 @@ def _check_settings(config, mini_batch_size: int) -> None:
     for key in ("hidden_size", "num_heads", "num_layers"):
         check_whole(key, config[key])
     check_whole("mini_batch_size", mini_batch_size)
-    if config["block"] not in (None, *BLOCKS):
+    if config["block"] not in (None, "plain", "gated"):  # None: a checkpoint from before the gated block
         raise ValueError(f"block is {config['block']!r}; it must be plain or gated")
     if config["hidden_size"] % (2 * config["num_heads"]):
         raise ValueError(
