@@ -297,6 +297,9 @@ def _trust(content: Record) -> dict[str, Any]:
     return trust.content
 
 
+_LEAST_LEFT = 1e-30
+
+
 def _neighbours(content: Record) -> dict[str, Any]:
     neighbours = content.record("neighbours")
     neighbours.whole("count", 1, MOST_NEIGHBOURS), neighbours.whole("clicks", 1, MOST_CLICKS)
@@ -306,6 +309,11 @@ def _neighbours(content: Record) -> dict[str, Any]:
     for name, most in (("decay", 1), ("scale", MOST_TRUST)):
         if not neighbours.number(name, 0, most):
             raise neighbours.refuse(name, "above 0")
+    # A session divides by what is left of the oldest click.
+    if neighbours.number("decay") ** neighbours.whole("clicks") < _LEAST_LEFT:
+        raise neighbours.refuse(
+            "decay", f"so large that {_LEAST_LEFT:g} is left of a click after the clicks that count"
+        )
     if set(neighbours) != {"count", "clicks", "decay", "form", "base", "per_log_click", "scale"}:
         raise content.refuse("neighbours", "count, clicks, decay, form, base, per_log_click and scale")
     return neighbours.content

@@ -77,6 +77,8 @@ def test_an_artifact_without_a_table_is_written_as_before(written):
         (lambda c: c.pop("neighbours"), "neighbours is missing; it must be there in format 2 and not in format 1"),
         (lambda c: c.update(format_version=1), "neighbours is an object of 7; it must be there in format 2"),
         (lambda c: c.update(neighbours=None), "neighbours is None|neighbours. is None|it holds None"),
+        (lambda c: c["neighbours"].update(decay=1e-300), "neighbours.decay is 1e-300; it must be so large that 1e-30"),
+        (lambda c: c["neighbours"].update(decay=0.5, clicks=900), "neighbours.decay is 0.5; it must be so large that"),
         (lambda c: c["neighbours"].update(count=0), "neighbours.count is 0; it must be a whole number from 1 to 1024"),
         (lambda c: c["neighbours"].update(count=COUNT + 1), "'neighbour_items' is uint16 .*, which does not fit"),
         (lambda c: c["neighbours"].update(clicks=10**6), "neighbours.clicks is 1000000; it must be a whole number"),
