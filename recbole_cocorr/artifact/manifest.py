@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_cocorr.artifact.fingerprint import catalogue_fingerprint
+from recbole_cocorr.artifact.request_rule import RequestRule
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.readers import Record, parse_json, read_bytes, versioned
 
@@ -120,6 +121,9 @@ class Manifest:
     delta : dict or None
         Of the delta that was applied last: ``base``, the identity of the artifact as it was exported, in hexadecimal,
         ``items``, the rows of its item table, ``series`` and ``version`` of the delta; None where none was.
+    requests : RequestRule or None
+        When a session asks for the cloud's scores; None where that was not learned, and where a neighbour table says
+        the same as the cloud.
     """
 
     model: dict[str, Any]
@@ -141,6 +145,7 @@ class Manifest:
     trust: dict[str, Any] | None = None
     neighbours: dict[str, Any] | None = None
     delta: dict[str, Any] | None = None
+    requests: RequestRule | None = None
 
     def files(self) -> dict[str, FileEntry]:
         """Every file but the manifest, by its name."""
@@ -183,9 +188,11 @@ class Manifest:
         content = {name: getattr(self, name) for name in self.__dataclass_fields__}
         content["graphs"] = {n: vars(e) for n, e in self.graphs.items()}
         content["arrays"] = {n: {**vars(e), "shape": list(e.shape)} for n, e in self.arrays.items()}
-        for name in ("neighbours", "delta"):
+        for name in ("neighbours", "delta", "requests"):
             if content[name] is None:
                 del content[name]
+        if self.requests is not None:
+            content["requests"] = self.requests.described()
         return content
 
 
@@ -218,6 +225,8 @@ def parse_manifest(raw: bytes, source: str) -> Manifest:
     if bool(added) != (content.content["format_version"] == EXTENDED):
         raise content.refuse(added[0] if added else "neighbours", f"there in format {EXTENDED} alone, or delta is")
     manifest = _manifest_of(content)
+    if manifest.requests is not None and manifest.trust is None:
+        raise content.refuse("requests", "left out where no corrector is trusted")
     _check_parts(manifest, source)
     return manifest
 
@@ -272,6 +281,7 @@ def _manifest_of(content: Record) -> Manifest:
         trust=None if content.absent("trust") else _trust(content),
         neighbours=_neighbours(content) if "neighbours" in content else None,
         delta=_delta(content) if "delta" in content else None,
+        requests=RequestRule.of(content.record("requests")) if "requests" in content else None,
     )
 
 
