@@ -107,12 +107,10 @@ def torch_load(file: Any, *arguments: Any, **keywords: Any) -> Any:
     """
     import torch
 
-    # Late: a program that uses RecBole alone loads no more of this package.
-    from recbole_cocorr.base.checkpoints import LATEST, MODEL
-    from recbole_cocorr.base.errors import UserError
-
     name = os.fspath(file) if isinstance(file, (str, os.PathLike)) else ""
-    if name.endswith(MODEL) or os.path.basename(name) == LATEST:
+    if name.endswith(".safetensors") or os.path.basename(name) == "latest":
+        from recbole_cocorr.base.errors import UserError  # late: a program that uses RecBole alone has no need of it
+
         raise UserError(
             f"RecBole cannot read {name}, a checkpoint of recbole_cocorr; call recbole_cocorr.load_model({name!r}) for "
             "the model, and .data() of that for the data it was trained on"
