@@ -50,8 +50,6 @@ class Checkpoint:
     weights : dict of str to torch.Tensor
     num_users : int
         Size of the user vocabulary, padding included. The users themselves are not kept.
-    clicks : torch.Tensor of int64 or None
-        How often each item was clicked in training, by item id; None in files from before this was kept.
     epoch : int
         Epoch of the weights, from 0; -1 if never trained.
     metrics : dict
@@ -60,6 +58,8 @@ class Checkpoint:
         Counters and optimizer groups, for a training checkpoint.
     tensors : dict of str to torch.Tensor
         Optimizer state, best weights and random state, for a training checkpoint.
+    clicks : torch.Tensor of int64 or None
+        How often each item was clicked in training, by item id; None in files from before this was kept.
     """
 
     kind: str
@@ -67,11 +67,11 @@ class Checkpoint:
     items: list[str]
     weights: dict[str, torch.Tensor]
     num_users: int = 0
-    clicks: torch.Tensor | None = None
     epoch: int = -1
     metrics: dict[str, float] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     tensors: dict[str, torch.Tensor] = field(default_factory=dict)
+    clicks: torch.Tensor | None = None
 
 
 def plain_config(settings: Mapping[str, Any]) -> dict[str, Any]:
