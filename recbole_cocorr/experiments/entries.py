@@ -25,12 +25,16 @@ class Entry:
         Settings of this entry.
     learning_rates : tuple of float or None
         Its own grid; None for the plan's.
+    options : tuple of dict
+        Further settings to choose from: each is trained with each learning rate, and validation decides. Empty if there
+        is nothing to choose.
     """
 
     label: str
     model: str
     settings: dict[str, Any] = field(default_factory=dict)
     learning_rates: tuple[float, ...] | None = None
+    options: tuple[dict[str, Any], ...] = ()
 
 
 def benchmark_defaults() -> dict[str, Any]:
@@ -71,7 +75,11 @@ def find_entries(names: Sequence[str] | None, own_rates: bool = True) -> list[En
     for label, row in benchmark_defaults()["models"].items():
         row = row or {}
         rates = row.get("learning_rates")
-        rows[label] = Entry(label, row.get("model", label), dict(row.get("settings") or {}), rates and tuple(rates))
+        options = row.get("options") or []
+        if not isinstance(options, list) or not all(isinstance(option, dict) for option in options):
+            raise UserError(f"properties/benchmark.yaml: the options of {label!r} must be a list of settings")
+        settings = dict(row.get("settings") or {})
+        rows[label] = Entry(label, row.get("model", label), settings, rates and tuple(rates), tuple(options))
         if row.get("by_name_only"):
             by_name_only.add(label)
     if names is None:

@@ -44,7 +44,7 @@ def methods(
     if groups:
         result.append(
             "Equal scores count as a random order would. The epoch is the one with the best validation metric; the "
-            "test items are ranked once, with that epoch's weights. " + _rates(records)
+            "test items are ranked once, with that epoch's weights. " + " ".join([_rates(records), *_options(records)])
         )
     seeds = sorted({seed for g in groups for by_seed in g.runs.values() for seed in by_seed})
     if seeds:
@@ -74,6 +74,27 @@ def _rates(records: Sequence[RunRecord]) -> str:
         names = in_field_order(label for label, rates in tried.items() if tuple(sorted(rates)) == grid)
         grids_tried.append(f"{', '.join(f'{rate:g}' for rate in grid)} ({', '.join(names)})")
     return f"Learning rates tried, chosen on validation only: {'; '.join(grids_tried)}."
+
+
+def _options(records: Sequence[RunRecord]) -> list[str]:
+    """A sentence for each model and data set of which further settings were tried: how many, and what was kept."""
+    tried: dict[tuple[str, str, str], list[RunRecord]] = {}
+    for record in records:
+        if not is_sweep(record):
+            tried.setdefault((record.label, record.dataset, record.protocol), []).append(record)
+    sentences = []
+    for (label, dataset, _), runs in tried.items():
+        values: dict[str, set[str]] = {}
+        for run in runs:
+            for key, value in run.settings.items():
+                values.setdefault(key, set()).add(str(value))
+        keys = [key for key, distinct in values.items() if len(distinct) > 1]
+        kept = [run for run in runs if run.test is not None]
+        if keys and kept:
+            trials = len({(str(run.settings), run.learning_rate) for run in runs})
+            chosen = ", ".join(f"{key} {kept[0].settings.get(key)}" for key in keys)
+            sentences.append(f"Of {label} on {dataset} {trials} settings were tried in the same way; kept: {chosen}.")
+    return sentences
 
 
 def _setting(runs: Sequence[RunRecord], key: str, text: str) -> str:

@@ -24,6 +24,15 @@ def test_settings_rates_and_comparisons():
     assert "0.7" not in text
 
 
+def test_options_are_counted_and_the_one_that_was_kept_is_named():
+    trial, kept = made_run("SASRec", users=20), made_run("SASRec", users=20)
+    trial.settings, trial.test = {"hidden_size": 64, "training_rows": "sequence"}, None
+    kept.settings = {"hidden_size": 64, "training_rows": "prefix"}
+    said = "Of SASRec on amazon-beauty 2 settings were tried in the same way; kept: training_rows prefix."
+    assert said in text_of([trial, kept, made_run(users=20)])
+    assert "settings were tried" not in text_of([kept, made_run(users=20)])
+
+
 def test_settings_that_differ_are_all_named():
     records = [made_run(users=20), made_run("SASRec", users=20, config={"epochs": 50})]
     text = text_of(records)

@@ -91,6 +91,6 @@ def benchmark(
         raise UserError(f"{len(engine.failed)} runs failed, the first is {run}: {error}")
     records = []
     for group in plan.tunings():
-        rate = engine.chosen_rate(group)
-        records += [record for spec in group.finals(rate) if (record := engine.record(spec)) is not None]
+        trial = engine.chosen(group)
+        records += [record for spec in group.finals(trial) if (record := engine.record(spec)) is not None]
     return records

@@ -31,14 +31,17 @@ def check_plan(plan: Plan, finished: Callable[[RunSpec], RunRecord | None] = lam
     for key in sorted(reserved & set(plan.settings)):
         raise UserError(f"--{key} is the benchmark's own to set; leave it out")
     for tuning in plan.tunings():
-        for number, spec in enumerate({s.id: s for rate in tuning.rates for s in tuning.finals(rate)}.values()):
-            if number == 0:
+        configs: dict[str, Config] = {}
+        for trial in tuning.trials():
+            key = str(trial.settings)
+            if key not in configs:
                 try:
-                    config = Config(spec.model, spec.dataset, None, {}, overrides=spec.overrides())
+                    configs[key] = Config(trial.model, trial.dataset, None, {}, overrides=trial.overrides())
                 except UserError as error:
-                    raise UserError(f"{spec.label} on {spec.dataset}: {error}") from None
-            if (record := finished(spec)) is not None:
-                check_record(record, config, spec.id, _OF_ONE_RUN)
+                    raise UserError(f"{trial.label} on {trial.dataset}: {error}") from None
+            for spec in tuning.finals(trial):
+                if (record := finished(spec)) is not None:
+                    check_record(record, configs[key], spec.id, _OF_ONE_RUN)
 
 
 def check_record(record: RunRecord, config: Config, source: str, may_differ: frozenset[str] = frozenset()) -> None:

@@ -103,8 +103,8 @@ class Engine:
         record = self.record(spec)
         return record is not None and (record.test is not None or not spec.test)
 
-    def chosen_rate(self, tuning: Tuning) -> float | None:
-        """The tuning's learning rate; None while its trials run, or if they all failed."""
+    def chosen(self, tuning: Tuning) -> RunSpec | None:
+        """The tuning's best trial; None while its trials run, or if they all failed."""
         trials = tuning.trials()
         if not all(self._done(s) or s.id in self.failed for s in trials):
             return None
@@ -122,9 +122,9 @@ class Engine:
         runs: list[RunSpec] = []
         for tuning in self.plan.tunings():
             specs = tuning.trials()
-            rate = self.chosen_rate(tuning)
-            if rate is not None:
-                specs = tuning.finals(rate)
+            trial = self.chosen(tuning)
+            if trial is not None:
+                specs = tuning.finals(trial)
             runs += [s for s in specs if not self._done(s) and s.id not in self.failed]
         return runs
 
@@ -133,10 +133,10 @@ class Engine:
         total = sum(tuning.total() for tuning in self.plan.tunings())
         finished = 0
         for tuning in self.plan.tunings():
-            rate = self.chosen_rate(tuning)
+            trial = self.chosen(tuning)
             specs = {s.id: s for s in tuning.trials()}
-            if rate is not None:
-                specs.update({s.id: s for s in tuning.finals(rate)})
+            if trial is not None:
+                specs.update({s.id: s for s in tuning.finals(trial)})
             finished += sum(self._done(s) for s in specs.values())
         return finished, total
 
@@ -144,19 +144,21 @@ class Engine:
         """The plan for people: each model, its runs, and what of them is finished."""
         lines = []
         for tuning in self.plan.tunings():
-            rate = self.chosen_rate(tuning)
+            trial = self.chosen(tuning)
             trials = tuning.trials()
             finished = sum(self.record(s) is not None for s in trials)
+            rates = ", ".join(f"{r:g}" for r in tuning.rates)
+            options = f" and each of {len(tuning.entry.options)} options" if tuning.entry.options else ""
             line = (
                 f"{tuning.dataset}, {self.plan.protocol}: {tuning.entry.label}: seed {self.plan.seeds[0]} with "
-                f"learning rate {', '.join(f'{r:g}' for r in tuning.rates)} ({finished} of {len(trials)} finished)"
+                f"learning rate {rates}{options} ({finished} of {len(trials)} finished)"
             )
             others = [str(s) for s in self.plan.seeds[1:]]
             if others:
-                best = f"{rate:g}" if rate is not None else "the best of them on validation"
+                best = tuning.choice(trial) if trial is not None else "the best of them on validation"
                 line += f"; seeds {', '.join(others)} with {best}"
-                if rate is not None:
-                    finished = sum(self._done(s) for s in tuning.finals(rate)[1:])
+                if trial is not None:
+                    finished = sum(self._done(s) for s in tuning.finals(trial)[1:])
                     line += f" ({finished} of {len(others)} finished)"
             lines.append(line)
         return lines
@@ -265,10 +267,10 @@ class Engine:
         total = 0.0
         for tuning in self.plan.tunings():
             each = median(self._seconds.get(tuning.entry.label, [usual]))
-            rate = self.chosen_rate(tuning)
+            trial = self.chosen(tuning)
             specs = {s.id: s for s in tuning.trials()}
-            if rate is not None:
-                specs.update({s.id: s for s in tuning.finals(rate)})
+            if trial is not None:
+                specs.update({s.id: s for s in tuning.finals(trial)})
             open_ = [s for s in specs.values() if self.record(s) is None and s.id not in self.failed]
             total += sum(max(0.0, each - spent.get(s.id, 0.0)) for s in open_)
             total += (tuning.total() - len(specs)) * each

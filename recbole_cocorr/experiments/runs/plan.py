@@ -1,10 +1,10 @@
-"""What a benchmark is to run: models x datasets x seeds x learning rates, and what each run is called."""
+"""What a benchmark is to run: models x datasets x seeds x what is tried, and what each run is called."""
 
 import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from recbole_cocorr.base.errors import UserError
@@ -110,20 +110,21 @@ class Plan:
         if self.protocol not in known:
             raise UserError(f"there is no protocol {self.protocol!r}; {nearest(self.protocol, known)}")
 
-    def spec(self, entry: Entry, dataset: str, seed: int, rate: float, test: bool = False) -> RunSpec:
-        """One run."""
-        settings = {**self.settings, **entry.settings}
-        return RunSpec(entry.label, entry.model, dataset, self.protocol, seed, rate, settings, test)
-
     def tunings(self) -> list["Tuning"]:
-        """One per dataset and model: runs whose learning rate is chosen together."""
+        """One per dataset and model: runs of which one is chosen."""
         return [Tuning(self, entry, dataset) for dataset in self.datasets for entry in self.entries]
 
     def content(self) -> dict[str, Any]:
         """The plan as JSON."""
         return {
             "models": [
-                {"label": e.label, "model": e.model, "settings": e.settings, "learning_rates": e.learning_rates}
+                {
+                    "label": e.label,
+                    "model": e.model,
+                    "settings": e.settings,
+                    "learning_rates": e.learning_rates,
+                    "options": e.options,
+                }
                 for e in self.entries
             ],
             "datasets": self.datasets,
@@ -137,8 +138,8 @@ class Plan:
 class Tuning:
     """The runs of one model on one dataset.
 
-    With the first seed every learning rate is trained and judged on the validation items alone; the best is read on
-    the test items, and the other seeds are trained with it.
+    With the first seed every learning rate is trained with every option of the entry and judged on the validation items
+    alone; the best is read on the test items, and the other seeds are trained as it was.
 
     Parameters
     ----------
@@ -153,18 +154,21 @@ class Tuning:
 
     def total(self) -> int:
         """Number of its training runs."""
-        return len(self.rates) + len(self.plan.seeds) - 1
-
-    def _spec(self, seed: int, rate: float, test: bool) -> RunSpec:
-        return self.plan.spec(self.entry, self.dataset, seed, rate, test)
+        return len(self.trials()) + len(self.plan.seeds) - 1
 
     def trials(self) -> list[RunSpec]:
         """Runs of the first seed; tested at once where there is nothing to choose."""
-        only = len(self.rates) == 1
-        return [self._spec(self.plan.seeds[0], rate, only) for rate in self.rates]
+        plan, entry = self.plan, self.entry
+        settings = [{**plan.settings, **entry.settings, **option} for option in entry.options or ({},)]
+        only = len(self.rates) * len(settings) == 1
+        return [
+            RunSpec(entry.label, entry.model, self.dataset, plan.protocol, plan.seeds[0], rate, one, only)
+            for one in settings
+            for rate in self.rates
+        ]
 
-    def chosen(self, scores: Mapping[str, float], bigger: bool = True) -> float | None:
-        """The learning rate whose trial did best on validation; None if every trial failed.
+    def chosen(self, scores: Mapping[str, float], bigger: bool = True) -> RunSpec | None:
+        """The trial that did best on validation; None if every one failed.
 
         Parameters
         ----------
@@ -173,11 +177,16 @@ class Tuning:
         bigger : bool
             Whether a greater score is better.
         """
-        of_rate = {spec.learning_rate: scores[spec.id] for spec in self.trials() if spec.id in scores}
-        if not of_rate:
-            return None
-        return (max if bigger else min)(of_rate, key=of_rate.__getitem__)
+        trials = [spec for spec in self.trials() if spec.id in scores]
+        return (max if bigger else min)(trials, key=lambda spec: scores[spec.id], default=None)
 
-    def finals(self, rate: float) -> list[RunSpec]:
-        """Runs of every seed with the chosen learning rate, all tested."""
-        return [self._spec(seed, rate, True) for seed in self.plan.seeds]
+    def finals(self, trial: RunSpec) -> list[RunSpec]:
+        """Runs of every seed with a trial's learning rate and settings, all tested."""
+        return [replace(trial, seed=seed, test=True) for seed in self.plan.seeds]
+
+    def choice(self, trial: RunSpec) -> str:
+        """What was chosen with a trial, for people: ``0.001, training_rows sequence``."""
+        keys = dict.fromkeys(key for option in self.entry.options for key in option)
+        return ", ".join(
+            [f"{trial.learning_rate:g}", *(f"{key} {trial.settings[key]}" for key in keys if key in trial.settings)]
+        )

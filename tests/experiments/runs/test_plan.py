@@ -1,5 +1,7 @@
 """Plans: what is run, what it is called, how a learning rate is chosen."""
 
+import json
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -115,7 +117,9 @@ def test_unknown_protocol():
 def test_first_seed_searches_and_the_others_follow():
     first, second = plan().tunings()
     assert [(s.seed, s.learning_rate, s.test) for s in first.trials()] == [(1, 0.001, False), (1, 0.01, False)]
-    assert [(s.seed, s.learning_rate, s.test) for s in first.finals(0.01)] == [(n, 0.01, True) for n in (1, 2, 3)]
+    assert [(s.seed, s.learning_rate, s.test) for s in first.finals(first.trials()[1])] == [
+        (n, 0.01, True) for n in (1, 2, 3)
+    ]
     assert first.total() == 4
     # Its own grid has one rate: nothing to choose, so the trial is tested at once.
     assert [(s.seed, s.learning_rate, s.test) for s in second.trials()] == [(1, 0.1, True)]
@@ -124,12 +128,47 @@ def test_first_seed_searches_and_the_others_follow():
 
 def test_validation_chooses():
     group = plan().tunings()[0]
-    low, high = (s.id for s in group.trials())
-    assert group.chosen({low: 0.2, high: 0.1}) == 0.001
-    assert group.chosen({low: 0.2, high: 0.3}) == 0.01
-    assert group.chosen({low: 0.2, high: 0.3}, bigger=False) == 0.001
-    assert group.chosen({high: 0.1}) == 0.01
+    slow, fast = group.trials()
+    low, high = slow.id, fast.id
+    assert group.chosen({low: 0.2, high: 0.1}) == slow
+    assert group.chosen({low: 0.2, high: 0.3}) == fast
+    assert group.chosen({low: 0.2, high: 0.3}, bigger=False) == slow
+    assert group.chosen({high: 0.1}) == fast
     assert group.chosen({}) is None
+
+
+def test_options_are_tried_with_every_rate_and_validation_chooses_both():
+    options = ({"dropout_prob": 0.2}, {"dropout_prob": 0.5, "epochs": 9})
+    (group,) = plan(entries=[Entry("A", "GRU4Rec", {"epochs": 3}, None, options)]).tunings()
+    trials = group.trials()
+    assert [(s.learning_rate, s.settings) for s in trials] == [
+        (0.001, {"epochs": 3, "dropout_prob": 0.2}),
+        (0.01, {"epochs": 3, "dropout_prob": 0.2}),
+        (0.001, {"epochs": 9, "dropout_prob": 0.5}),
+        (0.01, {"epochs": 9, "dropout_prob": 0.5}),
+    ]
+    assert len({s.id for s in trials}) == 4
+    assert not any(s.test for s in trials)
+    assert group.total() == 6
+    best = group.chosen({s.id: score for s, score in zip(trials, (0.1, 0.2, 0.4, 0.3), strict=True)})
+    assert best == trials[2]
+    assert [(s.seed, s.settings, s.test) for s in group.finals(best)] == [(n, best.settings, True) for n in (1, 2, 3)]
+    assert group.choice(best) == "0.001, dropout_prob 0.5, epochs 9"
+
+
+@pytest.mark.parametrize("options", ["prefix", {"epochs": 3}, [3], 7])
+def test_options_are_a_list_of_settings(options, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "properties").mkdir()
+    text = "learning_rates: [0.1]\nseeds: [1]\nmodels: {A: {model: GRU4Rec, options: " + json.dumps(options) + "}}\n"
+    (tmp_path / "properties" / "benchmark.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match="the options of 'A' must be a list of settings"):
+        find_entries(["A"])
+
+
+def test_one_option_and_one_rate_leave_nothing_to_choose():
+    (group,) = plan(entries=[Entry("A", "GRU4Rec", {}, (0.1,), ({"epochs": 2},))]).tunings()
+    assert [(s.settings, s.test) for s in group.trials()] == [({"epochs": 2}, True)]
 
 
 def test_an_id_tells_runs_apart_and_not_their_place():
