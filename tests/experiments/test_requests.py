@@ -81,7 +81,7 @@ def test_the_command(chains, tmp_path, capsys, monkeypatch):
     command = ["run", "--model=CoCorrRec", "--dataset=chains", f"--data_path={chains}", "--use_gpu=False", "--epochs=3"]
     assert main([*command, "--train_batch_size=100", "--hidden_size=16", "--show_progress=False"]) == 0
     (model,) = [f for f in (tmp_path / "saved").glob("*.safetensors") if ".training." not in f.name]
-    assert main(["fit-corrector", f"--checkpoint={model}", "--out=c", "--l2=1"]) == 0
+    assert main(["fit-corrector", f"--checkpoint={model}", "--out=c", "--l2=1", "--next_click=0"]) == 0
     capsys.readouterr()
     assert (
         main(["requests", f"--checkpoint={model}", "--corrector=c", "--shares", "0", "0.5", "1", "--out=r.json"]) == 0
