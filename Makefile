@@ -4,6 +4,7 @@
 # make lint   ruff
 # make results  the tables of docs/results.md and the README from the records in results/records
 # make docs   the documentation as a site, in docs/_build/html; a warning is an error
+# make tutorial  the notebook of the documentation, run anew
 # make proto  the Python code of the service's .proto file, which is checked in
 # make native  the native runtime of a device, built again (setup builds it where a C compiler is)
 # make demo   the trained model in a browser, on http://127.0.0.1:8000 (needs npm the first time)
@@ -19,7 +20,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS)
 
-.PHONY: run demo docs results test test-recbole lint bench time proto native setup clean
+.PHONY: run demo docs tutorial results test test-recbole lint bench time proto native setup clean
 
 run: $(STAMP)
 	$(BIN)/python run_recbole_cocorr.py --model=CoCorrRec --dataset=ml-100k --epochs=8
@@ -39,6 +40,9 @@ results: $(STAMP)
 docs: $(STAMP)
 	$(BIN)/python -m sphinx -W --keep-going -q docs docs/_build/html
 	@echo docs/_build/html/index.html
+
+tutorial: $(STAMP)
+	$(BIN)/python docs/run_tutorial.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
