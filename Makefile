@@ -4,6 +4,7 @@
 # make lint   ruff
 # make results  the tables of docs/results.md and the README from the records in results/records
 # make docs   the documentation as a site, in docs/_build/html; a warning is an error
+# make tutorial  the notebook of the documentation, run anew
 # make proto  the Python code of the service's .proto file, which is checked in
 # make native  the native runtime of a device, built again (setup builds it where a C compiler is)
 # make wasm   the same library for the page and for web/js, which is checked in (needs clang and lld)
@@ -20,7 +21,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS)
 
-.PHONY: run demo docs results test test-recbole lint bench time proto native wasm setup clean
+.PHONY: run demo docs tutorial results test test-recbole lint bench time proto native wasm setup clean
 
 run: $(STAMP)
 	$(BIN)/python run_recbole_cocorr.py --model=CoCorrRec --dataset=ml-100k --epochs=8
@@ -40,6 +41,9 @@ results: $(STAMP)
 docs: $(STAMP)
 	$(BIN)/python -m sphinx -W --keep-going -q docs docs/_build/html
 	@echo docs/_build/html/index.html
+
+tutorial: $(STAMP)
+	$(BIN)/python docs/run_tutorial.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -15,7 +15,7 @@ html_theme = "furo"
 html_title = f"recbole_cocorr {release}"
 
 myst_heading_anchors = 4  # links such as results.md#in-the-cloud
-nb_execution_mode = "off"
+nb_execution_mode = "off"  # the outputs are kept in the notebook; `make tutorial` makes them
 nb_merge_streams = True
 
 napoleon_google_docstring = False

@@ -72,7 +72,7 @@ def test_make_knows_every_documented_target():
     text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
     code = [line for _, line in shell_lines()] + re.findall(r"`([^`\n]+)`", text)
     named = {match[1] for line in code if (match := re.match(r"(?:\.ci/debian \w+ )?make ([a-z-]+)", line))}
-    assert {"docs", "run", "setup", "test"} <= named <= known
+    assert {"docs", "run", "setup", "test", "tutorial"} <= named <= known
 
 
 @pytest.mark.parametrize(

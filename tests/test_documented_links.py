@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import json
 import re
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -15,13 +16,18 @@ DOCS = CHECKOUT / "docs"
 PAGES = [
     *(CHECKOUT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
     *sorted(DOCS.glob("*.md")),
+    DOCS / "tutorial.ipynb",
 ]
 LINK = re.compile(r"!?\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]*)\)")
 
 
 def text_of(page: Path) -> str:
-    """A page's Markdown."""
-    return page.read_text(encoding="utf-8")
+    """A page's Markdown; of a notebook, that of its cells of text."""
+    text = page.read_text(encoding="utf-8")
+    if page.suffix == ".ipynb":
+        cells = json.loads(text)["cells"]
+        text = "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    return text
 
 
 def prose(page: Path) -> str:
@@ -117,12 +123,15 @@ def test_every_number_of_the_first_page_stands_in_the_documentation():
 
 
 def python_blocks() -> list[tuple[str, str]]:
-    """Page and text of every block of Python."""
-    return [
+    """Page and text of every block of Python, and of the tutorial's cells."""
+    blocks = [
         (page.name, code)
         for page in PAGES
         for code in re.findall(r"^```python\n(.*?)^```", text_of(page), flags=re.DOTALL | re.MULTILINE)
     ]
+    cells = json.loads((DOCS / "tutorial.ipynb").read_text(encoding="utf-8"))["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    return [*blocks, *(("tutorial.ipynb", text) for text in code)]
 
 
 @pytest.mark.parametrize(("page", "code"), python_blocks(), ids=lambda value: value[:40])
