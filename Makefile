@@ -2,7 +2,8 @@
 # make test   set up and run the tests, two files at a time (JOBS=1 for one)
 # make test-recbole   every model of RecBole's, trained and evaluated
 # make lint   ruff
-# make results  the tables of docs/results.md from the records in results/records
+# make results  the tables of docs/results.md and the README from the records in results/records
+# make docs   the documentation as a site, in docs/_build/html; a warning is an error
 # make proto  the Python code of the service's .proto file, which is checked in
 # make native  the native runtime of a device, built again (setup builds it where a C compiler is)
 # make demo   the trained model in a browser, on http://127.0.0.1:8000 (needs npm the first time)
@@ -18,7 +19,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS)
 
-.PHONY: run demo results test test-recbole lint bench time proto native setup clean
+.PHONY: run demo docs results test test-recbole lint bench time proto native setup clean
 
 run: $(STAMP)
 	$(BIN)/python run_recbole_cocorr.py --model=CoCorrRec --dataset=ml-100k --epochs=8
@@ -34,6 +35,10 @@ test-recbole: $(STAMP)
 
 results: $(STAMP)
 	$(BIN)/python docs/fill_tables.py
+
+docs: $(STAMP)
+	$(BIN)/python -m sphinx -W --keep-going -q docs docs/_build/html
+	@echo docs/_build/html/index.html
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -74,7 +79,7 @@ $(STAMP): setup.py setup.cfg pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.13 ...") if not (3, 10) <= sys.version_info[:2] else None'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(INSTALL) torch
-	$(INSTALL) -e '.[train,export,cloud,report,test,browser,tuning,parquet]'
+	$(INSTALL) -e '.[train,export,cloud,report,test,docs,browser,tuning,parquet]'
 	$(INSTALL) --no-deps recbole==1.2.1
 	touch $(STAMP)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from recbole_cocorr.base.checkpoints import checkpoint_file
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.readers import Record, parse_json, versioned
 from recbole_cocorr.base.tensor_file import read_tensors
@@ -49,6 +50,7 @@ def read_weights(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray
         If the file is missing, is no checkpoint of this package, is of a newer format, is damaged, or holds a weight
         that is not finite or not float32: weights are not cast.
     """
+    path = checkpoint_file(path)
     texts, tensors = read_tensors(path, "checkpoint", "np")
     source = str(path)
     head = versioned(texts, source, FORMAT, "checkpoint", str(FORMAT_VERSION))

@@ -4,7 +4,7 @@ import { InferenceSession } from "../runtime/ort.wasm.bundle.min.mjs";
 import { ItemTable, numbers } from "./table.js";
 import { Vocabulary } from "./vocabulary.js";
 
-const FORMAT_VERSIONS = [1, 2];
+const FORMAT_VERSIONS = [1, 4];
 // Graphs that a click or a correction may need; `targets` is for new items, which this page does not have.
 const GRAPHS = ["step", "fold", "prefill", "window", "correct"];
 
@@ -16,6 +16,7 @@ export class Artifact {
       const known = FORMAT_VERSIONS.join(" or ");
       throw new Error(`the artifact has format ${manifest.format_version}; this page reads ${known}`);
     }
+    if (manifest.delta) throw new Error("the artifact has a delta, which this page does not read");
     const artifact = new Artifact();
     artifact.manifest = manifest;
     artifact.width = manifest.width;
@@ -31,7 +32,7 @@ export class Artifact {
     artifact.vocabulary = new Vocabulary(values("token_bytes"), values("token_offsets"));
     artifact.neighbours = null;
     if (manifest.neighbours) {
-      const parts = ["items", "weights", "scales"].map((part) => [part, values(`neighbour_${part}`)]);
+      const parts = ["indptr", "items", "weights", "scales"].map((part) => [part, values(`neighbour_${part}`)]);
       artifact.neighbours = Object.fromEntries(parts);
     }
     artifact.initialState = values("state") ?? null;
