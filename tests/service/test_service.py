@@ -201,11 +201,28 @@ def test_a_lone_request_begins_at_once():
         batcher = Batcher(metrics)
         batcher.start()
         task = asyncio.create_task(batcher.correct(model, row(0)))
-        for _ in range(5):  # turns of the event loop, no time
+        for _ in range(50):  # turns of the event loop, no time
             await asyncio.sleep(0)
         assert metrics.registry.get_sample_value("recbole_cocorr_batch_size_count", {"method": "Correct"}) == 1
         model.go.release()
         await task
+        await batcher.close()
+
+    asyncio.run(run())
+
+
+def test_requests_that_are_handed_over_one_by_one_are_computed_together():
+    async def run():
+        model, batcher, tasks = _Slow(), Batcher(Metrics()), []
+        batcher.start()
+        for _ in range(8):
+            model.go.release()
+        for number in range(8):
+            tasks.append(asyncio.create_task(batcher.correct(model, row(number))))
+            for _ in range(4):  # of gRPC's, between two requests
+                await asyncio.sleep(0)
+        await asyncio.gather(*tasks)
+        assert model.batches == [list(range(8))]
         await batcher.close()
 
     asyncio.run(run())

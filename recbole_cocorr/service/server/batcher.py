@@ -12,7 +12,7 @@ from recbole_cocorr.service.server.metrics import Metrics
 from recbole_cocorr.service.server.refusal import CrowdedError
 
 # Turns of the event loop without a new request after which a batch begins.
-_QUIET_TURNS = 3
+_QUIET_TURNS = 6
 
 
 class Model(Protocol):
