@@ -14,7 +14,6 @@ metadata
     ``num_users``, ``epoch``, ``metrics`` and, for training, the optimizer's groups and the trainer's counters.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,15 +24,13 @@ import torch
 from safetensors.torch import save
 
 from recbole_cocorr import __version__
+from recbole_cocorr.artifact.checkpoint_file import FORMAT, FORMAT_VERSION, digest_of_checkpoint
 from recbole_cocorr.artifact.fingerprint import model_fingerprint
 from recbole_cocorr.base.checkpoints import checkpoint_file
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.files import atomic_write
 from recbole_cocorr.base.readers import Record, parse_json, versioned
 from recbole_cocorr.base.tensor_file import read_tensors
-
-FORMAT = "recbole_cocorr.training.checkpoint"
-FORMAT_VERSION = 1
 
 
 @dataclass
@@ -88,14 +85,9 @@ def plain_config(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _digest(tensors: Mapping[str, torch.Tensor], texts: Mapping[str, str]) -> str:
-    hasher = hashlib.blake2b(digest_size=16)
-    for name in sorted(texts):
-        hasher.update(f"{name}={texts[name]}\n".encode())
-    for name in sorted(tensors):
-        tensor = tensors[name].contiguous()
-        hasher.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}\n".encode())
-        hasher.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return hasher.hexdigest()
+    ordered = ((name, tensors[name].contiguous()) for name in sorted(tensors))
+    parts = ((n, str(t.dtype), tuple(t.shape), t.reshape(-1).view(torch.uint8).numpy().data) for n, t in ordered)
+    return digest_of_checkpoint(parts, texts)
 
 
 def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:

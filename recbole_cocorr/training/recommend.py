@@ -14,12 +14,13 @@ from recbole.data.interaction import Interaction
 from recbole.utils import ModelType
 from torch import nn
 
+from recbole_cocorr.artifact.checkpoint_file import MOST_LENGTH
 from recbole_cocorr.base.checkpoints import checkpoint_file
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.readers import Record
 from recbole_cocorr.data import frames
 from recbole_cocorr.models import registry
-from recbole_cocorr.models.build_limit import MOST_LENGTH, BuildLimit
+from recbole_cocorr.models.build_limit import BuildLimit
 from recbole_cocorr.models.factory import build_model
 from recbole_cocorr.models.scoring import DotProductScorer, find_scorer
 from recbole_cocorr.training.checkpoint import Checkpoint, load_checkpoint, load_weights

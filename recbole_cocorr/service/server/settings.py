@@ -44,7 +44,9 @@ class ServeSettings:
     max_per_connection: int = _setting(
         64, "requests that one connection may have under way; 0: any number, behind a proxy", 0, 1_000_000
     )
-    threads: int = _setting(1, "threads of torch; never more than the processors that this process may use", 1, 256)
+    threads: int = _setting(
+        1, "threads of the correction network; never more than the processors that this process may use", 1, 256
+    )
     grace: float = _setting(10.0, "seconds in which a shutdown answers what was taken in", 0, 3600)
     watch: float = _setting(0.0, "seconds between looks whether a file has changed; 0: on SIGHUP alone", 0, 86400)
     log_level: str = _setting("info", f"one of {', '.join(LEVELS)}")
