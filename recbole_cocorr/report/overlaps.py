@@ -57,8 +57,8 @@ def layered(look: Look, name: str, sets: Sequence[Sequence[str]], line: bool = T
     above = next((len(names) - 1 - list(names).index(name) for names in sets if name in names), 0)
     style = look.line() if line else look.points()
     if line:
-        style["linewidth"] += 2.4 * above
-    style["markersize"] += 3.5 * above
+        style["linewidth"] += 1.9 * above
+    style["markersize"] += 2.7 * above
     return style
 
 

@@ -98,7 +98,9 @@ def legend_below(figure, axes, columns: int = 2) -> None:
     """A legend under the axes, where it hides nothing."""
     handles, labels = axes.get_legend_handles_labels()
     if handles:
-        figure.legend(handles, labels, loc="outside lower center", ncols=columns, columnspacing=1.4)
+        legend = figure.legend(handles, labels, loc="outside lower center", ncols=columns, columnspacing=1.4)
+        for line in legend.get_lines():  # those that are drawn wide under others too
+            line.set(linewidth=min(line.get_linewidth(), 2.2), markersize=min(line.get_markersize(), 5.5))
 
 
 def engineering(unit: str = ""):

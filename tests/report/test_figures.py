@@ -18,6 +18,7 @@ from recbole_cocorr.experiments.results.sweep import SweepTimes
 from recbole_cocorr.experiments.runs.groups import comparison_groups, sweep_groups
 from recbole_cocorr.models.catalogue import variants
 from recbole_cocorr.report import cost_figures, figures
+from recbole_cocorr.report.correction_tables import variant_title
 from recbole_cocorr.report.cost_tables import COST_COLUMNS
 from recbole_cocorr.report.overlaps import together
 from recbole_cocorr.report.plot_style import PAGE_COLOURS, inline_svg, save, styles_of
@@ -221,7 +222,8 @@ def test_the_dots_of_a_correction_stand_in_its_row(count):
     heights = dict(enumerate(t.get_text() for t in axes.get_yticklabels()))
     dots = [(x, y) for line in axes.lines for x, y in line.get_xydata() if line.get_marker() != "None"]
     assert len(dots) == 2 * len(rows)
-    assert all(places[heights[round(y)]] == x and abs(y - round(y)) < 0.5 for x, y in dots)
+    shown = {variant_title(variant): value for variant, value in places.items()}
+    assert all(shown[heights[round(y)]] == x and abs(y - round(y)) < 0.5 for x, y in dots)
     assert len({y for _, y in dots}) == len(rows), "no two models on one line"
 
 
