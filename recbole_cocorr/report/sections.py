@@ -12,6 +12,7 @@ from recbole_cocorr.experiments.results.base import Row
 from recbole_cocorr.experiments.results.corrections import Ablation, Corrections
 from recbole_cocorr.experiments.results.cost import Cost
 from recbole_cocorr.experiments.results.device_times import DeviceTimes
+from recbole_cocorr.experiments.results.requests import Requests
 from recbole_cocorr.experiments.runs.groups import Group, slug, sweep_groups
 from recbole_cocorr.experiments.runs.run_files import RunRecord
 from recbole_cocorr.models.card import Look
@@ -22,6 +23,7 @@ from recbole_cocorr.report.device_times import click_times, device_table
 from recbole_cocorr.report.figures import Picture, Styles
 from recbole_cocorr.report.folder import ResultsFolder
 from recbole_cocorr.report.methods import methods, provenance
+from recbole_cocorr.report.requests import quality_by_share, requests_table
 from recbole_cocorr.report.table_formats import Table
 
 
@@ -91,6 +93,7 @@ def sections_of(results: ResultsFolder, compared: Compared, styles: Styles) -> l
         history(groups, styles, benchmark),
         ablation(results.ablation, styles, benchmark_command(folder, records, "--ablate=correction")),
         corrections(results.corrections, styles, command("correct", folder)),
+        requests(results.requests, folder),
         Section("methods", "Methods", subsections=[Subsection(text=methods(records, groups, compared))]),
         about(records, results.failures),
     ]
@@ -261,6 +264,16 @@ def corrections(result: Corrections, styles: Styles, how: str) -> Section:
             )
         )
         notices = []  # once is enough
+    return section
+
+
+def requests(result: Requests, folder: Path) -> Section:
+    """The quality by the share of rankings that ask the cloud."""
+    how = command("requests", "--checkpoint=FILE", f"--out={folder / result.FILE}")
+    section = Section("requests", "When to ask the cloud", "Not measured yet.", how)
+    if result.rows:
+        pictures = [quality_by_share(result, answer) for answer in result.answers]
+        section.subsections.append(Subsection(pictures=pictures, tables=[requests_table(result)]))
     return section
 
 

@@ -446,3 +446,31 @@ def test_damaged_times_of_the_device_are_one_sentence(tmp_path, change, message)
     write_json(tmp_path / "device.json", "recbole_cocorr.device-bench", **content)
     with pytest.raises(UserError, match=rf"device\.json: {message}"):
         build(tmp_path)
+
+
+# -- requests --------------------------------------------------------------------------------------------
+
+
+def test_shares_of_requests_make_pictures_and_a_table(tmp_path):
+    folder = write_results(tmp_path / "results", [made_run(users=10)])
+    assert "requests --checkpoint=FILE" in page(build(folder))
+    rows = [
+        {"answer": answer, "way": way, "share": share, "asked": share, "ndcg@10": 0.3 + share / 10, "hit@10": 0.5}
+        | {"over_random": 0.001, "standard_error": 0.0004}
+        for answer in ("scores", "correction")
+        for way in ("rule", "random")
+        for share in (0.0, 0.5, 1.0)
+    ]
+    content = {"dataset": "made-up", "model": "CoCorrRec", "users": 10, "rows": rows, "rules": {}}
+    for place in (folder, tmp_path):  # beside runs, and alone
+        write_json(place / "requests.json", "recbole_cocorr.requests", **content)
+        report = build(place)
+        pictures = {p.name: p for p in report.pictures if p.name.startswith("requests-")}
+        assert set(pictures) == {"requests-scores", "requests-correction"}
+        (axes,) = pictures["requests-scores"].figure.axes
+        lines = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
+        assert set(lines) == {"rule", "random"}
+        assert lines["rule"] == [[0, 0.3], [50, pytest.approx(0.35)], [100, pytest.approx(0.4)]]
+        (table,) = [t for t in report.tables if t.name == "requests"]
+        cells = [c.text for c in table.rows[1]]
+        assert cells == ["scores", "rule", "50%", "50.0%", ".3500", ".5000", "+.0010", ".0004"]

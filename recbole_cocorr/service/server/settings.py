@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from recbole_cocorr.base.checkpoints import checkpoint_file
 from recbole_cocorr.base.checks import checked_choice
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.readers import decode
@@ -104,6 +105,8 @@ def gather(
             values[_known(key[len(PREFIX) :].lower(), f"the environment ({key})")] = value
     values = {n: _value(n, v, "the environment") for n, v in values.items()}
     values |= {n: _value(n, v, "the flags") for n, v in flags.items() if v is not None and n in _NAMES}
+    if values.get("checkpoint"):
+        values["checkpoint"] = str(checkpoint_file(values["checkpoint"]))
     settings = ServeSettings(**values)
     _check(settings, environment)
     return settings
