@@ -318,6 +318,19 @@ def write_correctors(
     return runs
 
 
+def write_requests(folder: Path) -> None:
+    """Write ``requests.json``."""
+    rows = [
+        {"answer": answer, "way": way, "share": share, "asked": share, "ndcg@10": 0.3 + share / 10, "hit@10": 0.5}
+        | {"over_random": 0.001, "standard_error": 0.0004}
+        for answer in ("scores", "correction")
+        for way in ("rule", "random")
+        for share in (0.0, 0.5, 1.0)
+    ]
+    content = {"dataset": "made-up", "model": "CoCorrRec", "users": 10, "rows": rows, "rules": {}}
+    write_json(folder / "requests.json", "recbole_cocorr.requests", **content)
+
+
 def write_failures(folder: Path, error: str = "a score is NaN") -> None:
     """Write ``failures.json``."""
     (folder / "failures.json").write_text(json.dumps([{"run": "sasrec-2021", "error": error}]))
@@ -331,5 +344,6 @@ def whole_results(folder: Path, **changes: Any) -> Path:
     write_device(folder)
     write_correctors(folder)
     write_ablation(folder)
+    write_requests(folder)
     write_failures(folder)
     return folder

@@ -25,6 +25,7 @@ from tests.made_results import (
     write_correctors,
     write_cost,
     write_json,
+    write_requests,
     write_results,
     write_sweep,
 )
@@ -103,7 +104,7 @@ def test_page_holds_every_part(whole):
     _, text = whole
     result = Page(text)
     assert 'class="missing"' not in text
-    assert result.tags.count("svg") == 20
+    assert result.tags.count("svg") == 22
     for words in (
         "Test metrics on amazon-beauty, protocol paper",
         "BERT4Rec keeps its cloze loss",
@@ -129,8 +130,8 @@ def test_files_beside_the_page(whole):
     out = folder / "report"
     names = {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()}
     figures = {n for n in names if n.startswith("figures/")}
-    assert len(figures) == 40
-    assert len({n[:-4] for n in figures if n.endswith((".png", ".svg"))}) == 20
+    assert len(figures) == 44
+    assert len({n[:-4] for n in figures if n.endswith((".png", ".svg"))}) == 22
     tables = {Path(n).stem for n in names if n.startswith("tables/")}
     assert {"table1-amazon-beauty-paper", "significance-amazon-beauty-paper", "table4-cost"} <= tables
     assert all(f"tables/{t}.md" in names and f"tables/{t}.tex" in names for t in tables)
@@ -213,7 +214,7 @@ def test_one_run_has_a_report_and_every_missing_part_its_command(tmp_path):
     commands = commands_of(build(folder))
     assert all(f"'{folder}" in one or f"'--out={folder}" in one for one in commands), "the folder as it was named"
     assert "--ablate=correction" in result.text and "--models=CoCorrRec --seeds=2020" in result.text
-    assert text.count('class="missing"') == 6
+    assert text.count('class="missing"') == 7
     assert "<sup>*" not in text and "CoCorrRec minus" not in result.text
 
 
@@ -454,16 +455,8 @@ def test_damaged_times_of_the_device_are_one_sentence(tmp_path, change, message)
 def test_shares_of_requests_make_pictures_and_a_table(tmp_path):
     folder = write_results(tmp_path / "results", [made_run(users=10)])
     assert "requests --checkpoint=FILE" in page(build(folder))
-    rows = [
-        {"answer": answer, "way": way, "share": share, "asked": share, "ndcg@10": 0.3 + share / 10, "hit@10": 0.5}
-        | {"over_random": 0.001, "standard_error": 0.0004}
-        for answer in ("scores", "correction")
-        for way in ("rule", "random")
-        for share in (0.0, 0.5, 1.0)
-    ]
-    content = {"dataset": "made-up", "model": "CoCorrRec", "users": 10, "rows": rows, "rules": {}}
     for place in (folder, tmp_path):  # beside runs, and alone
-        write_json(place / "requests.json", "recbole_cocorr.requests", **content)
+        write_requests(place)
         report = build(place)
         pictures = {p.name: p for p in report.pictures if p.name.startswith("requests-")}
         assert set(pictures) == {"requests-scores", "requests-correction"}
