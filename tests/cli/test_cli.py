@@ -79,7 +79,7 @@ def test_config_files_are_separated_by_spaces_and_lie_below_the_command_line(run
     ("name", "expected"),
     [
         ("CoCorrRec-paper", ("BCE", 0.0, True, "random", True)),
-        ("CoCorrRec-ce", ("CE", 0.4, False, "item-item", None)),
+        ("CoCorrRec-ce", ("CE", 0.5, False, "item-item", None)),
         ("CoCorrRec-full", ("CE", 0.5, False, "random", None)),
     ],
 )

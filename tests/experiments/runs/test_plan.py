@@ -46,7 +46,9 @@ def test_another_loss_is_run_if_it_is_named():
     assert {(e.settings["loss_type"], e.learning_rates) for e in entries} == {("CE", (0.001, 0.003))}
 
 
-@pytest.mark.parametrize("label, name", [("CoCorrRec (CE)", "CoCorrRec-ce"), ("CoCorrRec (full)", "CoCorrRec-full")])
+@pytest.mark.parametrize(
+    "label, name", [("CoCorrRec (gated item-item)", "CoCorrRec-ce"), ("CoCorrRec (full)", "CoCorrRec-full")]
+)
 def test_an_entry_is_what_its_configuration_says(label, name):
     (entry,) = find_entries([label])
     best = read_yaml(property_file("model", name), "configuration file")
