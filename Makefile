@@ -2,9 +2,12 @@
 # make test   set up and run the tests, two files at a time (JOBS=1 for one)
 # make test-recbole   every model of RecBole's, trained and evaluated
 # make lint   ruff
-# make results  the tables of docs/results.md from the records in results/records
+# make results  the tables of docs/results.md and the README from the records in results/records
+# make docs   the documentation as a site, in docs/_build/html; a warning is an error
+# make tutorial  the notebook of the documentation, run anew
 # make proto  the Python code of the service's .proto file, which is checked in
 # make native  the native runtime of a device, built again (setup builds it where a C compiler is)
+# make wasm   the same library for the page and for web/js, which is checked in (needs clang and lld)
 # make demo   the trained model in a browser, on http://127.0.0.1:8000 (needs npm the first time)
 # make time   the protocol by time on ml-100k: three cuts, a results folder each (hours on two processors)
 # make bench  timings side by side with stock RecBole and torch's layers (an hour or more);
@@ -18,7 +21,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS)
 
-.PHONY: run demo results test test-recbole lint bench time proto native setup clean
+.PHONY: run demo docs tutorial results test test-recbole lint bench time proto native wasm setup clean
 
 run: $(STAMP)
 	$(BIN)/python run_recbole_cocorr.py --model=CoCorrRec --dataset=ml-100k --epochs=8
@@ -34,6 +37,13 @@ test-recbole: $(STAMP)
 
 results: $(STAMP)
 	$(BIN)/python docs/fill_tables.py
+
+docs: $(STAMP)
+	$(BIN)/python -m sphinx -W --keep-going -q docs docs/_build/html
+	@echo docs/_build/html/index.html
+
+tutorial: $(STAMP)
+	$(BIN)/python docs/run_tutorial.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -71,6 +81,20 @@ proto: $(STAMP)
 native: $(STAMP)
 	$(BIN)/python setup.py --quiet build_ext --inplace --force
 
+NATIVE := recbole_cocorr/device/native
+WASM_SOURCES := $(addprefix $(NATIVE)/,cocorr.c cocorr.h cocorr_wasm.c wasm/blake2b.c wasm/math.h wasm/string.h)
+WASM := web/js/cocorr.wasm
+# The flags of setup.py, and what every browser of the last years has: SIMD, memory.copy, conversions that do not trap.
+WASM_FLAGS := --target=wasm32 -std=gnu99 -O3 -fno-math-errno -fno-trapping-math -fno-signed-zeros -fassociative-math \
+	-ffp-contract=fast -msimd128 -mbulk-memory -mnontrapping-fptoint -Wall -Wextra -Werror \
+	-nostdlib -isystem $(NATIVE)/wasm -I$(NATIVE) -Wl,--no-entry,--strip-all,-z,stack-size=65536,--stack-first
+
+# Which sources it was built of stands beside it; `sha256sum -c web/js/cocorr.wasm.sha256` compares.
+wasm:
+	clang $(WASM_FLAGS) -o $(WASM) $(filter %.c,$(WASM_SOURCES))
+	chmod -x $(WASM)
+	{ clang --version | sed -n '1s/^/# /p'; sha256sum $(WASM_SOURCES) $(WASM); } > $(WASM).sha256
+
 setup: $(STAMP)
 
 # RecBole comes last and alone: it asks for a ray of 2023, which is not needed (docs/install.md).
@@ -78,7 +102,7 @@ $(STAMP): setup.py setup.cfg pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.13 ...") if not (3, 10) <= sys.version_info[:2] else None'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(INSTALL) torch
-	$(INSTALL) -e '.[train,export,cloud,report,test,browser,tuning,parquet]'
+	$(INSTALL) -e '.[train,export,cloud,report,test,docs,browser,tuning,parquet]'
 	$(INSTALL) --no-deps recbole==1.2.1
 	touch $(STAMP)
 

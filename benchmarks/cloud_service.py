@@ -3,7 +3,9 @@
     python benchmarks/cloud_service.py [--checkpoint FILE] [--in_flight 1 8 64] [--seconds 10] [--memory 100000]
 
 Without a checkpoint the network has the paper's sizes and fresh weights: the times are the same. "empty" is a gRPC
-method that computes nothing and answers as many bytes: what is left to gRPC whatever the service does.
+method that computes nothing and answers as many bytes: what is left to gRPC whatever the service does. The two take
+turns, and the last lines are the median ratios of neighbours. "CPU us" is the server's processor time for a request,
+which a busy machine changes less than the rate.
 """
 
 import argparse
@@ -66,6 +68,12 @@ async def load(
     return np.array(found)
 
 
+def processor_seconds(pid: int) -> float:
+    """Processor time of a process since its start, its own and the kernel's for it."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def resident(pid: int) -> float:
     """MiB that a process holds in memory."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
@@ -78,7 +86,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--in_flight", nargs="+", type=int, default=[1, 8, 64])
-    parser.add_argument("--seconds", type=float, default=10.0, help="of each load")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each load")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--memory", type=int, default=100_000, help="requests over which memory is watched; 0: none")
     arguments = parser.parse_args()
     cores = sorted(os.sched_getaffinity(0))
@@ -104,15 +113,25 @@ def main() -> None:
                 os.sched_setaffinity(int(thread), cores[:1])
             os.sched_setaffinity(0, cores[1:] or cores)
             print(f"request {len(request)} bytes, {model.width=}, one core for the server", file=sys.stderr)
-            print("method   in flight  requests/s   p50 ms   p99 ms")
-            for name, port, method in (("Correct", server.port, CORRECT), ("empty", empty_port, EMPTY)):
-                for count in arguments.in_flight:
-                    asyncio.run(load(port, request, count, min(1.0, arguments.seconds), method=method))  # warm
-                    began = time.monotonic()
+            print("method   in flight  requests/s   p50 ms   p99 ms   CPU us")
+            sides = (("Correct", server.port, CORRECT, server.pid), ("empty", empty_port, EMPTY, empty.pid))
+            rates: dict[tuple[str, int], list[float]] = {}
+            for _, port, method, _ in sides:
+                asyncio.run(load(port, request, 8, min(1.0, arguments.seconds), method=method))  # warm
+            for count in arguments.in_flight:
+                for name, port, method, pid in sides * arguments.rounds:
+                    began, used = time.monotonic(), processor_seconds(pid)
                     found = asyncio.run(load(port, request, count, arguments.seconds, method=method))
                     rate = len(found) / (time.monotonic() - began)
+                    used = 1e6 * (processor_seconds(pid) - used) / len(found)
+                    rates.setdefault((name, count), []).append(rate)
                     p50, p99 = np.quantile(found, [0.5, 0.99])
-                    print(f"{name:7} {count:10} {rate:11.0f} {p50:8.2f} {p99:8.2f}", flush=True)
+                    print(f"{name:7} {count:10} {rate:11.0f} {p50:8.2f} {p99:8.2f} {used:8.0f}", flush=True)
+            for count in arguments.in_flight:
+                pairs = zip(rates["Correct", count], rates["empty", count], strict=True)
+                print(
+                    f"{count} in flight: {100 * np.median([a / b for a, b in pairs]):.0f}% of the empty method's rate"
+                )
             if arguments.memory:
                 before = resident(server.pid)
                 asyncio.run(load(server.port, request, 16, 0, arguments.memory))

@@ -2,11 +2,16 @@
 
 What most people need::
 
-    from recbole_cocorr import benchmark, export, load_model, open_session, run
+    from recbole_cocorr import Recommender, benchmark, export, open_session, run
 
-    result = run("CoCorrRec", "ml-100k", overrides={"epochs": 8})  # train and evaluate
-    model = load_model(result["saved_model_file"])
+    result = run("CoCorrRec", "ml-100k", overrides={"epochs": 8})  # train and evaluate; or run(..., interactions=table)
+    result["test_result"]["ndcg@10"]
+
+    model = Recommender.load("latest")  # the newest in saved/, or result["saved_model_file"]
     model.recommend(["50", "172", "181"], k=5).items  # item tokens, oldest first
+    model.recommend_many([["50"], ["172", "181"], []], k=5)  # many users at once, or a pandas table of clicks
+    model.similar_items("50", k=5).items
+    print(model.explain(["50", "172", "181"], "174").text())  # which clicks speak for an item
 
     export(result["saved_model_file"], "artifact")  # for a device
     session = open_session("artifact")  # there: numpy and onnxruntime; cloud="host:port" asks a service for corrections

@@ -197,6 +197,7 @@ def write_cost(folder: Path, labels: Sequence[str] = FIELD[1:]) -> None:
                     "flops_score": 12_800,
                     "peak_bytes": 50_000 + 900 * length + (16 * length**2 if attends else 0),
                     "latency_us": 200 + 3.5 * length * (1 + index / 5),
+                    "latency_us_quartiles": [190 + 3.5 * length, (260 if label == "DIN" else 210) + 6 * length],
                     "device_flops": products if label == "CoCorrRec" else products + products // 20,
                     "device_flops_per_click": 190_000 if label.startswith("CoCorrRec") else products,
                     "click_latency_us": 150.0 if label.startswith("CoCorrRec") else 200 + 3.5 * length,
@@ -213,13 +214,21 @@ def write_cost(folder: Path, labels: Sequence[str] = FIELD[1:]) -> None:
 
 def device_times() -> dict[str, Any]:
     """What ``device.json`` holds."""
-    models = {}
+    models: dict[str, Any] = {}
     for index, name in enumerate(("CoCorrRec", "GRU4Rec", "SASRec", "Mamba4Rec")):
         click = {str(n): {"p50": 20.0 + index * n, "p99": 40.0 + index * n} for n in (10, 50, 200)}
+        for time in click.values():
+            time |= {"p25": 0.97 * time["p50"], "p75": 1.04 * time["p50"]}
         bytes_of = {"graph_bytes": 200_000, "artifact_bytes": 7_000_000, "state_bytes": 9832}
         models[name] = {"click": click, "rank": {"p50": 60.5, "p99": 80.0}, "startup_ms": 9.5, "peak_rss_mb": 71.0}
-        models[name] |= bytes_of
-    models["CoCorrRec, window"] = models["CoCorrRec"]
+        models[name] |= bytes_of | {"policy": "window" if name == "SASRec" else "carry"}
+    window = {str(n): {"p25": 43.0, "p50": 44.0, "p75": 46.0, "p99": 60.0} for n in (10, 50, 200)}
+    window["50"]["p75"] = 66.0  # while the machine was busy
+    models["CoCorrRec, window"] = models["CoCorrRec"] | {"policy": "window", "click": window}
+    for name in ("CoCorrRec", "CoCorrRec, window"):
+        fast = {n: {q: t / 2 for q, t in time.items()} for n, time in models[name]["click"].items()}
+        models[f"{name}, native"] = models[name] | {"click": fast}
+        models[f"{name}, 20 neighbours"] = models[name]
     setting = {"items": 100_000, "candidates": 100, "clicks": 2000, "histories": [10, 50, 200]}
     return {"setting": setting, "models": models}
 
@@ -231,7 +240,15 @@ def write_device(folder: Path) -> None:
 
 def write_sweep(folder: Path, sizes: Sequence[int] = (1, 2, 5, 10, 20)) -> None:
     """Write ``sweep.json``."""
-    rows = [{"K": k, "latency_us": 300 + 1500 / k, "batch_latency_us": 9000 + 60000 / k} for k in sizes]
+    rows = [
+        {
+            "K": k,
+            "latency_us": 300 + 1500 / k,
+            "latency_us_quartiles": [280 + 1500 / k, (500 if k == 2 else 320) + 1500 / k],
+            "batch_latency_us": 9000 + 60000 / k,
+        }
+        for k in sizes
+    ]
     write_json(folder / "sweep.json", "recbole_cocorr.sweep", rows=rows)
 
 
@@ -301,6 +318,19 @@ def write_correctors(
     return runs
 
 
+def write_requests(folder: Path) -> None:
+    """Write ``requests.json``."""
+    rows = [
+        {"answer": answer, "way": way, "share": share, "asked": share, "ndcg@10": 0.3 + share / 10, "hit@10": 0.5}
+        | {"over_random": 0.001, "standard_error": 0.0004}
+        for answer in ("scores", "correction")
+        for way in ("rule", "random")
+        for share in (0.0, 0.5, 1.0)
+    ]
+    content = {"dataset": "made-up", "model": "CoCorrRec", "users": 10, "rows": rows, "rules": {}}
+    write_json(folder / "requests.json", "recbole_cocorr.requests", **content)
+
+
 def write_failures(folder: Path, error: str = "a score is NaN") -> None:
     """Write ``failures.json``."""
     (folder / "failures.json").write_text(json.dumps([{"run": "sasrec-2021", "error": error}]))
@@ -314,5 +344,6 @@ def whole_results(folder: Path, **changes: Any) -> Path:
     write_device(folder)
     write_correctors(folder)
     write_ablation(folder)
+    write_requests(folder)
     write_failures(folder)
     return folder

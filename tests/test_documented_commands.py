@@ -1,5 +1,6 @@
 """Every command of the documentation is one that the programs understand."""
 
+import configparser
 import re
 import shlex
 from pathlib import Path
@@ -15,17 +16,25 @@ from tests.conftest import CHECKOUT
 PROGRAM = re.compile(r"(?:python[0-9.]* -m recbole_cocorr|recbole-cocorr|python run_recbole_cocorr\.py) (.*)")
 
 
-def documented() -> list[tuple[str, str]]:
-    """File and command of every line of shell code in the documentation that starts one of the programs."""
-    found = []
-    for file in [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]:
+PAGES = [CHECKOUT / "README.md", CHECKOUT / "CONTRIBUTING.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
+
+
+def shell_lines() -> list[tuple[str, str]]:
+    """File and line of all shell code in the documentation."""
+    lines = []
+    for file in PAGES:
         fence = None
         for line in re.sub(r"\\\n\s*", " ", file.read_text(encoding="utf-8")).splitlines():
             if line.lstrip().startswith("```"):
                 fence = line.strip()[3:] if fence is None else None
-            elif fence in ("", "bash", "sh", "console") and PROGRAM.search(line):
-                found.append((file.name, line.strip()))
-    return found
+            elif fence in ("", "bash", "sh", "console"):
+                lines.append((file.name, line.strip()))
+    return lines
+
+
+def documented() -> list[tuple[str, str]]:
+    """File and command of every line that starts one of the programs."""
+    return [(file, line) for file, line in shell_lines() if PROGRAM.search(line)]
 
 
 @pytest.mark.parametrize(("file", "line"), documented(), ids=lambda value: value[:60])
@@ -56,3 +65,30 @@ def test_a_documented_command_is_understood(file, line):
 
 def test_there_are_some():
     assert len(documented()) > 20
+
+
+def test_make_knows_every_documented_target():
+    known = set(re.findall(r"^([a-z-]+):", (CHECKOUT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    code = [line for _, line in shell_lines()] + re.findall(r"`([^`\n]+)`", text)
+    named = {match[1] for line in code if (match := re.match(r"(?:\.ci/debian \w+ )?make ([a-z-]+)", line))}
+    assert {"docs", "run", "setup", "test", "tutorial"} <= named <= known
+
+
+@pytest.mark.parametrize(
+    ("file", "line"), [pair for pair in shell_lines() if "python benchmarks/" in pair[1]], ids=lambda value: value[:60]
+)
+def test_a_documented_script_is_there_and_has_the_flags(file, line):
+    name, *arguments = shlex.split(line.partition("python ")[2], comments=True)
+    script = (CHECKOUT / name).read_text(encoding="utf-8")
+    for flag in re.findall(r"--\w+", " ".join(arguments)):
+        assert f'"{flag}"' in script, (file, line, flag)
+
+
+def test_every_documented_extra_can_be_installed():
+    setup = configparser.ConfigParser()
+    setup.read(CHECKOUT / "setup.cfg", encoding="utf-8")
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    named = re.findall(r"(?:recbole_cocorr|\.whl\))\[([\w,-]+)\]", text)
+    assert "train" in named
+    assert {extra for group in named for extra in group.split(",")} <= set(setup["options.extras_require"])

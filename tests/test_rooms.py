@@ -25,14 +25,14 @@ ROOMS = {
     "correctors": "numpy scipy safetensors tqdm yaml",
     "training": "numpy scipy safetensors torch recbole colorama colorlog tqdm yaml",
     "exporter": "numpy torch onnx onnxscript onnxruntime",
-    "service": "numpy grpc google torch yaml grpc_health grpc_reflection prometheus_client uvicorn",
+    "service": "numpy grpc google yaml grpc_health grpc_reflection onnx onnxruntime prometheus_client uvicorn uvloop",
     "experiments": "numpy scipy torch recbole grpc google tqdm yaml ray tabulate onnxruntime",
     "report": "numpy jinja2 matplotlib",
     "demo": "numpy",
     "cli": "numpy tqdm yaml",
 }
-# The device's half of the service runs where there is no torch.
-WITHOUT_TORCH = ("base", "artifact", "device", "correctors", "service/client", "service/wire")
+# A device runs these, or a server that is to be small.
+WITHOUT_TORCH = ("base", "artifact", "device", "correctors", "service")
 
 
 def modules() -> Iterator[tuple[str, ast.Module]]:

@@ -35,7 +35,7 @@ from recbole_cocorr.base.files import versioned_content
 from recbole_cocorr.base.readers import Record, parse_json, versioned
 
 MAGIC = b"RCCDELTA"
-FORMAT, FORMAT_VERSION = "recbole_cocorr.delta", 1
+FORMAT, FORMAT_VERSION = "recbole_cocorr.delta", 2
 # Bytes of a head, and of a file.
 MOST_HEAD, MOST_BYTES = 1 << 16, 256 << 20
 MOST_ITEMS, MOST_VERSION = 1 << 31, (1 << 31) - 1
@@ -64,8 +64,9 @@ class Delta:
         Of the m new items ``item_vectors`` [m, d] and, as the artifact has them, ``target_vectors``, ``item_scales``,
         ``target_scales``; ``token_bytes`` and ``token_offsets`` [m + 2] as in an artifact, padding first. Where there
         is a neighbour table: ``neighbour_rows`` [r], the rows of earlier items that change, ascending, and
-        ``neighbour_items``, ``neighbour_weights`` [r + m, N], ``neighbour_scales`` [r + m], of these rows and then of
-        the new items. Where popularity counts: ``popular_items`` and ``popular_weights`` [p].
+        ``neighbour_indptr`` [r + m + 1], ``neighbour_items``, ``neighbour_weights`` [E] and ``neighbour_scales``
+        [r + m], a table of these rows and then of the new items. Where popularity counts: ``popular_items`` and
+        ``popular_weights`` [p].
     """
 
     version: int
@@ -90,7 +91,7 @@ class Delta:
         """The rows of the neighbour table: first those that change, then those of the new items."""
         if "neighbour_rows" not in self.arrays:
             return None
-        return NeighbourTable(*(self.arrays[f"neighbour_{n}"] for n in ("items", "weights", "scales")))
+        return NeighbourTable.from_arrays(self.arrays)
 
 
 def pack_delta(delta: Delta) -> bytes:
@@ -174,9 +175,10 @@ def _check(delta: Delta, source: str) -> None:
     if new < 0 or a["item_vectors"].ndim != 2 or delta.items + new > MOST_ITEMS:
         raise UserError(f"{source} holds arrays of new items that do not fit each other")
     rows = len(a["neighbour_rows"]) if "neighbour_rows" in a else 0
-    count = a["neighbour_items"].shape[-1] if "neighbour_rows" in a else 0
+    entries = len(a["neighbour_weights"]) if "neighbour_rows" in a else 0
     popular = len(a.get("popular_items", ()))
-    sizes = {"m": (new,), "m,d": (new, width), "r": (rows,), "r+m": (rows + new,), "r+m,N": (rows + new, count)}
+    sizes = {"m": (new,), "m,d": (new, width), "r": (rows,), "r+m": (rows + new,), "r+m+1": (rows + new + 1,)}
+    sizes |= {"E": (entries,)}
     sizes |= {"p": (popular,), "m+2": (new + 2,), "bytes": a["token_bytes"].shape}
     for name, (dtype, size) in kinds.items():
         dtype = neighbour_type(delta.items + new) if dtype == "items" else dtype
@@ -190,10 +192,10 @@ def _check(delta: Delta, source: str) -> None:
     if table is not None:
         changed = a["neighbour_rows"].astype(np.int64)
         inside = not rows or (changed[0] > 0 and changed[-1] < delta.items and (np.diff(changed) > 0).all())
-        if not inside or not 1 <= count <= MOST_NEIGHBOURS:
+        if not inside:
             raise UserError(f"{source}: the rows of neighbours that change are no ascending rows of earlier items")
-        if table.items.max(initial=0) >= delta.items + new:
-            raise UserError(f"{source}: the neighbour table names an item that the catalogue lacks")
+        table.check_rows(source, MOST_NEIGHBOURS)
+        table.check_items(source, delta.items + new)
     if "popular_items" in a:
         Popular(a["popular_items"], a["popular_weights"]).check(delta.items + new, source)
 
@@ -207,8 +209,9 @@ def _kinds(arrays: Mapping[str, Any], table: str) -> dict[str, tuple[str, str]]:
         kinds |= {name.replace("vectors", "scales"): ("float32", "m") for name in list(kinds)}
     kinds |= {"token_bytes": ("uint8", "bytes"), "token_offsets": ("uint32", "m+2")}
     if any(name.startswith("neighbour_") for name in arrays):
-        kinds |= {"neighbour_rows": ("uint32", "r"), "neighbour_items": ("items", "r+m,N")}
-        kinds |= {"neighbour_weights": ("int8", "r+m,N"), "neighbour_scales": ("float32", "r+m")}
+        kinds |= {"neighbour_rows": ("uint32", "r"), "neighbour_indptr": ("uint32", "r+m+1")}
+        kinds |= {"neighbour_items": ("items", "E"), "neighbour_weights": ("int8", "E")}
+        kinds |= {"neighbour_scales": ("float32", "r+m")}
     if any(name.startswith("popular_") for name in arrays):
         kinds |= {"popular_items": ("uint32", "p"), "popular_weights": ("float32", "p")}
     return kinds

@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from recbole_cocorr.artifact.fingerprint import catalogue_fingerprint
+from recbole_cocorr.artifact.request_rule import RequestRule
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.readers import Record, parse_json, read_bytes, versioned
 
 FORMAT = "recbole_cocorr.device"
-# An artifact with a neighbour table has format 2; without one it is as readers of format 1 know it. One that a delta
-# was applied to has format 3, with the table or without.
-VERSIONS = FORMAT_VERSION, WITH_NEIGHBOURS, WITH_DELTA = 1, 2, 3
+# An artifact with a neighbour table or a delta has format 4; others are as readers of format 1 know them. Formats 2 and
+# 3, whose tables had rows of one length, are read no more.
+VERSIONS = FORMAT_VERSION, EXTENDED = 1, 4
+_MEND = "export the model again"
 NAME = "manifest.json"
 # A manifest is a few kilobytes; a larger file is no manifest.
 MOST_BYTES = 1 << 20
@@ -32,8 +34,10 @@ _MOST_WINDOW, _MOST_DIMS, _MOST_SIZE = 1 << 16, 4, 1 << 40
 
 # The largest trust in the cloud's scores, in units of the device's.
 MOST_TRUST = 1e6
-# The most neighbours of an item, and clicks that a session remembers for them.
+# The most neighbours of an item on average, and clicks that a session remembers for them.
 MOST_NEIGHBOURS, MOST_CLICKS = 1 << 10, 1 << 12
+# The longest row of a neighbour table, in rows of average length: it bounds what a click costs, and a session's memory.
+LONGEST_ROW = 8
 
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _HEX = re.compile(r"[0-9a-f]{32}")
@@ -111,11 +115,15 @@ class Manifest:
         ``corrector`` of what makes them and ``items`` of the catalogue whose rows it knows; None where none was
         learned. Without ``items`` the service cannot be asked, since it is asked by rows.
     neighbours : dict or None
-        Of the neighbour table: ``count`` N, ``decay`` of a click beside the next one, ``clicks`` T that count, and the
-        trust in its scores: ``form`` (``asinh``), ``base``, ``per_log_click`` and ``scale``; None without a table.
+        Of the neighbour table: ``count`` N, entries of an item on average, ``decay`` of a click beside the next one,
+        ``clicks`` T that count, and the trust in its scores: ``form`` (``asinh``), ``base``, ``per_log_click`` and
+        ``scale``; None without a table.
     delta : dict or None
         Of the delta that was applied last: ``base``, the identity of the artifact as it was exported, in hexadecimal,
         ``items``, the rows of its item table, ``series`` and ``version`` of the delta; None where none was.
+    requests : RequestRule or None
+        When a session asks for the cloud's scores; None where that was not learned, and where a neighbour table says
+        the same as the cloud.
     """
 
     model: dict[str, Any]
@@ -137,6 +145,7 @@ class Manifest:
     trust: dict[str, Any] | None = None
     neighbours: dict[str, Any] | None = None
     delta: dict[str, Any] | None = None
+    requests: RequestRule | None = None
 
     def files(self) -> dict[str, FileEntry]:
         """Every file but the manifest, by its name."""
@@ -171,8 +180,7 @@ class Manifest:
 
     def to_json(self) -> str:
         """The text of the file, its own checksum included."""
-        version = FORMAT_VERSION if self.neighbours is None else WITH_NEIGHBOURS
-        version = version if self.delta is None else WITH_DELTA
+        version = FORMAT_VERSION if self.neighbours is None and self.delta is None else EXTENDED
         content = {"format": FORMAT, "format_version": version, **self._plain()}
         return json.dumps({**content, "checksum": _checksum(content)}, indent=1, ensure_ascii=True) + "\n"
 
@@ -180,9 +188,11 @@ class Manifest:
         content = {name: getattr(self, name) for name in self.__dataclass_fields__}
         content["graphs"] = {n: vars(e) for n, e in self.graphs.items()}
         content["arrays"] = {n: {**vars(e), "shape": list(e.shape)} for n, e in self.arrays.items()}
-        for name in ("neighbours", "delta"):
+        for name in ("neighbours", "delta", "requests"):
             if content[name] is None:
                 del content[name]
+        if self.requests is not None:
+            content["requests"] = self.requests.described()
         return content
 
 
@@ -207,16 +217,16 @@ def read_manifest(folder: Path) -> Manifest:
 
 def parse_manifest(raw: bytes, source: str) -> Manifest:
     """Make a Manifest of the bytes of a file; ``source`` names it in errors."""
-    content = versioned(parse_json(raw, source), source, FORMAT, "manifest of a device artifact", VERSIONS)
+    content = versioned(parse_json(raw, source), source, FORMAT, "manifest of a device artifact", VERSIONS, _MEND)
     checksum = content.content.pop("checksum", None)
     if checksum != _checksum(content.content):
         raise UserError(f"{source} is damaged: its contents do not match its checksum")
-    version = content.content["format_version"]
-    if version != WITH_DELTA and ("neighbours" in content) != (version == WITH_NEIGHBOURS):
-        raise content.refuse("neighbours", f"there in format {WITH_NEIGHBOURS} and not in format {FORMAT_VERSION}")
-    if ("delta" in content) != (version == WITH_DELTA):
-        raise content.refuse("delta", f"there in format {WITH_DELTA} and in no other")
+    added = [name for name in ("neighbours", "delta") if name in content]
+    if bool(added) != (content.content["format_version"] == EXTENDED):
+        raise content.refuse(added[0] if added else "neighbours", f"there in format {EXTENDED} alone, or delta is")
     manifest = _manifest_of(content)
+    if manifest.requests is not None and manifest.trust is None:
+        raise content.refuse("requests", "left out where no corrector is trusted")
     _check_parts(manifest, source)
     return manifest
 
@@ -271,6 +281,7 @@ def _manifest_of(content: Record) -> Manifest:
         trust=None if content.absent("trust") else _trust(content),
         neighbours=_neighbours(content) if "neighbours" in content else None,
         delta=_delta(content) if "delta" in content else None,
+        requests=RequestRule.of(content.record("requests")) if "requests" in content else None,
     )
 
 
@@ -341,6 +352,11 @@ def _check_parts(manifest: Manifest, source: str) -> None:
         raise UserError(f"{source}: {error}") from None
 
 
+def _shape(manifest: Manifest, name: str) -> tuple[int, ...]:
+    entry = manifest.arrays.get(name)
+    return () if entry is None else entry.shape
+
+
 def _check_fit(manifest: Manifest) -> None:
     m = manifest
     item_type = ITEM_TYPES[m.table]
@@ -360,15 +376,15 @@ def _check_fit(manifest: Manifest) -> None:
             n.replace("vectors", "scales"): ("float32", (m.items,)) for n in expected if n.endswith("_vectors")
         }
     if m.neighbours is not None:
-        shape = (m.items, m.neighbours["count"])
         expected |= {
-            "neighbour_items": (neighbour_type(m.items), shape),
-            "neighbour_weights": ("int8", shape),
+            "neighbour_indptr": ("uint32", (m.items + 1,)),
+            "neighbour_items": (neighbour_type(m.items), (None,)),
+            "neighbour_weights": ("int8", _shape(m, "neighbour_items")),
             "neighbour_scales": ("float32", (m.items,)),
         }
     if "popular_items" in m.arrays:
-        size = m.arrays["popular_items"].shape[:1]
-        expected |= {"popular_items": ("uint32", size), "popular_weights": ("float32", size)}
+        size = _shape(m, "popular_items")
+        expected |= {"popular_items": ("uint32", (None,)), "popular_weights": ("float32", size)}
     if m.correction is not None:
         expected["upload_norm"] = ("float32", (m.width,))
         if m.norm_eps is None:

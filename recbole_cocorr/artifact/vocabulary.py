@@ -138,6 +138,13 @@ class Vocabulary:
                 self._known[token] = row
         return row
 
+    def rows(self, tokens: Sequence[str]) -> list[int]:
+        """The rows of many tokens."""
+        try:
+            return list(map(self._known.__getitem__, tokens))
+        except KeyError:
+            return list(map(self.row, tokens))
+
     def _find(self, token: bytes) -> int:
         slot, rows = zlib.crc32(token) & self._mask, len(self)
         for _ in range(self._probes):

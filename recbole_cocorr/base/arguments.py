@@ -53,6 +53,14 @@ def probability(text: str) -> float:
     return value
 
 
+def share(text: str) -> float:
+    """A number from 0 to 1; raises as :func:`count` does."""
+    value = not_negative(text)
+    if value > 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return value
+
+
 def output_file(text: str) -> Path:
     """A file of text to write, a pipe and /dev/stdout included: asked before the work begins, not after it.
 

@@ -105,6 +105,9 @@ def tokens_of(items: Any, name: str = "items") -> list[str]:
     if isinstance(items, (str, bytes)):
         raise UserError(f"{name} is a list of tokens, not one string")
     try:
-        return [item if type(item) is str else token_of(item, f"one of {name}") for item in items]
+        tokens = list(items)
     except TypeError:
         raise UserError(f"{name} is a list of tokens, not {type(items).__name__}") from None
+    if set(map(type, tokens)) <= {str}:
+        return tokens
+    return [token_of(item, f"one of {name}") for item in tokens]

@@ -11,8 +11,9 @@ _EXTRAS: dict[str, tuple[tuple[str, ...], str]] = {
     "train": ((), "numpy torch recbole pandas scipy safetensors yaml tabulate tqdm"),
     "export": (("train", "device"), "onnx onnxscript"),
     "cloud": (
-        ("cloud-client", "train"),
-        "grpc_health.v1 grpc_reflection.v1alpha prometheus_client uvicorn httptools",
+        (),
+        "numpy scipy safetensors yaml tqdm onnx onnxruntime grpc google.protobuf grpc_health.v1 "
+        "grpc_reflection.v1alpha prometheus_client uvicorn httptools",
     ),
     "report": (("train",), "matplotlib jinja2"),
 }

@@ -27,11 +27,12 @@ def add_corrector_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--l2", type=float, help="ridge penalty (default: properties/corrector.yaml)")
     parser.add_argument("--neighbours", type=int, help="items that an item is regressed on")
     parser.add_argument("--decay", type=float, help="weight of a click beside that of the click after it")
+    parser.add_argument("--next_click", type=float, help="how much the regression on earlier clicks counts")
 
 
 def corrector_flags(arguments: argparse.Namespace) -> dict[str, Any]:
     """The settings of a corrector that were given."""
-    return {k: v for k in ("l2", "neighbours", "decay") if (v := getattr(arguments, k)) is not None}
+    return {k: v for k in ("l2", "neighbours", "decay", "next_click") if (v := getattr(arguments, k)) is not None}
 
 
 def add_data_path(parser: argparse.ArgumentParser, default: str = "") -> None:

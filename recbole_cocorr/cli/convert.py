@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     from recbole_cocorr.data.convert.filters import DUPLICATES
     from recbole_cocorr.data.convert.formats import FORMATS
-    from recbole_cocorr.data.convert.pipeline import ENCODINGS
+    from recbole_cocorr.data.convert.source import ENCODINGS
     from recbole_cocorr.data.convert.times import UNITS
 
     formats = "\n".join(f"  {format.name:20} {format.source}" for format in FORMATS.values())
@@ -101,7 +101,7 @@ def summary(report: Any, dataset: str, out: str) -> str:
     text += [f"written:                {side}" for side in report.side]
     text += [f"note: {note}" for note in report.notes]
     command = ["--model=CoCorrRec", f"--dataset={dataset}", f"--data_path={out}"]
-    text.append(f"next: python run_recbole_cocorr.py {shlex.join(command)}")
+    text.append(f"next: python -m recbole_cocorr run {shlex.join(command)}")
     return "\n".join(text)
 
 

@@ -1,6 +1,6 @@
 """Click through films in a browser, the model running in the page.
 
-Serves a page on loopback that runs an artifact with onnxruntime-web and ranks anew after every click. Without
+Serves a page on loopback that runs an artifact in WebAssembly and ranks anew after every click. Without
 --checkpoint and --artifact it trains CoCorrRec on ml-100k for a few epochs (a minute or two) the first time, and uses
 what it finds in --out from then on.
 """
@@ -36,8 +36,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Carry it out; ends with Ctrl-C, SIGTERM or SIGHUP."""
     require("device")
     from recbole_cocorr.artifact.manifest import read_manifest
+    from recbole_cocorr.base.errors import UserError
     from recbole_cocorr.demo.prepare import find_artifact
-    from recbole_cocorr.demo.runtime import find_runtime
+    from recbole_cocorr.demo.runtime import find_runtime, runs_without
     from recbole_cocorr.demo.server import bind
     from recbole_cocorr.demo.service import cloud_of, ended_by_signals
     from recbole_cocorr.demo.site import site_of
@@ -50,10 +51,17 @@ def run(arguments: argparse.Namespace) -> int:
             Upstream(a.cloud)
         server = bind(a.port)
         try:
-            runtime = find_runtime(a.out, a.runtime)
+            runtime = None if a.runtime is None else find_runtime(a.out, a.runtime)
             shown = find_artifact(a.out, a.checkpoint, a.artifact, a.epochs, a.data_path)
             manifest = read_manifest(shown.artifact)
+            if runtime is None and not runs_without(manifest):
+                runtime = find_runtime(a.out)
             with cloud_of(manifest, shown.checkpoint, shown.corrector, a.cloud, not a.no_cloud) as cloud:
+                if runtime is None and "correct" in cloud.methods:
+                    try:
+                        runtime = find_runtime(a.out)
+                    except UserError as error:  # the page can do without
+                        cloud = cloud.without("correct", str(error))
                 server.cloud = cloud.upstream
                 server.site = site_of(shown.artifact, runtime, a.data_path, cloud.page_settings(a.deadline_ms))
                 print(f"{server.address}  (Ctrl-C ends)", flush=True)

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--neighbours",
         type=int,
         metavar="N",
-        help="items in a row of the neighbour table; 0: none (default: 20 with --corrector, otherwise 0)",
+        help="items in a row of the neighbour table, on average; 0: none (default: 20 with --corrector, otherwise 0)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier artifact")
 
@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
 def neighbours_text(described: dict[str, Any], validation: dict[str, dict[str, float]], size: int) -> str:
     """What is known of a neighbour table, for people."""
     trust = f"trust {described['base']:.3f} {described['per_log_click']:+.3f} ln(clicks)"
-    lines = [f"neighbour table: {described['count']} items for each, {size:,} bytes; {trust}"]
+    lines = [f"neighbour table: {described['count']} items for each on average, {size:,} bytes; {trust}"]
     for name in ("ndcg@10", "hit@10"):
         if name in validation["none"]:
             none, own = (validation[which][name] for which in ("none", "own"))
@@ -89,6 +89,8 @@ def check_text(check: dict[str, Any], table: str) -> str:
     lines = [f"against PyTorch, {check['histories']} made-up histories: largest error {check['max_error']:.1e}"]
     if "max_error_corrected" in check:
         lines[0] += f", corrected {check['max_error_corrected']:.1e}"
+    if "max_error_native" in check:
+        lines[0] += f", native {check['max_error_native']:.1e}"
     lines[0] += f" (tolerance {check['tolerance']:.0e})"
     ndcg = check.get("ndcg@10")
     if ndcg is None:

@@ -17,9 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="DIR", help="where to write (default: RESULTS/report)")
     parser.add_argument(
         "--reference",
-        default="CoCorrRec",
         metavar="LABEL",
-        help="the model that is tested against each other one (default: CoCorrRec)",
+        help="the model that is tested against each other one (default: CoCorrRec, or the best of its rows)",
     )
 
 

@@ -4,6 +4,7 @@ Train and evaluate CoCorrRec, or any RecBole sequential model, under one protoco
 """
 
 import argparse
+import shlex
 from collections.abc import Sequence
 
 from recbole_cocorr.base.command_line import Parser, report_errors
@@ -35,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     from recbole_cocorr.training.config import parse_overrides
     from recbole_cocorr.training.run import run
 
-    run(
+    result = run(
         model=arguments.model,
         dataset=arguments.dataset,
         config_file_list=arguments.config_files.split() if arguments.config_files else None,
@@ -46,6 +47,9 @@ def run(arguments: argparse.Namespace) -> int:
         group_offset=arguments.group_offset,
         overrides=parse_overrides(arguments.settings),
     )
+    if result and result["saved_model_file"]:
+        file = shlex.quote(result["saved_model_file"])
+        print(f"next: python -m recbole_cocorr recommend --checkpoint {file} --input USERS.csv --out RECS.csv")
     return 0
 
 

@@ -22,15 +22,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Carry it out."""
     require("cloud")
-    import asyncio
 
     from recbole_cocorr.service.server.logs import set_up
+    from recbole_cocorr.service.server.server import run as run_server
     from recbole_cocorr.service.server.server import serve
     from recbole_cocorr.service.server.settings import gather
 
     settings = gather(vars(arguments), arguments.config)
     set_up(settings.log_level)
-    asyncio.run(serve(settings, _say_ports))
+    run_server(serve(settings, _say_ports))
     return 0
 
 

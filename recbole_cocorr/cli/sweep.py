@@ -32,14 +32,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Carry it out."""
     require("train")
-    from recbole_cocorr.base.property_files import property_file
-    from recbole_cocorr.base.yaml_reader import read_yaml
+    from recbole_cocorr.base.property_files import read_properties
     from recbole_cocorr.experiments.entries import benchmark_defaults
     from recbole_cocorr.experiments.runs.plan import Plan, numbers
     from recbole_cocorr.experiments.sweep import entries, measure, quality
     from recbole_cocorr.training.config import parse_overrides
 
-    own = read_yaml(property_file("model", "CoCorrRec"), "configuration file")
+    own = read_properties("model", "CoCorrRec")
     sizes = numbers(arguments.K, "--K", int, [])
     plan = Plan(
         entries=entries(sizes, arguments.length, not arguments.without_gcn),

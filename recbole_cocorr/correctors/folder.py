@@ -1,8 +1,9 @@
 """A fitted corrector on the disk: what the cloud scores with, and how far one model's devices trust it.
 
 ``trust.json`` holds the trust, the model that it was learned for, the item tokens by the weights' numbers, the kind of
-corrector (without it: item-item), the settings it was fitted with, and the name of the file of weights:
-``item_item.safetensors``, or for a later fit into the same folder one whose name changes with its contents.
+corrector (without it: item-item), the settings it was fitted with, when a device asks for scores, and the name of the
+file of weights: ``item_item.safetensors``, or for a later fit into the same folder one whose name changes with its
+contents.
 ``trust.json`` is replaced last, so that whoever reads the folder finds the old or the new corrector.
 """
 
@@ -15,6 +16,7 @@ from typing import Any
 from recbole_cocorr.artifact.arrays import digest_of, little_endian
 from recbole_cocorr.artifact.fingerprint import catalogue_fingerprint
 from recbole_cocorr.artifact.manifest import MOST_TRUST
+from recbole_cocorr.artifact.request_rule import RequestRule
 from recbole_cocorr.artifact.vocabulary import encode_tokens
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.files import make_folder, write_versioned
@@ -56,6 +58,7 @@ def save_corrector(
     fingerprint: str,
     validation: dict[str, Any],
     settings: dict[str, Any] | None = None,
+    rule: RequestRule | None = None,
 ) -> str:
     """Write a corrector; an earlier one in the folder works until this one is whole.
 
@@ -74,6 +77,8 @@ def save_corrector(
         What was measured on the validation items.
     settings : dict, optional
         What the corrector was fitted with; the neighbour table of an artifact is fitted with the same.
+    rule : RequestRule, optional
+        When a device asks for scores.
 
     Returns
     -------
@@ -92,6 +97,8 @@ def save_corrector(
     }
     if settings is not None:
         content["settings"] = settings
+    if rule is not None:
+        content["requests"] = rule.described()
     with locked(folder):
         if kind != DEFAULT:
             content |= {"kind": kind, "weights": _weights_file(kind)}
@@ -117,6 +124,8 @@ def _read(folder: Path) -> Record:
         trust.number(name, -MOST_TRUST, MOST_TRUST)
     if not trust.number("scale", 0, MOST_TRUST) or set(trust) != {"base", "per_log_click", "scale"}:
         raise content.refuse("trust", "base, per_log_click and a scale above 0")
+    if "requests" in content:
+        RequestRule.of(content.record("requests"))
     content.text("corrector"), content.text("fingerprint"), content.array("items", str)
     kind = content.text("kind", tuple(CORRECTORS), default=DEFAULT)
     if not _is_weights_file(content.text("weights", default=_weights_file(kind)), kind):
@@ -136,6 +145,18 @@ def trust_of(folder: str | os.PathLike, fingerprint: str) -> dict[str, Any]:
     if content["fingerprint"] != fingerprint:
         raise UserError(f"{folder} was fitted for another model; run fit-corrector with this checkpoint")
     return {**content["trust"], "corrector": content["corrector"], "items": catalogue_of(content["items"])}
+
+
+def request_rule_of(folder: str | os.PathLike) -> RequestRule | None:
+    """When a device asks for the corrector's scores; None for a folder of before that was learned.
+
+    Raises
+    ------
+    UserError
+        If there is no corrector.
+    """
+    content = _read(Path(folder))
+    return RequestRule.of(content.record("requests")) if "requests" in content else None
 
 
 def fitted_with(folder: str | os.PathLike) -> tuple[str, dict[str, Any]]:

@@ -4,6 +4,9 @@ EASE (Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019) pr
 all other items, with ridge regression; it needs the inverse of an items x items matrix. Here each item is regressed on
 the few items that occur with it most, so its system is of their number, the whole model is sparse, and a catalogue of
 a million items costs a million small systems. With as many neighbours as items it is EASE.
+
+EASE knows who clicked what and not when. A second regression of the same kind asks for the next click: what is clicked
+is regressed on the clicks before it, which weigh what they weigh in a score. Its weights are added to the first one's.
 """
 
 import hashlib
@@ -28,6 +31,8 @@ FORMAT, FORMAT_VERSION = "recbole_cocorr.item_item", 1
 _SYSTEMS = 256
 # Items whose co-occurrences are counted at once.
 _ITEMS = 1 << 15
+# Clicks before a click that it is regressed on.
+_BEFORE = 10
 
 
 class ItemItem:
@@ -41,11 +46,10 @@ class ItemItem:
         Weight of a click beside that of the click after it; the newest has 1.
     """
 
-    SETTINGS: ClassVar = {"l2": (int, float), "neighbours": (int,), "decay": (int, float)}
+    SETTINGS: ClassVar = {"l2": (int, float), "neighbours": (int,), "decay": (int, float), "next_click": (int, float)}
 
     def __init__(self, weights: sparse.csr_matrix, decay: float = 0.9):
-        if not 0.0 < decay <= 1.0:
-            raise UserError(f"corrector_decay is {decay!r}; it must be above 0 and at most 1")
+        _check_decay(decay)
         self.weights = sparse.csr_matrix(weights, dtype=np.float32)
         self.weights.sort_indices()
         self.decay = float(decay)
@@ -64,6 +68,7 @@ class ItemItem:
         l2: float = 100.0,
         neighbours: int = 100,
         decay: float = 0.9,
+        next_click: float = 0.0,
         show_progress: bool = True,
     ) -> "ItemItem":
         """Learn B from interactions; time and memory grow with the items that are clicked, not with the catalogue.
@@ -71,7 +76,8 @@ class ItemItem:
         Parameters
         ----------
         users, items : numpy.ndarray of int, shape [N]
-            Who clicked what, in any order; repeats count once.
+            Who clicked what. Each user's clicks are in order of time; the order of users does not matter. For the first
+            regression repeats count once and there is no order.
         n_items : int
             Size of the catalogue, padding included.
         l2 : float
@@ -80,6 +86,8 @@ class ItemItem:
             Items that an item is regressed on: those with the most common users for their own number of users.
         decay : float
             See the class.
+        next_click : float
+            How much the weights of the second regression count beside those of the first; 0 leaves it out.
         show_progress : bool
             Whether a terminal gets a bar once it takes more than a few seconds.
 
@@ -92,11 +100,18 @@ class ItemItem:
             raise UserError(f"corrector_l2 is {l2!r}; it must be above 0")
         if neighbours < 1:
             raise UserError(f"corrector_neighbours is {neighbours!r}; it must be at least 1")
+        if not 0 <= next_click < np.inf:
+            raise UserError(f"corrector_next_click is {next_click!r}; it must be at least 0 and finite")
+        _check_decay(decay)
         # Here an item's number is its place among those that were clicked.
         clicked, items = np.unique(np.asarray(items, dtype=np.int64), return_inverse=True)
-        together = _co_occurrences(np.asarray(users), items, len(clicked))
-        near, count = _nearest(together, l2, neighbours)
-        weights = _solve(together, near, count, l2, show_progress).tocoo()
+        users = np.asarray(users)
+        together = _co_occurrences(users, items, len(clicked))
+        weights = _regress(together, together, l2, neighbours, show_progress)
+        if next_click:
+            before, pairs = _next_clicks(users, items, len(clicked), decay)
+            weights = weights + next_click * _regress(before, pairs, l2, neighbours, show_progress)
+        weights = weights.tocoo()
         entries = (weights.data, (clicked[weights.row], clicked[weights.col]))
         return cls(sparse.csr_matrix(entries, shape=(n_items, n_items)), decay)
 
@@ -197,6 +212,11 @@ class ItemItem:
         return cls(sparse.csr_matrix((data, indices, indptr), shape=(size, size)), decay)
 
 
+def _check_decay(decay: float) -> None:
+    if not 0.0 < decay <= 1.0:
+        raise UserError(f"corrector_decay is {decay!r}; it must be above 0 and at most 1")
+
+
 _ARRAYS = {"indptr": "int64", "indices": "int32", "data": "float32"}
 
 
@@ -241,20 +261,62 @@ def _co_occurrences(users: np.ndarray, items: np.ndarray, n_items: int) -> spars
     return sparse.csr_matrix(sparse.vstack(blocks, format="csr"))
 
 
-def _nearest(together: sparse.csr_matrix, l2: float, neighbours: int) -> tuple[np.ndarray, np.ndarray]:
+def _next_clicks(
+    users: np.ndarray, items: np.ndarray, n_items: int, decay: float
+) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
+    """X'X and Y'X, [n_items, n_items]: row of X: the clicks before a click, decay^age each; row of Y: the click."""
+    order = np.argsort(users, kind="stable")
+    users, items = users[order], items[order]
+    rows, columns, values = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.float32)]
+    for age in range(min(_BEFORE, len(users) - 1)):
+        click = np.flatnonzero(users[1 + age :] == users[: len(users) - 1 - age]) + 1 + age
+        rows.append(click)
+        columns.append(items[click - 1 - age])
+        values.append(np.full(len(click), decay**age, np.float32))
+    shape = (len(users), n_items)
+    entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
+    before = sparse.csr_matrix(entries, shape=shape)
+    target = sparse.csr_matrix((np.ones(len(items), np.float32), (np.arange(len(items)), items)), shape=shape)
+    return sparse.csr_matrix(before.T @ before), sparse.csr_matrix(target.T @ before)
+
+
+def _regress(
+    gram: sparse.csr_matrix, moments: sparse.csr_matrix, l2: float, neighbours: int, show_progress: bool
+) -> sparse.csr_matrix:
+    """Ridge regressions of every item on its neighbours.
+
+    Parameters
+    ----------
+    gram : scipy.sparse.csr_matrix, shape [n_items, n_items]
+        X'X.
+    moments : scipy.sparse.csr_matrix, shape [n_items, n_items]
+        Row j: X'y of item j.
+
+    Returns
+    -------
+    scipy.sparse.csr_matrix of float32, shape [n_items, n_items]
+        Column j: the weights of item j's regression.
+    """
+    near, count = _nearest(gram, moments, l2, neighbours)
+    return _solve(gram, moments, near, count, l2, show_progress)
+
+
+def _nearest(
+    gram: sparse.csr_matrix, moments: sparse.csr_matrix, l2: float, neighbours: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Each item's neighbours [n_items, M], and how many of them there are [n_items]."""
-    n_items = together.shape[0]
-    users = together.diagonal()
-    most = int(min(neighbours, np.diff(together.indptr).max(initial=0)))
+    n_items = moments.shape[0]
+    own = gram.diagonal()
+    most = int(min(neighbours, np.diff(moments.indptr).max(initial=0)))
     near, count = np.zeros((n_items, most), dtype=np.int32), np.zeros(n_items, dtype=np.int64)
     for item in range(n_items):
-        a, b = together.indptr[item], together.indptr[item + 1]
-        candidates, common = together.indices[a:b], together.data[a:b]
+        a, b = moments.indptr[item], moments.indptr[item + 1]
+        candidates, common = moments.indices[a:b], moments.data[a:b]
         keep = candidates != item
         candidates, common = candidates[keep], common[keep]
         if len(candidates) > neighbours:
             # The regression's own weight of a lone neighbour; equal ones by their number, so that the choice is one.
-            order = np.lexsort((candidates, -common / (users[candidates] + l2)))[:neighbours]
+            order = np.lexsort((candidates, -common / (own[candidates] + l2)))[:neighbours]
             candidates = candidates[order]
         near[item, : len(candidates)] = np.sort(candidates)
         count[item] = len(candidates)
@@ -270,10 +332,15 @@ def _entries(matrix: sparse.csr_matrix, rows: np.ndarray) -> tuple[np.ndarray, n
 
 
 def _solve(
-    together: sparse.csr_matrix, near: np.ndarray, count: np.ndarray, l2: float, show_progress: bool
+    gram: sparse.csr_matrix,
+    moments: sparse.csr_matrix,
+    near: np.ndarray,
+    count: np.ndarray,
+    l2: float,
+    show_progress: bool,
 ) -> sparse.csr_matrix:
-    """B: for each item the ridge regression on its neighbours."""
-    n_items = together.shape[0]
+    """For each item the ridge regression on its neighbours."""
+    n_items = moments.shape[0]
     index_of = np.full(n_items, -1, dtype=np.int64)  # of an item among the neighbours at hand
     columns_of: list[np.ndarray] = []
     # Similar numbers of neighbours together: a system is padded to the largest of its batch.
@@ -288,14 +355,14 @@ def _solve(
         for row, item in enumerate(batch):
             ids = near[item, : count[item]]
             index_of[ids] = np.arange(len(ids))
-            flat, owner = _entries(together, ids)
-            to = index_of[together.indices[flat]]
+            flat, owner = _entries(gram, ids)
+            to = index_of[gram.indices[flat]]
             known = to >= 0
-            left[row, owner[known], to[known]] = together.data[flat[known]]
-            a, b = together.indptr[item], together.indptr[item + 1]
-            to = index_of[together.indices[a:b]]
+            left[row, owner[known], to[known]] = gram.data[flat[known]]
+            a, b = moments.indptr[item], moments.indptr[item + 1]
+            to = index_of[moments.indices[a:b]]
             known = to >= 0
-            right[row, to[known], 0] = together.data[a:b][known]
+            right[row, to[known], 0] = moments.data[a:b][known]
             index_of[ids] = -1
         left[:, np.arange(width), np.arange(width)] += l2
         weights = np.linalg.solve(left, right)[:, :, 0]

@@ -3,8 +3,7 @@
 from typing import Any
 
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.base.property_files import nearest, property_file
-from recbole_cocorr.base.yaml_reader import read_yaml
+from recbole_cocorr.base.property_files import nearest, property_file, read_properties
 from recbole_cocorr.correctors.catalogue import DEFAULT, corrector_class
 
 
@@ -24,11 +23,10 @@ def corrector_settings(given: dict[str, Any] | None = None, kind: str = DEFAULT)
         For an unknown kind or key, or a value of the wrong type.
     """
     types = corrector_class(kind).SETTINGS
-    path = property_file("", "corrector") if kind == DEFAULT else property_file("corrector", kind)
-    if path is None and kind == DEFAULT:
-        raise UserError("there is no properties/corrector.yaml; reinstall recbole_cocorr")
+    place = ("", "corrector") if kind == DEFAULT else ("corrector", kind)
+    path = property_file(*place)
     source = path or f"corrector {kind}"
-    settings = {**(read_yaml(path, "configuration file") if path else {}), **(given or {})}
+    settings = {**(read_properties(*place) if path or kind == DEFAULT else {}), **(given or {})}
     for key, value in settings.items():
         if key not in types:
             known = nearest(key, types) if types else "it has no settings"

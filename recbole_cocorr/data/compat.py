@@ -11,6 +11,7 @@ before RecBole::
     from recbole.quick_start import run_recbole
 """
 
+import os
 import re
 import sys
 import warnings
@@ -44,8 +45,8 @@ BRIDGES = (
     Bridge(
         "torch.load",
         "Since torch 2.6 it refuses, by default, what is more than tensors; RecBole's checkpoints hold its Config. "
-        "This package never reads a pickle.",
-        {r"\btorch\.load\(": "__import__('functools').partial(torch.load, weights_only=False)("},
+        "This package never reads a pickle, and RecBole cannot read its checkpoints: torch_load says what can.",
+        {r"\btorch\.load\(": "__import__('recbole_cocorr.data.compat', fromlist=['torch_load']).torch_load("},
     ),
     Bridge(
         "dok_matrix._update",
@@ -94,6 +95,27 @@ class ray_tune:
         """Report to ray, if this process runs ray's tuning."""
         if "ray.tune" in sys.modules:
             sys.modules["ray.tune"].report(metrics)
+
+
+def torch_load(file: Any, *arguments: Any, **keywords: Any) -> Any:
+    """Stands for ``torch.load`` in RecBole, whose ``load_data_and_model`` may be handed a checkpoint of this package.
+
+    Raises
+    ------
+    UserError
+        If the file is one, or is called ``latest``.
+    """
+    import torch
+
+    name = os.fspath(file) if isinstance(file, (str, os.PathLike)) else ""
+    if name.endswith(".safetensors") or os.path.basename(name) == "latest":
+        from recbole_cocorr.base.errors import UserError  # late: a program that uses RecBole alone has no need of it
+
+        raise UserError(
+            f"RecBole cannot read {name}, a checkpoint of recbole_cocorr; call recbole_cocorr.load_model({name!r}) for "
+            "the model, and .data() of that for the data it was trained on"
+        )
+    return torch.load(file, *arguments, **{"weights_only": False, **keywords})
 
 
 def rewritten(source: str, bridges: Sequence[Bridge] = BRIDGES) -> str:

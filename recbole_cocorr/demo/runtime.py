@@ -1,4 +1,4 @@
-"""onnxruntime-web: two files of its npm package, fetched once.
+"""onnxruntime-web: two files of its npm package, fetched once, where the page's own WebAssembly does not do.
 
 They are neither in the checkout nor in the wheel: the WebAssembly alone is larger than all the rest. ``npm ci``
 compares what it fetches with ``web/package-lock.json``.
@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from recbole_cocorr.artifact.manifest import Manifest
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.files import make_folder
 from recbole_cocorr.base.leftovers import temporary_folder
@@ -25,6 +26,11 @@ def pinned_version() -> str:
     path = web_folder() / "package-lock.json"
     packages = Record(read_json(path, "lock file of npm"), str(path)).record("packages")
     return packages.record(f"node_modules/{PACKAGE}").text("version")
+
+
+def runs_without(manifest: Manifest) -> bool:
+    """Whether the page reads clicks and ranks without onnxruntime-web; web/js/native.js decides alike."""
+    return "native" in manifest.arrays and not any(name.startswith("popular_") for name in manifest.arrays)
 
 
 def find_runtime(out: Path, folder: Path | None = None) -> Path:

@@ -26,14 +26,16 @@ NO_CLOUD = {"reason": "no correction service is at hand", "service": "", "deadli
 
 
 def site_of(
-    artifact: Path, runtime: Path, data_path: str | None = None, cloud: dict[str, Any] = NO_CLOUD
+    artifact: Path, runtime: Path | None, data_path: str | None = None, cloud: dict[str, Any] = NO_CLOUD
 ) -> dict[str, Path | bytes]:
     """All addresses of the site.
 
     Parameters
     ----------
-    artifact, runtime : pathlib.Path
-        Folders of the device artifact and of onnxruntime-web.
+    artifact : pathlib.Path
+        Folder of the device artifact.
+    runtime : pathlib.Path or None
+        Folder of onnxruntime-web; None where the page does without it.
     data_path : str, optional
         Holds ``NAME/NAME.item``.
     cloud : dict
@@ -58,10 +60,12 @@ def site_of(
     site["/cloud.json"] = json.dumps(cloud).encode()
     web = web_folder()
     site["/"] = web / "index.html"
-    for file in ("style.css", "icon.svg", *(f"js/{f.name}" for f in sorted((web / "js").glob("*.js")))):
+    code = sorted(f for f in (web / "js").iterdir() if f.suffix in (".js", ".wasm"))
+    for file in ("style.css", "icon.svg", *(f"js/{f.name}" for f in code)):
         site[f"/{file}"] = web / file
     site |= {f"/artifact/{name}": artifact / name for name in (NAME, *files.manifest.files())}
-    site |= {f"/runtime/{name}": runtime / name for name in FILES}
+    if runtime is not None:
+        site |= {f"/runtime/{name}": runtime / name for name in FILES}
     return site
 
 

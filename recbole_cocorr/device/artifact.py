@@ -83,7 +83,11 @@ class Artifact:
             self.targets = ItemTable(arrays["target_vectors"], arrays.get("target_scales"))
         tokens = (arrays[name] for name in ("token_bytes", "token_offsets", "token_index"))
         self.vocabulary = Vocabulary(*tokens, self.manifest.probes)
-        self.neighbours = None if self.manifest.neighbours is None else _neighbours_of(arrays)
+        self.neighbours = None
+        if self.manifest.neighbours is not None:
+            self.neighbours = NeighbourTable.from_arrays(arrays)
+            source = str(self.folder / self.manifest.arrays["neighbour_indptr"].file)
+            self.neighbours.check_rows(source, self.manifest.neighbours["count"])
         self.popular = None
         if "popular_items" in arrays:
             self.popular = Popular(arrays["popular_items"], arrays["popular_weights"])
@@ -189,10 +193,6 @@ class Artifact:
         return shapes
 
 
-def _neighbours_of(arrays: dict[str, np.ndarray]) -> NeighbourTable:
-    return NeighbourTable(*(arrays[f"neighbour_{name}"] for name in ("items", "weights", "scales")))
-
-
 def verify(directory: str | os.PathLike) -> None:
     """Read every file of an artifact and compare it with its checksum.
 
@@ -217,4 +217,6 @@ def _verify(folder: Path) -> None:
     for name, array in arrays.items():
         check_numbers(array, str(folder / manifest.arrays[name].file))
     if manifest.neighbours is not None:
-        _neighbours_of(arrays).check(str(folder / manifest.arrays["neighbour_items"].file))
+        table = NeighbourTable.from_arrays(arrays)
+        table.check_rows(str(folder / manifest.arrays["neighbour_indptr"].file), manifest.neighbours["count"])
+        table.check_items(str(folder / manifest.arrays["neighbour_items"].file), len(table))

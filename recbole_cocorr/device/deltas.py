@@ -18,7 +18,6 @@ from recbole_cocorr.base.readers import read_bytes
 from recbole_cocorr.base.together import read_by_index
 
 _OF_ITEMS = ("item_vectors", "item_scales", "target_vectors", "target_scales")
-_NEIGHBOURS = ("neighbour_items", "neighbour_weights", "neighbour_scales")
 _TOKENS = ("token_bytes", "token_offsets")
 
 
@@ -118,16 +117,13 @@ def _with_items(folder: Path, manifest: Manifest, delta: Delta, source: str) -> 
 
 
 def _with_neighbours(folder: Path, manifest: Manifest, delta: Delta, source: str) -> dict[str, np.ndarray]:
-    old = NeighbourTable(*(_whole(folder, manifest.arrays[n]) for n in _NEIGHBOURS))
-    new, rows = delta.neighbours(), delta.arrays["neighbour_rows"].astype(np.int64)
-    if new.count != old.count:
-        raise UserError(f"{source} has {new.count} neighbours of an item, {folder} has {old.count}")
-    kind = neighbour_type(delta.items + delta.new)
-    arrays = {}
-    for name, before, after in zip(
-        _NEIGHBOURS, (old.items, old.weights, old.scales), (new.items, new.weights, new.scales), strict=True
-    ):
-        kept = before[: delta.items].astype(kind if name == "neighbour_items" else before.dtype)
-        kept[rows] = after[: len(rows)]
-        arrays[name] = np.concatenate([kept, after[len(rows) :]])
-    return arrays
+    names = [name for name in manifest.arrays if name.startswith("neighbour_")]
+    old = NeighbourTable.from_arrays({name: _whole(folder, manifest.arrays[name]) for name in names})
+    new, changed = delta.neighbours(), delta.arrays["neighbour_rows"].astype(np.int64)
+    old.check_rows(str(folder / manifest.arrays["neighbour_indptr"].file), manifest.neighbours["count"])
+    new.check_rows(source, manifest.neighbours["count"])
+    rows = np.arange(delta.items + delta.new)
+    rows[changed] = len(old) + np.arange(len(changed))
+    rows[delta.items :] = len(old) + len(changed) + np.arange(delta.new)
+    table = old.followed_by(new).take(rows)
+    return table.arrays() | {"neighbour_items": table.items.astype(neighbour_type(len(table)))}

@@ -9,12 +9,12 @@ from recbole_cocorr.base.errors import UserError
 
 # Another build of the library, such as one with a sanitizer.
 LIBRARY = "RECBOLE_COCORR_NATIVE"
-_VERSION = 1
 _POINTER, _WHOLE, _BYTES = ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64
 _STATUS = ctypes.c_int
 _FUNCTIONS = {
     "cocorr_message": (ctypes.c_char_p, [_STATUS]),
     "cocorr_model_bytes": (_BYTES, []),
+    "cocorr_parts_bytes": (_BYTES, []),
     "cocorr_open_parts": (_STATUS, [_POINTER, _POINTER]),
     "cocorr_session_bytes": (_BYTES, [_POINTER]),
     "cocorr_start": (_STATUS, [_POINTER, _POINTER, ctypes.c_int, _POINTER, _BYTES]),
@@ -40,7 +40,7 @@ ARRAYS = (
     "native",
     *("item_vectors", "item_scales", "target_vectors", "target_scales"),
     *("token_bytes", "token_offsets", "token_index"),
-    *("neighbour_items", "neighbour_weights", "neighbour_scales"),
+    *("neighbour_indptr", "neighbour_items", "neighbour_weights", "neighbour_scales"),
 )
 _NUMBERS = ("items", "table", "policy", "probes", "neighbours", "neighbour_clicks")
 _TRUST = ("decay", "base", "per_log_click", "scale")
@@ -81,7 +81,8 @@ def _load(path: str) -> ctypes.CDLL | None:
             function.restype, function.argtypes = result, arguments
     except (OSError, AttributeError):
         return None
-    return loaded
+    # One that was built from another version of the package reads other structures.
+    return loaded if loaded.cocorr_parts_bytes() == ctypes.sizeof(Parts) else None
 
 
 def check(loaded: ctypes.CDLL, status: int, where: object) -> None:

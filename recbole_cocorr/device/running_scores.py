@@ -13,8 +13,9 @@ Row = tuple[list[int], list[int], float]
 class RunningScores:
     """p, sparse: after a click on c, p <- decay p + B[c, :].
 
-    Not p is multiplied at a click, but the unit that its numbers are in is divided, so a click costs the N entries of
-    its row. Every T clicks p is made anew of the last T, which bounds it: 2 T N entries at most.
+    Not p is multiplied at a click, but the unit that its numbers are in is divided, so a click costs the entries of
+    its row, which are ``LONGEST_ROW`` N at most. Every T clicks p is made anew of the last T, which bounds it: by the
+    entries of 2 T rows, and by the items of the catalogue.
 
     Parameters
     ----------
@@ -50,8 +51,7 @@ class RunningScores:
         scores, scale = self._scores, scale / self._unit
         before = scores.get
         for item, weight in zip(items, weights, strict=True):
-            if item:
-                scores[item] = before(item, 0.0) + weight * scale
+            scores[item] = before(item, 0.0) + weight * scale
 
     def rows(self, recent: Sequence[int]) -> list[Row]:
         """Rows of the last T clicks.

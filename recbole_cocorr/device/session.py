@@ -182,16 +182,12 @@ class Session:
         self._engine.read(rows)
         self.corrected = False
 
-    def _rows(self, tokens: Iterable[str]) -> tuple[list[int], list[str]]:
-        row = self.artifact.vocabulary.row
-        rows, unknown = [], {}
-        for token in tokens:
-            number = row(token)
-            if number:
-                rows.append(number)
-            else:
-                unknown[token] = None
-        return rows, list(unknown)
+    def _rows(self, tokens: Sequence[str]) -> tuple[list[int], list[str]]:
+        rows = self.artifact.vocabulary.rows(tokens)
+        if 0 not in rows:
+            return rows, []
+        unknown = dict.fromkeys(token for token, row in zip(tokens, rows, strict=True) if not row)
+        return [row for row in rows if row], list(unknown)
 
     # -- rankings ----------------------------------------------------------------------------------
 
@@ -229,19 +225,19 @@ class Session:
             Before the first click, for a ``k`` below 1, if no candidate is in the catalogue, or for evidence of
             another corrector than the artifact's trust is for, of more clicks than were read, or not finite.
         """
-        tokens, out = tokens_of(candidates, "candidates"), set(tokens_of(exclude, "exclude"))
+        names, out = tokens_of(candidates, "candidates"), set(tokens_of(exclude, "exclude"))
         if k is not None:
             k = checked_whole(k, "k", 1)
         with self.lock:
             self._check_clicked()
-            rows, unknown = self._rows(dict.fromkeys(tokens))
+            rows, unknown = self._rows(names)
             if not rows:
                 raise UserError("no candidate is an item of the catalogue")
-            gone = {*out, *unknown} if out or unknown else None
-            known = dict.fromkeys(t for t in tokens if t not in gone) if gone else dict.fromkeys(tokens)
-            if out:
-                rows = self._rows(known)[0]
-            scores, names = self._engine.scores(rows, evidence is None), list(known)
+            if out or unknown or len(set(rows)) < len(rows):
+                gone = out.union(unknown)
+                names = [name for name in dict.fromkeys(names) if name not in gone]
+                rows = self._rows(names)[0]
+            scores = self._engine.scores(rows, evidence is None)
             if evidence is not None:
                 scores = self._with_evidence(scores, names, evidence)
                 refuse_damaged(scores, self.artifact)

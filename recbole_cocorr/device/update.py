@@ -54,7 +54,7 @@ def update_catalogue(directory: str | os.PathLike, tokens: Sequence[str], vector
     def write(work: Path) -> Manifest:
         arrays, probes = write_catalogue(work, names, rows, manifest.table, targets)
         if artifact.neighbours is not None:
-            artifact.neighbours.check(str(folder / manifest.arrays["neighbour_items"].file))
+            artifact.neighbours.check_items(str(folder / manifest.arrays["neighbour_items"].file), manifest.items)
             old_rows = np.array([0, *map(artifact.vocabulary.row, names[1:])], np.int64)
             arrays |= artifact.neighbours.moved(old_rows).write(work)
         other_arrays = {n: e for n, e in manifest.arrays.items() if not n.startswith(_OF_CATALOGUE)}

@@ -5,8 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.base.property_files import nearest, property_file
-from recbole_cocorr.base.yaml_reader import read_yaml
+from recbole_cocorr.base.property_files import nearest, property_file, read_properties
 from recbole_cocorr.models import registry
 from recbole_cocorr.models.catalogue import variants
 
@@ -39,13 +38,10 @@ class Entry:
 
 def benchmark_defaults() -> dict[str, Any]:
     """``properties/benchmark.yaml``: further rows, the grid and the seeds."""
-    path = property_file("", "benchmark")
-    if path is None:
-        raise UserError("there is no properties/benchmark.yaml; reinstall recbole_cocorr")
-    content = read_yaml(path, "configuration file")
+    content = read_properties("", "benchmark")
     for key in ("models", "learning_rates", "seeds"):
         if not content.get(key):
-            raise UserError(f"{path} lacks {key!r}")
+            raise UserError(f"{property_file('', 'benchmark')} lacks {key!r}")
     return content
 
 

@@ -10,6 +10,7 @@ from torch.utils.benchmark import Timer
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.experiments.entries import Entry
 from recbole_cocorr.experiments.results.base import Row
+from recbole_cocorr.experiments.results.spread import QUARTILES, quartiles
 from recbole_cocorr.experiments.results.sweep import BATCH, SweepTimes
 from recbole_cocorr.experiments.runs.environment import machine, versions
 from recbole_cocorr.experiments.runs.groups import is_sweep
@@ -91,7 +92,13 @@ def measure(folder: Path, repeats: int = 5) -> SweepTimes:
     finally:
         torch.set_num_threads(threads)
     rows_of: list[Row] = [
-        {"K": size, "latency_us": _median(by[1]), "batch_latency_us": _median(by[BATCH])}
+        {
+            "K": size,
+            "latency_us": _median(by[1]),
+            "latency_us" + QUARTILES: quartiles(by[1]),
+            "batch_latency_us": _median(by[BATCH]),
+            "batch_latency_us" + QUARTILES: quartiles(by[BATCH]),
+        }
         for size, by in sorted(times.items())
     ]
     return SweepTimes(versions(), {**machine(), "threads": 1}, rows_of)

@@ -4,13 +4,12 @@
 Times are of the machine's monotonic clock, which all its processes share.
 """
 
-import asyncio
 import sys
 import time
 
 import grpc
 
-from recbole_cocorr.service.server.server import serve
+from recbole_cocorr.service.server.server import run, serve
 from recbole_cocorr.service.server.service import Corrections
 from recbole_cocorr.service.server.settings import ServeSettings
 
@@ -30,4 +29,4 @@ class TimedCorrections(Corrections):
 
 if __name__ == "__main__":
     settings = ServeSettings(sys.argv[1], "127.0.0.1:0")
-    asyncio.run(serve(settings, lambda server: print(server.port, flush=True), TimedCorrections))
+    run(serve(settings, lambda server: print(server.port, flush=True), TimedCorrections))

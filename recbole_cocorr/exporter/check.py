@@ -15,6 +15,7 @@ from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.data.loaders import EvalLoader
 from recbole_cocorr.device.artifact import Artifact
 from recbole_cocorr.device.correction import Correction
+from recbole_cocorr.device.native_engine import NativeEngine, runs_natively
 from recbole_cocorr.device.reader import Reader
 from recbole_cocorr.evaluation.ranking import per_row, rank_among_all, rank_positive
 from recbole_cocorr.layers import Correction as TorchCorrection
@@ -40,6 +41,11 @@ def with_precision(artifact: Artifact, model: nn.Module, precision: str) -> Arti
         with torch.no_grad():
             phi = model.target_transform(torch.from_numpy(vectors)).numpy()
         changed.targets = ItemTable(*quantise(phi, precision))
+    arrays = dict(artifact.arrays)
+    for name, table in (("item", changed.items), ("target", changed.targets)):
+        if f"{name}_vectors" in arrays:
+            arrays |= {f"{name}_vectors": table.rows, f"{name}_scales": table.scales}
+    changed.arrays = {name: array for name, array in arrays.items() if array is not None}
     return changed
 
 
@@ -59,7 +65,8 @@ def check_graphs(model: nn.Module, artifact: Artifact, seed: int = 0) -> dict[st
     Returns
     -------
     dict
-        ``histories``, ``max_error`` and, for a model with a correction, ``max_error_corrected``.
+        ``histories``, ``max_error`` and, for a model with a correction, ``max_error_corrected``; where the native
+        runtime is here and runs the model, ``max_error_native``.
 
     Raises
     ------
@@ -72,7 +79,8 @@ def check_graphs(model: nn.Module, artifact: Artifact, seed: int = 0) -> dict[st
     lengths = {1, 2, size - 1, size, size + 1, 2 * size + 1, window - 1, window}
     if artifact.initial_state is not None:
         lengths |= {window + 1, 3 * window + 2}
-    error = corrected = 0.0
+    native = runs_natively(artifact)
+    error = corrected = error_native = 0.0
     lengths = sorted(n for n in lengths if n > 0)
     for length in lengths:
         rows = generator.integers(1, artifact.manifest.items, length).tolist()
@@ -88,6 +96,8 @@ def check_graphs(model: nn.Module, artifact: Artifact, seed: int = 0) -> dict[st
                 user = reader.click(rows[index], index)
             vectors.append(user)
         error = max(error, *(_difference(v, expected) for v in vectors))
+        if native:
+            error_native = max(error_native, *(_difference(v, expected) for v in _native_users(artifact, rows)))
         if artifact.manifest.correction is not None:
             sent = {n: generator.standard_normal(s) for n, s in artifact.manifest.correction.items()}
             sent = {n: a.astype(np.float32) for n, a in sent.items()}
@@ -98,10 +108,24 @@ def check_graphs(model: nn.Module, artifact: Artifact, seed: int = 0) -> dict[st
     result = {"histories": len(lengths), "max_error": error}
     if artifact.manifest.correction is not None:
         result["max_error_corrected"] = corrected
+    if native:
+        result["max_error_native"] = error_native
     for name, value in result.items():
         if name != "histories" and not value <= TOLERANCE:
             raise UserError(f"the artifact does not compute what the model does: {name} is {value:.2g} > {TOLERANCE}")
     return result
+
+
+def _native_users(artifact: Artifact, rows: list[int]) -> list[np.ndarray]:
+    """User vectors of the native runtime: the history at once, and half of it click by click."""
+    at_once, engine = NativeEngine(artifact, "carry"), NativeEngine(artifact, "carry")
+    at_once.read(rows)
+    half = len(rows) // 2
+    if half:
+        engine.read(rows[:half])
+    for row in rows[half:]:
+        engine.click(row)
+    return [at_once.user, engine.user]
 
 
 def _difference(ours: np.ndarray, expected: np.ndarray) -> float:

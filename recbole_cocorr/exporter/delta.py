@@ -23,7 +23,7 @@ from recbole_cocorr.base.readers import read_bytes
 from recbole_cocorr.correctors.catalogue import DEFAULT
 from recbole_cocorr.correctors.folder import catalogue_of, fitted_with
 from recbole_cocorr.correctors.item_item import ItemItem
-from recbole_cocorr.correctors.neighbours import DEFAULT_NEIGHBOURS, corrector_of, table_of
+from recbole_cocorr.correctors.neighbours import corrector_of, settings_for, table_of
 from recbole_cocorr.correctors.new_items import vectors_of_new
 from recbole_cocorr.correctors.recent import RecentClicks
 from recbole_cocorr.correctors.settings import corrector_settings
@@ -105,9 +105,8 @@ def make_delta(
     if kind != DEFAULT:
         raise UserError(f"{corrector} is a corrector {kind!r}; a delta is made with {DEFAULT!r}")
     table = manifest.neighbours
-    settings = {**settings, "neighbours": DEFAULT_NEIGHBOURS if table is None else table["count"]}
     if table is not None:
-        settings["decay"] = table["decay"]
+        settings = {**settings_for(table["count"], settings), "decay": table["decay"]}
     data = data_of(recommender.config, known, str(checkpoint), data_path)
     later = read_later(interactions, recommender.config)
     out = make_folder(out, "deltas")
@@ -252,13 +251,11 @@ def build_delta(
             arrays[f"{name}_scales"] = scales
     arrays["token_bytes"], arrays["token_offsets"] = encode_tokens(["", *tokens])
     if table is not None:
-        changed = changed_rows(artifact.neighbours, table)
+        changed = artifact.neighbours.differs(table.take(np.arange(known)))
         if before is not None:
-            changed = np.union1d(changed, before.arrays["neighbour_rows"])
-        rows = np.r_[changed.astype(np.int64), np.arange(known, len(table))]
+            changed = np.union1d(changed, before.arrays["neighbour_rows"].astype(np.int64))
         arrays["neighbour_rows"] = changed.astype(np.uint32)
-        arrays |= {"neighbour_items": table.items[rows], "neighbour_weights": table.weights[rows]}
-        arrays["neighbour_scales"] = table.scales[rows]
+        arrays |= table.take(np.r_[changed, np.arange(known, len(table))]).arrays()
     if popular is not None:
         some = np.flatnonzero(popular)
         arrays |= {"popular_items": some.astype(np.uint32), "popular_weights": popular[some].astype(np.float32)}
@@ -268,13 +265,6 @@ def build_delta(
     every = encode_tokens(["", *(artifact.vocabulary.token(row) for row in range(1, known)), *tokens])
     leads_to = catalogue_fingerprint(*(digest_of(memoryview(little_endian(a))) for a in every))
     return replace(delta, series=series, leads_to=leads_to)
-
-
-def changed_rows(old: NeighbourTable, new: NeighbourTable) -> np.ndarray:
-    """Rows of the old table, ascending, that are others in the new one."""
-    size = len(old)
-    same = (old.items == new.items[:size]).all(axis=1) & (old.weights == new.weights[:size]).all(axis=1)
-    return np.flatnonzero(~(same & (old.scales == new.scales[:size])))
 
 
 def write_delta(folder: Path, delta: Delta) -> None:

@@ -27,7 +27,7 @@ from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.files import atomic_write, make_folder, naming, sync_folder, sync_tree
 from recbole_cocorr.base.leftovers import locked, temporary_folder
 from recbole_cocorr.correctors.catalogue import DEFAULT
-from recbole_cocorr.correctors.folder import catalogue_of, fitted_with, trust_of
+from recbole_cocorr.correctors.folder import catalogue_of, fitted_with, request_rule_of, trust_of
 from recbole_cocorr.correctors.neighbours import DEFAULT_NEIGHBOURS
 from recbole_cocorr.correctors.settings import corrector_settings
 from recbole_cocorr.exporter.onnx_file import shared_weights, to_onnx, with_shared_weights
@@ -121,6 +121,8 @@ def export(
         manifest = write_artifact(work, recommender, fingerprint, table, policy)
         if trust is not None:
             manifest.trust = trust
+            if fitted is None:
+                manifest.requests = request_rule_of(corrector)
             _write_manifest(work, manifest)
         if fitted is not None:
             manifest.neighbours = fitted.described()

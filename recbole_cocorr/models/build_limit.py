@@ -6,8 +6,6 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-# The longest window that a checkpoint may speak of, as in an artifact.
-MOST_LENGTH = 1 << 16
 # RecBole's models run at most 5 operations for a weight, and make 1.3 times the bytes of their weights. What is spare
 # is for small models with large masks.
 _OPERATIONS, _SPARE_OPERATIONS = 20, 500

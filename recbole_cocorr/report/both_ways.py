@@ -11,6 +11,7 @@ from recbole_cocorr.models.catalogue import is_trained
 from recbole_cocorr.report.table_formats import MISSING, Cell, Table, mean_and_deviation, places, row
 
 WAYS = ("out", "in")
+_WAY_TITLES = ("The user's history left out", "Among the candidates")
 # What a number cannot be compared without, and the literature often leaves out: a title, and settings of that meaning.
 _SETTINGS = {
     "L": ("MAX_ITEM_LIST_LENGTH",),
@@ -53,6 +54,12 @@ def both_ways_tables(group: Group) -> list[Table]:
             caption=f"Test metrics with the user's history left out of the candidates (out) and among them (in), "
             f"{group.name}",
             header=("Model", *(f"{metric_title(m)}, {way}" for way, m in columns), *_SETTINGS, "Seeds"),
+            groups=(
+                ("", ("Model",)),
+                *((title, tuple(metric_title(m) for m in wanted)) for title in _WAY_TITLES),
+                ("Settings", tuple(_SETTINGS)),
+                ("", ("Seeds",)),
+            ),
             rows=tuple(rows),
             notes=(
                 "L: clicks of the history that are read. Width: of the item vectors. Rows: prefix, a training row for "

@@ -9,8 +9,10 @@ from recbole_cocorr.experiments.correction_comparisons import FIELD, OWN, VARIAN
 from recbole_cocorr.experiments.results.comparison_rows import comparison_of
 from recbole_cocorr.experiments.results.corrections import Corrections
 from recbole_cocorr.experiments.runs.groups import slug
+from recbole_cocorr.report.correction_tables import by_variant, variant_title
 from recbole_cocorr.report.table_formats import Table, row
-from recbole_cocorr.report.tables import COMPARISON_HEADER, by_variant, comparison_cells, counts_of, how_compared
+from recbole_cocorr.report.tables import COMPARISON_HEADER, comparison_cells, counts_of, how_compared
+from recbole_cocorr.report.verdict_tables import in_words, verdict_table
 
 NONE = "none"
 # Behind the figure that wins: among the corrections of one model; among the models with the user's own scores.
@@ -95,7 +97,7 @@ def variants_significance_table(corrections: Corrections, dataset: str, protocol
         name=f"correctors-significance-{file}",
         caption=f"The user's own item-item scores minus other corrections, {name}",
         header=("Model", "Against", *COMPARISON_HEADER),
-        rows=tuple(row(c.model, c.baseline, *comparison_cells(c)) for c in comparisons),
+        rows=tuple(row(c.model, variant_title(c.baseline), *comparison_cells(c)) for c in comparisons),
         notes=(how_compared(comparisons),),
         text_columns=3,
     )
@@ -120,16 +122,33 @@ def field_significance_table(corrections: Corrections, dataset: str, protocol: s
     )
 
 
+def verdict_tables(corrections: Corrections, dataset: str, protocol: str = "paper") -> list[Table]:
+    """Each model with its users' own scores against the same model with others, in words."""
+    pairs: dict[tuple[str, ...], list[Comparison]] = defaultdict(list)
+    for c in comparisons_of(corrections, dataset, protocol, VARIANTS):
+        pairs[c.model, variant_title(c.baseline)].append(c)
+    if not pairs:
+        return []
+    name, file = names_of(dataset, protocol)
+    caption = f"Each model with the user's own item-item scores against the same model with others, {name}"
+    return [verdict_table(f"correctors-verdicts-{file}", caption, ("Model", "Against"), pairs)]
+
+
+# A model with its users' own scores, against ...
+_AGAINST = {NONE: "its own list without the cloud", "another user's": "with another user's scores"}
+
+
 def corrector_verdicts(corrections: Corrections, dataset: str, protocol: str = "paper") -> list[str]:
-    """Sentences: is own above none on every metric, and on which metrics is ours above every baseline."""
+    """Sentences: how own scores stand to none and to others, and on which metrics ours is above every baseline."""
     result = []
     variants = comparisons_of(corrections, dataset, protocol, VARIANTS)
     for label in dict.fromkeys(c.model for c in variants):
         against = []
         for other in dict.fromkeys(c.baseline for c in variants if c.model == label):
             mine = [c for c in variants if (c.model, c.baseline) == (label, other)]
-            against.append(f"{_count(mine, 'better')} {other}" + _but(mine))
-        result.append(f"{label}, the user's own scores are better than: {'; '.join(against)}.")
+            what = _AGAINST.get(other, f"with scores {variant_title(other).removeprefix('own, ')}")
+            against.append(in_words(mine, what) + _but(mine))
+        result.append(f"{label} with the user's own scores: {'; '.join(against)}.")
     field = comparisons_of(corrections, dataset, protocol, FIELD)
     if field:
         metrics = list(dict.fromkeys(c.metric for c in field))
@@ -147,14 +166,9 @@ def corrector_verdicts(corrections: Corrections, dataset: str, protocol: str = "
     return result
 
 
-def _count(comparisons: Sequence[Comparison], verdict: str) -> str:
-    many = sum(c.verdict == verdict for c in comparisons)
-    return "on all metrics" if many == len(comparisons) else f"on {many} of {len(comparisons)} metrics"
-
-
 def _but(comparisons: Sequence[Comparison]) -> str:
     worse = [metric_title(c.metric) for c in comparisons if c.verdict == "worse"]
-    return f" (worse on {', '.join(worse)})" if worse else ""
+    return f" (worse: {', '.join(worse)})" if 0 < len(worse) < len(comparisons) else ""
 
 
 def datasets_of(corrections: Corrections) -> list[tuple[str, str]]:

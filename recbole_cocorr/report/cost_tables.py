@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recbole_cocorr.experiments.results.base import Row
+from recbole_cocorr.experiments.results.spread import NOISY, QUARTILES, is_noisy
 from recbole_cocorr.experiments.runs.groups import in_field_order, slug
-from recbole_cocorr.report.table_formats import MISSING, Table, row
+from recbole_cocorr.report.table_formats import MISSING, Cell, Table, row
 
 # Key of a cost -> heading, and how its value is written.
 COST_COLUMNS = {
@@ -24,6 +25,26 @@ COST_COLUMNS = {
     "state_bytes": ("State between clicks", "bytes"),
     "latency_us": ("Latency, one inference", "us"),
     "click_latency_us": ("Latency, one new click", "us"),
+}
+
+# The columns in the same order, under what they share.
+_GROUPS = {
+    "Parameters": {
+        "parameters": "all",
+        "parameters_without_items": "without items",
+        "device_parameters": "on the device",
+        "cloud_parameters": "in the cloud",
+    },
+    "FLOPs of one inference": {
+        "flops": "all",
+        "flops_products": "matrix products",
+        "flops_elementwise": "element-wise",
+        "flops_score": "scoring",
+        "device_flops": "on the device",
+    },
+    "FLOPs of one new click": {"flops_per_click": "all", "device_flops_per_click": "on the device"},
+    "Memory": {"peak_bytes": "peak", "state_bytes": "state"},
+    "Time": {"latency_us": "one inference", "click_latency_us": "one new click"},
 }
 
 
@@ -54,6 +75,35 @@ def cost_value(column: str, value: float | None) -> str:
     return si(value, "B" if kind == "bytes" else "")
 
 
+NOISE_NOTE = (
+    f"~ timed while the machine was busy: the middle half of the runs spans more than {NOISY:.0%} of their median."
+)
+
+
+def noisy(cost: Row, column: str) -> bool:
+    """Whether a time of a row is that of a noisy machine."""
+    return cost.get(column) is not None and is_noisy(cost[column], cost.get(column + QUARTILES))
+
+
+def cost_cell(column: str, cost: Row) -> Cell:
+    """A number as people read it; a time with half of what its runs span, where that is known."""
+    text, low_high = cost_value(column, cost.get(column)), cost.get(column + QUARTILES)
+    if low_high and cost.get(column):
+        text += f" ±{(low_high[1] - low_high[0]) / 2 / cost[column]:.0%}"
+    return Cell(text, mark="~" if noisy(cost, column) else "")
+
+
+def _spread_notes(rows: Sequence[Row], columns: Sequence[str]) -> list[str]:
+    """What stands below a table of times."""
+    times = [c for c in columns if COST_COLUMNS[c][1] == "us"]
+    notes = []
+    if any(r.get(c + QUARTILES) for r in rows for c in times):
+        notes.append("Times are medians, ± half of what the middle half of the runs spans.")
+    elif times:
+        notes.append("Times are medians; this file does not say how far the runs lie apart.")
+    return notes + [NOISE_NOTE] * any(noisy(r, c) for r in rows for c in times)
+
+
 def cost_table(rows: Sequence[Row], length: int, setting: str = "") -> Table:
     """Table 4: what one inference costs at one length of history.
 
@@ -70,27 +120,39 @@ def cost_table(rows: Sequence[Row], length: int, setting: str = "") -> Table:
         name="table4-cost",
         caption=f"Cost of one inference with L = {length} clicks of history",
         header=("Model", *(COST_COLUMNS[c][0] for c in columns)),
-        rows=tuple(row(m, *(cost_value(c, at[m].get(c)) for c in columns)) for m in in_field_order(at)),
+        groups=(("", ("Model",)), *_grouped(columns)),
+        rows=tuple(row(m, *(cost_cell(c, at[m]) for c in columns)) for m in in_field_order(at)),
         notes=(
             "Device and cloud together, where no other is named. FLOPs: a multiplication and an addition count as two. "
             "B: bytes, k = 1,000. State: what the device keeps per user between two clicks. One new click: from the "
             "click to the scores; a model that reads its whole history again does all of that work.",
+            *_spread_notes(list(at.values()), columns),
             *([setting] if setting else []),
         ),
     )
 
 
+def _grouped(columns: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:
+    """The columns under the titles of ``_GROUPS``."""
+    groups = []
+    for title, headings in _GROUPS.items():
+        known = tuple(heading for column, heading in headings.items() if column in columns)
+        groups += [(title, known)] if known else []
+    return groups
+
+
 def length_table(rows: Sequence[Row], column: str) -> Table:
     """One cost over the length of the history."""
     lengths = sorted({r["L"] for r in rows})
-    value = {(r["model"], r["L"]): r.get(column) for r in rows}
+    value = {(r["model"], r["L"]): cost_cell(column, r) for r in rows}
     models = in_field_order(r["model"] for r in rows)
     heading = COST_COLUMNS[column][0]
     return Table(
         name=f"cost-{slug(column)}",
         caption=f"{heading} over the length L of the history",
         header=("Model", *(f"L = {length}" for length in lengths)),
-        rows=tuple(row(m, *(cost_value(column, value.get((m, length))) for length in lengths)) for m in models),
+        rows=tuple(row(m, *(value.get((m, length), MISSING) for length in lengths)) for m in models),
+        notes=tuple(_spread_notes(rows, [column])),
     )
 
 

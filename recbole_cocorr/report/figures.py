@@ -1,7 +1,6 @@
 """The pictures of a results folder. Each has one pair of axes, so that it reads at the width of a phone."""
 
-import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,21 +10,23 @@ from recbole_cocorr.evaluation.result_table import metric_title
 from recbole_cocorr.experiments.comparisons import over_seeds
 from recbole_cocorr.experiments.history_bins import HistoryBin
 from recbole_cocorr.experiments.results.base import Row
+from recbole_cocorr.experiments.results.spread import QUARTILES
 from recbole_cocorr.experiments.runs.groups import Group, in_field_order, slug
 from recbole_cocorr.experiments.runs.run_files import RunRecord
 from recbole_cocorr.models.card import Look
-from recbole_cocorr.report.cost_tables import COST_COLUMNS
+from recbole_cocorr.report.correction_tables import variant_order, variant_title
+from recbole_cocorr.report.cost_tables import noisy
 from recbole_cocorr.report.plot_style import (
-    FAINT,
     GRID,
     INK,
     engineering,
     legend_below,
     log_scale,
     panel,
+    ring,
     settings,
+    whole_numbers,
 )
-from recbole_cocorr.report.tables import variant_order
 
 Styles = dict[str, Look]
 
@@ -81,6 +82,8 @@ def training_curves(group: Group, styles: Styles) -> list[Picture]:
                     at_best = curve[1] == best
                     axes.plot(x[at_best], y[at_best], **point)
                 axes.plot([], [], **styles[label].line(), label=label)
+            if column == 1:
+                whole_numbers(axes.xaxis)
             if column == 2 and max(c[2].max() for runs in curves.values() for c in runs) > 100:
                 log_scale(axes.xaxis, engineering())
             axes.set_xlabel(heading + (" (log)" if axes.get_xscale() == "log" else ""))
@@ -95,116 +98,6 @@ def training_curves(group: Group, styles: Styles) -> list[Picture]:
             )
         )
     return pictures
-
-
-APART = 30  # times the cheapest
-_UNITS = {"si": "", "count": "", "bytes": "B", "us": "s"}
-
-
-def cost_over_length(
-    rows: Sequence[Row], column: str, styles: Styles, lengths: Callable[[int], bool], log: bool
-) -> Picture | None:
-    """One cost of every model over the length of the history; None where there are fewer than two lengths.
-
-    With ``log`` both axes are logarithmic. Without it the vertical one still is where the models lie so far apart that
-    the cheap ones could not be told from zero.
-    """
-    rows = [r for r in rows if lengths(r["L"]) and r.get(column) is not None]
-    ticks = sorted({r["L"] for r in rows})
-    if len(ticks) < 2:
-        return None
-    kind = COST_COLUMNS[column][1]
-    factor = 1e-6 if kind == "us" else 1.0
-    models = in_field_order(r["model"] for r in rows)
-    positive = [r[column] for r in rows if r[column] > 0]
-    log_y = log or (bool(positive) and max(positive) > APART * min(positive))
-    with settings():
-        figure, axes = panel(len(models))
-        for model in models:
-            points = sorted((r["L"], r[column] * factor) for r in rows if r["model"] == model)
-            axes.plot(*zip(*points, strict=True), **styles[model].line(), label=model)
-        if log:
-            axes.set_xscale("log")
-        if log_y:
-            log_scale(axes.yaxis, engineering(_UNITS[kind]))
-        else:
-            axes.set_ylim(bottom=0)
-        axes.set_xticks(ticks if len(ticks) < 6 else [t for t in ticks if t in (10, 20, 50, 100, 200, 500, 1000)])
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.minorticks_off()
-        if not log_y:
-            axes.yaxis.set_major_formatter(engineering(_UNITS[kind]))
-        axes.set_xlabel("L, clicks of history" + " (log)" * log)
-        axes.set_ylabel(textwrap.fill(COST_COLUMNS[column][0] + " (log)" * log_y, 30))
-        legend_below(figure, axes)
-    span = f"L = {ticks[0]} to {ticks[-1]}"
-    return Picture(
-        f"cost-{slug(column)}-{'long' if log else 'short'}",
-        f"{COST_COLUMNS[column][0]}, of one user, over the length of the history, {span}"
-        + (", both axes logarithmic." if log else ", vertical axis logarithmic." if log_y else "."),
-        figure,
-    )
-
-
-def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Indices of the points that no other one beats: costs no more and is no worse, and is better in one of the two.
-
-    Parameters
-    ----------
-    points : sequence of (cost, quality)
-
-    Returns
-    -------
-    list of int
-        By rising cost; equal points are all on the front or all off it.
-    """
-    order = sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1]))
-    front: list[int] = []
-    for i in order:
-        if not front or points[i][1] > points[front[-1]][1] or points[i] == points[front[-1]]:
-            front.append(i)
-    return front
-
-
-def quality_against_flops(group: Group, rows: Sequence[Row], styles: Styles, metric: str = "ndcg@10") -> Picture | None:
-    """Test metric over FLOPs of one inference at the runs' own L, with the Pareto front.
-
-    None where fewer than two models have both.
-    """
-    cost = {(r["model"], r["L"]): r["flops"] for r in rows if r.get("flops")}
-    models = []
-    for label, by_seed in group.runs.items():
-        length = next(iter(by_seed.values())).config.get("MAX_ITEM_LIST_LENGTH")
-        values = over_seeds(by_seed, metric)
-        if values and (label, length) in cost:
-            models.append((label, cost[label, length], float(np.mean(values)), values))
-    if len(models) < 2:
-        return None
-    front = pareto_front([(flops, mean) for _, flops, mean, _ in models])
-    with settings():
-        figure, axes = panel(len(models) + 1)
-        x, y = ([models[i][k] for i in front] for k in (1, 2))
-        axes.plot(x, y, color=FAINT, linewidth=1, linestyle="-", drawstyle="steps-post", zorder=1, label="Pareto front")
-        for index, (label, flops, mean, values) in enumerate(models):
-            if len(values) > 1:
-                axes.errorbar(flops, mean, yerr=np.std(values, ddof=1), color=styles[label].colour, capsize=2, lw=1)
-            axes.plot(flops, mean, **styles[label].points(), linestyle="", label=label)
-            if index in front:
-                axes.plot(
-                    flops, mean, "o", markersize=12, markerfacecolor="none", markeredgecolor=INK, markeredgewidth=0.8
-                )
-        axes.margins(0.12)
-        log_scale(axes.xaxis, engineering())
-        axes.set_xlabel("FLOPs of one inference (log)")
-        axes.set_ylabel(f"Test {metric_title(metric)}")
-        legend_below(figure, axes)
-    names = ", ".join(models[i][0] for i in front)
-    return Picture(
-        f"quality-flops-{group.slug}",
-        f"Test {metric_title(metric)} against FLOPs of one inference, {group.name}. On the front (ringed), from "
-        f"cheap to dear: {names}. Bars: standard deviation over seeds.",
-        figure,
-    )
 
 
 def sweep_quality(
@@ -232,11 +125,23 @@ def sweep_time(rows: Sequence[Row], style: Look) -> Picture | None:
     rows = sorted(rows, key=lambda r: r["K"])
     with settings():
         figure, axes = panel(2)
-        axes.plot([r["K"] for r in rows], [r["latency_us"] * 1e-6 for r in rows], **style.line(), label="one user")
-        batch = [(r["K"], r["batch_latency_us"] * 1e-6) for r in rows if r.get("batch_latency_us") is not None]
+        other = style.line() | {"color": INK, "markeredgecolor": INK, "marker": "s", "markerfacecolor": "none"}
+        forms = {
+            "latency_us": ("one user", style.line()),
+            "batch_latency_us": ("one batch of users", other | {"linestyle": "--"}),
+        }
+        spread = doubted = False
+        for column, (name, line) in forms.items():
+            times = [r for r in rows if r.get(column) is not None]
+            axes.plot([r["K"] for r in times], [r[column] * 1e-6 for r in times], **line, label=name if times else None)
+            for r in (r for r in times if r.get(column + QUARTILES)):
+                spread = True
+                axes.vlines(r["K"], *(q * 1e-6 for q in r[column + QUARTILES]), color=line["color"], linewidth=1.2)
+                if noisy(r, column):
+                    doubted = True
+                    ring(axes, r["K"], r[column] * 1e-6)
+        batch = any(r.get("batch_latency_us") is not None for r in rows)
         if batch:
-            other = style.line() | {"color": INK, "markeredgecolor": INK, "marker": "s", "markerfacecolor": "none"}
-            axes.plot(*zip(*batch, strict=True), **other | {"linestyle": "--"}, label="one batch of users")
             log_scale(axes.yaxis, engineering("s"))
         else:
             axes.set_ylim(bottom=0)
@@ -244,7 +149,8 @@ def sweep_time(rows: Sequence[Row], style: Look) -> Picture | None:
         _k_axis(axes, [r["K"] for r in rows])
         axes.set_ylabel("Inference time" + (" (log)" if batch else ""))
         legend_below(figure, axes)
-    return Picture("figure6-time", "Time of one inference over K.", figure)
+    caption = "Time of one inference over K." + " Upright lines: the middle half of the runs." * spread
+    return Picture("figure6-time", caption + " Ringed: timed while the machine was busy." * doubted, figure)
 
 
 def _k_axis(axes, sizes: Sequence[int]) -> None:
@@ -312,7 +218,7 @@ def correction_ablation(
                 axes.plot(values, [y] * len(values), linestyle="", **points | {"markersize": 3.5}, alpha=0.55)
                 axes.plot(np.mean(values), y, linestyle="", **points | {"markersize": 8 if apart > 0.2 else 6})
             axes.plot([], [], linestyle="", **styles[model].points(), label=model)
-        axes.set_yticks(range(len(variants)), variants)
+        axes.set_yticks(range(len(variants)), map(variant_title, variants))
         axes.set_ylim(len(variants) - 0.5, -0.5)
         axes.margins(x=0.12)
         axes.set_xlabel(f"Test {metric_title(metric)}")

@@ -7,6 +7,7 @@ from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.experiments.results.corrections import Ablation, Corrections
 from recbole_cocorr.experiments.results.cost import Cost
 from recbole_cocorr.experiments.results.device_times import DeviceTimes
+from recbole_cocorr.experiments.results.requests import Requests
 from recbole_cocorr.experiments.results.sweep import SweepTimes
 from recbole_cocorr.experiments.runs.run_files import PLAN_FILE, RunRecord, read_failures, read_results
 from recbole_cocorr.report.commands import benchmark_command
@@ -25,6 +26,7 @@ class ResultsFolder:
     ablation : Ablation
     corrections : Corrections
     device : DeviceTimes
+    requests : Requests
     failures : dict of str to str
         Errors by run.
     """
@@ -36,18 +38,19 @@ class ResultsFolder:
     ablation: Ablation
     corrections: Corrections
     device: DeviceTimes
+    requests: Requests
     failures: dict[str, str]
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to report on."""
         tested = any(record.test is not None for record in self.records)
-        others = (self.cost, self.sweep, self.ablation, self.corrections)
+        others = (self.cost, self.sweep, self.ablation, self.corrections, self.requests)
         return not (tested or any(result.rows for result in others) or self.device.models)
 
 
 def read_folder(folder: str | Path) -> ResultsFolder:
-    """Read a results folder, or one that holds costs or times of the device alone.
+    """Read a results folder, or one that holds costs, times of the device or shares of requests alone.
 
     Raises
     ------
@@ -57,7 +60,9 @@ def read_folder(folder: str | Path) -> ResultsFolder:
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"the results folder {folder} does not exist; `{benchmark_command(folder)}` makes one")
-    without_runs = not (folder / PLAN_FILE).is_file() and any((folder / r.FILE).is_file() for r in (Cost, DeviceTimes))
+    without_runs = not (folder / PLAN_FILE).is_file() and any(
+        (folder / r.FILE).is_file() for r in (Cost, DeviceTimes, Requests)
+    )
     results = ResultsFolder(
         path=folder,
         records=[] if without_runs else read_results(folder),
@@ -66,6 +71,7 @@ def read_folder(folder: str | Path) -> ResultsFolder:
         ablation=Ablation.load_from(folder),
         corrections=Corrections.load_from(folder),
         device=DeviceTimes.load_from(folder),
+        requests=Requests.load_from(folder),
         failures=read_failures(folder),
     )
     if not results.is_empty:

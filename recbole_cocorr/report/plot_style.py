@@ -21,6 +21,7 @@ PALETTE = {
     "page": ("#ffffff", "#12161b"),
     "raised": ("#f6f8fa", "#1b2129"),
     "accent": ("#0a58a6", "#79b8ff"),
+    "shade": ("#bcc5ce", "#59636e"),
     "warn": ("#8a4600", "#f0b060"),
 }
 INK, FAINT, GRID = (PALETTE[name][0] for name in ("ink", "faint", "grid"))
@@ -97,7 +98,9 @@ def legend_below(figure, axes, columns: int = 2) -> None:
     """A legend under the axes, where it hides nothing."""
     handles, labels = axes.get_legend_handles_labels()
     if handles:
-        figure.legend(handles, labels, loc="outside lower center", ncols=columns, columnspacing=1.4)
+        legend = figure.legend(handles, labels, loc="outside lower center", ncols=columns, columnspacing=1.4)
+        for line in legend.get_lines():  # those that are drawn wide under others too
+            line.set(linewidth=min(line.get_linewidth(), 2.2), markersize=min(line.get_markersize(), 5.5))
 
 
 def engineering(unit: str = ""):
@@ -122,6 +125,19 @@ def log_scale(axis, formatter) -> None:
     axis.set_major_locator(locator)
     axis.set_major_formatter(formatter)
     axis.axes.minorticks_off()
+
+
+def ring(axes, x: float, y: float, size: float = 12, colour: str = FAINT) -> None:
+    """A circle around a point."""
+    axes.plot(x, y, "o", markersize=size, markerfacecolor="none", markeredgecolor=colour, markeredgewidth=0.9)
+
+
+def whole_numbers(axis) -> None:
+    """Ticks at whole numbers alone: there is no half epoch."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
+    axis.set_major_formatter("{x:.0f}")
 
 
 def save(figure, form: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 import jinja2
 
@@ -10,14 +11,17 @@ from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.extras import require
 from recbole_cocorr.base.together import write_files
 from recbole_cocorr.experiments.comparisons import compare_with_each, metric_columns
-from recbole_cocorr.experiments.runs.groups import comparison_groups, slug
-from recbole_cocorr.report.figures import Picture
+from recbole_cocorr.experiments.runs.groups import Group, comparison_groups, slug
+from recbole_cocorr.experiments.runs.run_files import RunRecord
+from recbole_cocorr.report.device_times import forms_of
+from recbole_cocorr.report.figures import Picture, valid_metric
 from recbole_cocorr.report.folder import read_folder
 from recbole_cocorr.report.plot_style import PALETTE, inline_svg, save, styles_of
 from recbole_cocorr.report.sections import Section, sections_of
+from recbole_cocorr.report.summary import Topic, summary_of
 from recbole_cocorr.report.table_formats import Table, latex, markdown
 
-REFERENCE = "CoCorrRec"
+USUAL_REFERENCE = "CoCorrRec"
 
 
 @dataclass
@@ -27,12 +31,15 @@ class Report:
     Attributes
     ----------
     title : str
+    summary : list of Topic
+        What a reader takes away who reads nothing else.
     sections : list of Section
     problems : list of str
         Sentences on comparisons that could not be made.
     """
 
     title: str
+    summary: list[Topic]
     sections: list[Section]
     problems: list[str]
 
@@ -47,14 +54,15 @@ class Report:
         return [t for section in self.sections for part in section.subsections for t in part.tables + part.folded]
 
 
-def build(folder: str | Path, reference: str = REFERENCE) -> Report:
+def build(folder: str | Path, reference: str | None = None) -> Report:
     """Make all tables and figures of a results folder.
 
     Parameters
     ----------
     folder : str or Path
-    reference : str
-        Label of the model that is compared with the others.
+    reference : str, optional
+        Label of the model that is compared with the others; CoCorrRec, or the best of its rows on validation where
+        the paper's has no tested run, if left out.
 
     Raises
     ------
@@ -65,17 +73,36 @@ def build(folder: str | Path, reference: str = REFERENCE) -> Report:
     results = read_folder(folder)
     groups = comparison_groups(results.records)
     labels = {label for group in groups for label in group.runs}
-    if reference != REFERENCE and reference not in labels:
+    if reference is not None and reference not in labels:
         raise UserError(f"no tested run in {folder} has the label {reference!r}; there are {', '.join(sorted(labels))}")
-    compared = [(group, compare_with_each(group, reference, metric_columns(group))) for group in groups]
-    labels |= {"CoCorrRec", *(r["model"] for r in results.cost.rows), *results.device.models}
+    compared = [
+        (group, compare_with_each(group, reference or usual_reference(group), metric_columns(group)))
+        for group in groups
+    ]
+    labels |= {USUAL_REFERENCE, *(r["model"] for r in results.cost.rows)}
+    labels |= {form.model for form in forms_of(results.device)}
     labels |= {r["label"] for r in [*results.ablation.rows, *results.corrections.test_rows]}
     datasets = sorted({group.dataset for group in groups})
     return Report(
         title="CoCorrRec benchmark" + (": " + ", ".join(datasets) if datasets else ""),
+        summary=summary_of(results, compared),
         sections=sections_of(results, compared, styles_of(labels)),
         problems=[problem for _, comparisons in compared for problem in comparisons.problems],
     )
+
+
+def usual_reference(group: Group) -> str:
+    """CoCorrRec as in the paper; else our row that validation says most for; else the only model, if it is alone."""
+    if USUAL_REFERENCE in group.runs:
+        return USUAL_REFERENCE
+    ours = {label: runs for label, runs in group.runs.items() if label not in group.baselines}
+    if ours:
+        return max(ours, key=lambda label: fmean(_validation(run) for run in ours[label].values()))
+    return next(iter(group.runs)) if len(group.runs) == 1 else USUAL_REFERENCE
+
+
+def _validation(run: RunRecord) -> float:
+    return run.valid.get(valid_metric(run), 0.0)
 
 
 def page(report: Report) -> str:
@@ -89,7 +116,13 @@ def page(report: Report) -> str:
     )
     environment.filters["svg"] = lambda picture: inline_svg(picture.figure, picture.name)
     return (
-        environment.get_template("report.html.jinja").render(report=report, version=__version__, palette=PALETTE) + "\n"
+        environment.get_template("report.html.jinja").render(
+            report=report,
+            missing=[section for section in report.sections if not section.subsections],
+            version=__version__,
+            palette=PALETTE,
+        )
+        + "\n"
     )
 
 

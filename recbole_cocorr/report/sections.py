@@ -12,16 +12,18 @@ from recbole_cocorr.experiments.results.base import Row
 from recbole_cocorr.experiments.results.corrections import Ablation, Corrections
 from recbole_cocorr.experiments.results.cost import Cost
 from recbole_cocorr.experiments.results.device_times import DeviceTimes
+from recbole_cocorr.experiments.results.requests import Requests
 from recbole_cocorr.experiments.runs.groups import Group, slug, sweep_groups
 from recbole_cocorr.experiments.runs.run_files import RunRecord
 from recbole_cocorr.models.card import Look
-from recbole_cocorr.report import corrector_tables, cost_tables, figures, tables
+from recbole_cocorr.report import correction_tables, corrector_tables, cost_figures, cost_tables, figures, tables
 from recbole_cocorr.report.both_ways import both_ways_tables
 from recbole_cocorr.report.commands import benchmark_command, command, sweep_command
 from recbole_cocorr.report.device_times import click_times, device_table
 from recbole_cocorr.report.figures import Picture, Styles
 from recbole_cocorr.report.folder import ResultsFolder
 from recbole_cocorr.report.methods import methods, provenance
+from recbole_cocorr.report.requests import quality_by_share, requests_table
 from recbole_cocorr.report.table_formats import Table
 
 
@@ -52,12 +54,16 @@ class Subsection:
 
 @dataclass
 class Section:
-    """A section of the page; where nothing is there yet, ``missing`` says so, and ``command`` makes it."""
+    """A section of the page; where nothing is there yet, ``missing`` says so, and ``command`` makes it.
+
+    ``paper`` says which table or figure of the paper the section answers to; empty where none does.
+    """
 
     anchor: str
     title: str
     missing: str = ""
     command: str = ""
+    paper: str = ""
     subsections: list[Subsection] = field(default_factory=list)
 
 
@@ -87,6 +93,7 @@ def sections_of(results: ResultsFolder, compared: Compared, styles: Styles) -> l
         history(groups, styles, benchmark),
         ablation(results.ablation, styles, benchmark_command(folder, records, "--ablate=correction")),
         corrections(results.corrections, styles, command("correct", folder)),
+        requests(results.requests, folder),
         Section("methods", "Methods", subsections=[Subsection(text=methods(records, groups, compared))]),
         about(records, results.failures),
     ]
@@ -94,14 +101,18 @@ def sections_of(results: ResultsFolder, compared: Compared, styles: Styles) -> l
 
 def quality(compared: Compared, how: str) -> Section:
     """Table 1 of each group, and the comparisons behind its stars."""
-    section = Section("table1", "Quality (Table 1)", "No run was tested.", how)
+    section = Section("table1", "Quality", "No run was tested.", how, "Table 1")
     for group, comparisons in compared:
         section.subsections.append(
             Subsection(
                 group.name,
                 text=tables.verdicts(group, comparisons),
                 notices=comparisons.problems,
-                tables=[tables.results_table(group, comparisons), *both_ways_tables(group)],
+                tables=[
+                    tables.results_table(group, comparisons),
+                    *both_ways_tables(group),
+                    *tables.verdict_tables(group, comparisons),
+                ],
                 folded=[tables.significance_table(group, comparisons)] if comparisons.rows else [],
             )
         )
@@ -132,19 +143,19 @@ _LONG = (
 
 def costs(cost: Cost, styles: Styles, how: str) -> Section:
     """Table 4 and Figure 4, and the costs of longer histories."""
-    section = Section("cost", "Cost (Table 4, Figure 4)", "Not counted yet.", how)
+    section = Section("cost", "Cost", "Not counted yet.", how, "Table 4 and Figure 4")
     rows = cost.rows
     if not rows:
         return section
     lengths = sorted({r["L"] for r in rows})
     setting = cost_tables.cost_setting(cost.settings, cost.machine)
     table = cost_tables.cost_table(rows, 10 if 10 in lengths else lengths[0], setting)
-    section.subsections.append(Subsection("One inference (Table 4)", tables=[table]))
-    short = [figures.cost_over_length(rows, c, styles, lambda length: 10 <= length <= 25, log=False) for c in _SHORT]
+    section.subsections.append(Subsection("One inference", tables=[table]))
+    short = [cost_figures.cost_over_length(rows, c, styles, lambda n: 10 <= n <= 25, log=False) for c in _SHORT]
     if pictures := [p for p in short if p]:
-        section.subsections.append(Subsection("Short histories (Figure 4)", pictures=pictures))
+        section.subsections.append(Subsection("Short histories", pictures=pictures))
     if lengths[-1] > 25:
-        long = [figures.cost_over_length(rows, c, styles, lambda length: length >= 10, log=True) for c in _LONG]
+        long = [cost_figures.cost_over_length(rows, c, styles, lambda length: length >= 10, log=True) for c in _LONG]
         section.subsections.append(
             Subsection(
                 f"Up to L = {lengths[-1]}",
@@ -161,7 +172,7 @@ def device(times: DeviceTimes, styles: Styles, folder: Path) -> Section:
     how = command("device-bench", f"--out={folder / times.FILE}")
     section = Section("device", "On the device", "Not timed yet.", how)
     if times.models:
-        section.subsections.append(Subsection(pictures=[click_times(times, styles)], tables=[device_table(times)]))
+        section.subsections.append(Subsection(pictures=click_times(times, styles), tables=[device_table(times)]))
     return section
 
 
@@ -170,7 +181,7 @@ def against_flops(groups: Sequence[Group], rows: Sequence[Row], styles: Styles, 
     missing = "Needs tested runs, and costs at the L they were trained with."
     section = Section("front", "Quality against FLOPs", missing, how)
     for group in groups:
-        if picture := figures.quality_against_flops(group, rows, styles):
+        if picture := cost_figures.quality_against_flops(group, rows, styles):
             section.subsections.append(Subsection(group.name, pictures=[picture]))
     return section
 
@@ -178,7 +189,7 @@ def against_flops(groups: Sequence[Group], rows: Sequence[Row], styles: Styles, 
 def sweep(results: ResultsFolder, style: Look) -> Section:
     """Figure 6."""
     how = sweep_command(results.path, results.records)
-    section = Section("sweep", "TTT mini-batch K (Figure 6)", "Not swept yet.", how)
+    section = Section("sweep", "TTT mini-batch K", "Not swept yet.", how, "Figure 6")
     rows = results.sweep.rows
     time = figures.sweep_time(rows, style)
     sweeps = sweep_groups(results.records)
@@ -219,7 +230,7 @@ def ablation(result: Ablation, styles: Styles, how: str) -> Section:
     section = Section("ablation", "Is the correction personal?", "Not evaluated yet.", how)
     for dataset in sorted({r["dataset"] for r in result.rows}):
         picture = figures.correction_ablation(result.rows, dataset, styles)
-        table = tables.ablation_table(result, dataset)
+        table = correction_tables.ablation_table(result, dataset)
         section.subsections.append(Subsection(dataset, pictures=[picture] if picture else [], tables=[table]))
     return section
 
@@ -245,11 +256,24 @@ def corrections(result: Corrections, styles: Styles, how: str) -> Section:
                 text=corrector_tables.corrector_verdicts(result, dataset, protocol),
                 notices=notices,
                 pictures=[picture] if picture else [],
-                tables=[corrector_tables.correctors_table(result, dataset, protocol)],
+                tables=[
+                    corrector_tables.correctors_table(result, dataset, protocol),
+                    *corrector_tables.verdict_tables(result, dataset, protocol),
+                ],
                 folded=[table for table in folded if table is not None],
             )
         )
         notices = []  # once is enough
+    return section
+
+
+def requests(result: Requests, folder: Path) -> Section:
+    """The quality by the share of rankings that ask the cloud."""
+    how = command("requests", "--checkpoint=FILE", f"--out={folder / result.FILE}")
+    section = Section("requests", "When to ask the cloud", "Not measured yet.", how)
+    if result.rows:
+        pictures = [quality_by_share(result, answer) for answer in result.answers]
+        section.subsections.append(Subsection(pictures=pictures, tables=[requests_table(result)]))
     return section
 
 

@@ -34,6 +34,9 @@ class Table:
         Sentences under the table.
     text_columns : int
         How many columns at the left hold words; the others hold numbers.
+    groups : tuple of (str, tuple of str)
+        Where the header has two rows on a page: titles, empty or over several columns, and the headings under each;
+        all headings together stand for ``header``, which is each column's name in full.
     """
 
     name: str
@@ -42,6 +45,17 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     notes: tuple[str, ...] = ()
     text_columns: int = 1
+    groups: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+    @property
+    def head(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """The groups; every column by itself, where there are none."""
+        return self.groups or tuple(("", (heading,)) for heading in self.header)
+
+    @property
+    def headings(self) -> tuple[str, ...]:
+        """What stands directly over each column."""
+        return tuple(heading for _, headings in self.head for heading in headings)
 
 
 def row(*cells: str | Cell) -> tuple[Cell, ...]:
@@ -98,7 +112,7 @@ _LATEX = {
 } | {c: "\\" + c for c in "&%$#_{}"}
 
 
-_LATEX_MARKS = {"†": r"\dagger", "‡": r"\ddagger", "−": "-"}
+_LATEX_MARKS = {"†": r"\dagger", "‡": r"\ddagger", "−": "-", "~": r"\sim"}
 
 
 def escape_markdown(text: str) -> str:
@@ -138,6 +152,19 @@ def markdown(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _latex_groups(table: Table) -> list[str]:
+    """The upper row of a header of two rows, and the lines under its titles."""
+    if not table.groups:
+        return []
+    cells, rules, at = [], [], 1
+    for title, headings in table.groups:
+        count = len(headings)
+        cells.append(rf"\multicolumn{{{count}}}{{c}}{{{escape_latex(title)}}}" if title else " & ".join([""] * count))
+        rules += [rf"\cmidrule(lr){{{at}-{at + count - 1}}}"] if title else []
+        at += count
+    return [" & ".join(cells) + r" \\", "".join(rules)]
+
+
 LONGEST_FLOAT = 40  # rows; a longer table is broken over pages
 WIDEST = 5  # columns; a wider table is scaled to the line
 
@@ -162,7 +189,7 @@ def latex(table: Table) -> str:
 
     columns = "l" * table.text_columns + "r" * (len(table.header) - table.text_columns)
     title = rf"\caption{{{escape_latex(table.caption)}}}\label{{tab:{table.name}}}"
-    head = [r"\toprule", line([escape_latex(h) for h in table.header]), r"\midrule"]
+    head = [r"\toprule", *_latex_groups(table), line([escape_latex(h) for h in table.headings]), r"\midrule"]
     rows = [line([cell(c) for c in r]) for r in table.rows]
     notes = [rf"\par\smallskip{{\footnotesize {escape_latex(note)}\par}}" for note in table.notes]
     if len(rows) > LONGEST_FLOAT:

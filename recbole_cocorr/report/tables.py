@@ -1,9 +1,7 @@
-"""The tables of a results folder: Table 1, significance, Figure 6 in digits, history length, corrections."""
+"""The tables of a results folder: Table 1, significance, Figure 6 in digits, history length."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-
-import numpy as np
+from collections.abc import Mapping, Sequence
 
 from recbole_cocorr.evaluation.result_table import metric_title
 from recbole_cocorr.evaluation.significance import Comparison
@@ -17,12 +15,12 @@ from recbole_cocorr.experiments.comparisons import (
 )
 from recbole_cocorr.experiments.history_bins import HistoryBin
 from recbole_cocorr.experiments.results.base import Row
-from recbole_cocorr.experiments.results.corrections import Ablation
-from recbole_cocorr.experiments.runs.groups import Group, in_field_order, slug
+from recbole_cocorr.experiments.runs.groups import Group, slug
 from recbole_cocorr.experiments.runs.run_files import RunRecord
 from recbole_cocorr.models.catalogue import own_loss
-from recbole_cocorr.report.cost_tables import cost_value
+from recbole_cocorr.report.cost_tables import NOISE_NOTE, cost_value, noisy
 from recbole_cocorr.report.table_formats import MISSING, Cell, Table, decimal, mean_and_deviation, places, row
+from recbole_cocorr.report.verdict_tables import main_metric, p_value, verdict_table
 
 
 def results_table(group: Group, comparisons: Comparisons) -> Table:
@@ -85,6 +83,18 @@ def loss_note(label: str, by_seed: dict[int, RunRecord], group: Group) -> str | 
     return None if loss == usual else f"{label} is trained with the loss {loss}."
 
 
+def verdict_tables(group: Group, comparisons: Comparisons) -> list[Table]:
+    """The reference against each other model in words; none where nothing was compared."""
+    if not comparisons.rows:
+        return []
+    best = best_baselines(group, main_metric(metric_columns(group)))
+    pairs: dict[tuple[str, ...], list[Comparison]] = {}
+    for c in comparisons.rows:
+        pairs.setdefault((c.baseline + (" (best baseline)" if c.baseline in best else ""),), []).append(c)
+    caption = f"{comparisons.reference} against each other model, {group.name}"
+    return [verdict_table(f"verdicts-{group.slug}", caption, ("Against",), pairs)]
+
+
 def significance_table(group: Group, comparisons: Comparisons) -> Table:
     """Every comparison with its effect, interval, p and spread over seeds."""
     best = {metric: best_baselines(group, metric) for metric in metric_columns(group)}
@@ -129,11 +139,7 @@ def how_compared(comparisons: Sequence[Comparison]) -> str:
     )
 
 
-def p_value(p: float) -> str:
-    """``.0312``, or ``< .0001``."""
-    if p < 0.0001:
-        return "< .0001"
-    return decimal(p) if p < 0.99995 else "1"
+_SWEEP_TIMES = ("latency_us", "batch_latency_us")
 
 
 def sweep_table(sweep: dict[int, dict[int, RunRecord]], timings: Sequence[Row], name: str) -> Table:
@@ -146,13 +152,21 @@ def sweep_table(sweep: dict[int, dict[int, RunRecord]], timings: Sequence[Row], 
         row(
             str(size),
             *(mean_and_deviation(over_seeds(sweep.get(size, {}), m)) for m in metrics),
-            *(cost_value("latency_us", time.get(size, {}).get(c)) for c in ("latency_us", "batch_latency_us")),
+            *(
+                Cell(cost_value("latency_us", of.get(c)), mark="~" if noisy(of, c) else "")
+                for of in [time.get(size, {})]
+                for c in _SWEEP_TIMES
+            ),
         )
         for size in sizes
     ]
     header = ("K", *(metric_title(m) for m in metrics), "One user", "One batch")
     return Table(
-        f"figure6-{slug(name)}", f"Quality and inference time over the TTT mini-batch K, {name}", header, tuple(rows)
+        f"figure6-{slug(name)}",
+        f"Quality and inference time over the TTT mini-batch K, {name}",
+        header,
+        tuple(rows),
+        notes=(NOISE_NOTE,) if any(noisy(r, c) for r in timings for c in _SWEEP_TIMES) else (),
     )
 
 
@@ -171,82 +185,6 @@ def history_table(group: Group, bins: dict[str, list[HistoryBin]], metric: str) 
         rows=tuple(row(model, *(value.get((model, label), MISSING) for label in labels)) for model in bins),
         notes=("Mean over users ± half of the 95% interval; each user's metric averaged over seeds first.",),
     )
-
-
-def ablation_table(ablation: Ablation, dataset: str) -> Table:
-    """Is the correction personal? One checkpoint with its own correction, none, a stale one, another user's."""
-    notes = []
-    for label in in_field_order(r["label"] for r in ablation.common_share if r["dataset"] == dataset):
-        shares = [r for r in ablation.common_share if (r["dataset"], r["label"]) == (dataset, label)]
-        attention, bias = (f"{100 * np.mean([r[name] for r in shares]):.1f}%" for name in ("attention", "bias"))
-        notes.append(
-            f"{label}: {attention} of the correction of the attention and {bias} of that of the bias are common to all "
-            "users."
-        )
-    return by_variant(
-        ablation.rows,
-        dataset,
-        f"ablation-{slug(dataset)}",
-        f"One checkpoint under other corrections, {dataset}",
-        notes,
-    )
-
-
-def by_variant(
-    every: Sequence[Row],
-    dataset: str,
-    name: str,
-    caption: str,
-    notes: Sequence[str],
-    mark: Callable[[str, str, str], str] = lambda label, variant, metric: "",
-) -> Table:
-    """A row per model and correction, means over seeds.
-
-    Parameters
-    ----------
-    every : sequence of dict
-        Those of other data sets are left out.
-    dataset, name, caption : str
-    notes : sequence of str
-    mark : callable
-        Label, variant and metric to what stands raised behind the figure.
-    """
-    rows = [r for r in every if r["dataset"] == dataset]
-    metrics = list(dict.fromkeys(m for r in rows for m in r["metrics"]))
-    variants = variant_order(r["variant"] for r in rows)
-    result = []
-    for label in in_field_order(r["label"] for r in rows):
-        for variant in variants:
-            mine = [r["metrics"] for r in rows if (r["label"], r["variant"]) == (label, variant)]
-            if mine:
-                cells = (
-                    Cell(
-                        mean_and_deviation([m[name] for m in mine if name in m]),
-                        mark=mark(label, variant, name),
-                    )
-                    for name in metrics
-                )
-                result.append(row(label, variant, *cells, str(len(mine))))
-    return Table(
-        name=name,
-        caption=caption,
-        header=("Model", "Correction", *(metric_title(m) for m in metrics), "Seeds"),
-        rows=tuple(result),
-        notes=tuple(notes),
-        text_columns=2,
-    )
-
-
-def variant_order(variants: Iterable[str]) -> list[str]:
-    """``own`` first, then ``none``, the stale ones by age, the others by name."""
-
-    def rank(variant: str) -> tuple[int, int, str]:
-        kind, _, age = variant.partition(" ")
-        if kind == "stale" and age.isdigit():
-            return 2, int(age), variant
-        return {"own": 0, "none": 1}.get(variant, 3), 0, variant
-
-    return sorted(set(variants), key=rank)
 
 
 def verdicts(group: Group, comparisons: Comparisons) -> list[str]:

@@ -1,6 +1,6 @@
 """Device and cloud together: the correction service, and the client that a device asks it with.
 
-Names are looked up when they are asked for: the client needs numpy, grpcio and protobuf, the service torch as well.
+Names are looked up when they are asked for: the client needs numpy, grpcio and protobuf alone.
 """
 
 import os

@@ -4,7 +4,8 @@ Layout of the file
 ------------------
 tensors
     ``model.<parameter>`` the weights; ``vocabulary.items`` the item tokens by id, padding first, as the UTF-8
-    of a JSON list (a token may hold any character). A training checkpoint also holds
+    of a JSON list (a token may hold any character); ``vocabulary.clicks``, where it is known, how often each was
+    clicked in training (int64, by id). A training checkpoint also holds
     ``optimizer.<i>.<name>``, ``best.<parameter>`` (the weights of the best epoch so far) and
     ``rng.<generator>``, a row of random state per process.
 metadata
@@ -13,7 +14,6 @@ metadata
     ``num_users``, ``epoch``, ``metrics`` and, for training, the optimizer's groups and the trainer's counters.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,14 +24,13 @@ import torch
 from safetensors.torch import save
 
 from recbole_cocorr import __version__
+from recbole_cocorr.artifact.checkpoint_file import FORMAT, FORMAT_VERSION, digest_of_checkpoint
 from recbole_cocorr.artifact.fingerprint import model_fingerprint
+from recbole_cocorr.base.checkpoints import checkpoint_file
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.files import atomic_write
 from recbole_cocorr.base.readers import Record, parse_json, versioned
 from recbole_cocorr.base.tensor_file import read_tensors
-
-FORMAT = "recbole_cocorr.training.checkpoint"
-FORMAT_VERSION = 1
 
 
 @dataclass
@@ -56,6 +55,8 @@ class Checkpoint:
         Counters and optimizer groups, for a training checkpoint.
     tensors : dict of str to torch.Tensor
         Optimizer state, best weights and random state, for a training checkpoint.
+    clicks : torch.Tensor of int64 or None
+        How often each item was clicked in training, by item id; None in files from before this was kept.
     """
 
     kind: str
@@ -67,6 +68,7 @@ class Checkpoint:
     metrics: dict[str, float] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     tensors: dict[str, torch.Tensor] = field(default_factory=dict)
+    clicks: torch.Tensor | None = None
 
 
 def plain_config(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,14 +85,9 @@ def plain_config(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _digest(tensors: Mapping[str, torch.Tensor], texts: Mapping[str, str]) -> str:
-    hasher = hashlib.blake2b(digest_size=16)
-    for name in sorted(texts):
-        hasher.update(f"{name}={texts[name]}\n".encode())
-    for name in sorted(tensors):
-        tensor = tensors[name].contiguous()
-        hasher.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}\n".encode())
-        hasher.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return hasher.hexdigest()
+    ordered = ((name, tensors[name].contiguous()) for name in sorted(tensors))
+    parts = ((n, str(t.dtype), tuple(t.shape), t.reshape(-1).view(torch.uint8).numpy().data) for n, t in ordered)
+    return digest_of_checkpoint(parts, texts)
 
 
 def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
@@ -98,6 +95,8 @@ def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
     text = bytearray(json.dumps(checkpoint.items), "utf-8")
     tensors = {f"model.{k}": v for k, v in checkpoint.weights.items()} | checkpoint.tensors
     tensors["vocabulary.items"] = torch.frombuffer(text, dtype=torch.uint8)
+    if checkpoint.clicks is not None:
+        tensors["vocabulary.clicks"] = checkpoint.clicks
     # clone: safetensors refuses tensors that share memory, such as tied weights
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
     content = {
@@ -121,7 +120,7 @@ def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
-    """Read a checkpoint.
+    """Read a checkpoint; ``latest`` is the newest in ``saved/``.
 
     Raises
     ------
@@ -129,6 +128,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         If the file is missing, is no checkpoint of this package, is of a newer format, is damaged, holds a value of
         another type than training writes, or a tensor with NaN or infinity; the sentence says which.
     """
+    path = checkpoint_file(path)
     texts, tensors = read_tensors(path, "checkpoint")
     source = str(path)
     head = versioned(texts, source, FORMAT, "checkpoint", str(FORMAT_VERSION))
@@ -137,12 +137,14 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         raise UserError(f"{source} is damaged: its contents do not match its checksum")
     content = Record(parse_json(head.text("content"), source, nan=True), source)
     check_finite(tensors, source)
+    items = _items(tensors.pop("vocabulary.items", None), source)
     return Checkpoint(
         kind=head.text("kind", ("model", "training")),
         config=content.record("config").content,
-        items=_items(tensors.pop("vocabulary.items", None), source),
+        items=items,
         weights={k[len("model.") :]: tensors.pop(k) for k in list(tensors) if k.startswith("model.")},
         num_users=content.whole("num_users", 0, 1 << 31),
+        clicks=_clicks(tensors.pop("vocabulary.clicks", None), len(items), source),
         epoch=content.whole("epoch", -1),
         metrics=content.numbers("metrics"),
         training=content.record("training").content,
@@ -160,6 +162,14 @@ def _items(text: torch.Tensor | None, source: str) -> list[str]:
         twice = next(t for t in tokens if t in seen or seen.add(t))
         raise UserError(f"{source}: vocabulary.items holds {twice[:60]!r} more than once")
     return items
+
+
+def _clicks(clicks: torch.Tensor | None, items: int, source: str) -> torch.Tensor | None:
+    if clicks is None:
+        return None
+    if clicks.dtype != torch.int64 or clicks.shape != (items,) or bool((clicks < 0).any()):
+        raise UserError(f"{source}: vocabulary.clicks must be {items} whole numbers of at least 0, one for each item")
+    return clicks
 
 
 def check_finite(tensors: Mapping[str, torch.Tensor], source: str) -> None:

@@ -2,7 +2,7 @@
 
 Precedence, highest first: command line > config dict > config files > dataset yaml > model yaml >
 protocol yaml > overall yaml. Each of this package's yaml files lies above RecBole's file of the same
-kind, and a file of the same name in the working directory takes the place of the packaged one.
+kind, and a file of the same name in the working directory is merged over the packaged one, key by key.
 """
 
 import ast
@@ -19,11 +19,13 @@ from recbole.utils import InputType, ModelType
 
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.property_files import (
-    configuration_file,
+    check_known,
+    configuration_files,
+    is_packaged,
     keys_of,
     known_names,
     nearest,
-    property_file,
+    property_files,
     recbole_properties,
 )
 from recbole_cocorr.base.yaml_reader import read_yaml
@@ -149,8 +151,12 @@ class Config(RecBoleConfig):
 
     def _load_config_files(self, file_list: list[str] | None) -> dict[str, Any]:
         settings: dict[str, Any] = {}
+        self._file_of: dict[str, Path] = {}
         for file in file_list or ():
-            settings.update(self._read_yaml(configuration_file(file)))
+            for path in configuration_files(file):
+                content = self._read_yaml(path)
+                settings.update(content)
+                self._file_of |= dict.fromkeys(content, path)
         return settings
 
     def _read_yaml(self, path: Path) -> dict[str, Any]:
@@ -191,19 +197,41 @@ class Config(RecBoleConfig):
 
     def _load_internal_config_dict(self, model: str, model_class: type, dataset: str) -> None:
         super()._load_internal_config_dict(model, model_class, dataset)
-        layers = [property_file("", "overall")]
-        overall = self._read_yaml(layers[0]) if layers[0] else {}
-        self.protocol = str(self.external_config_dict.get("protocol", overall.get("protocol", "paper")))
-        protocol_file = property_file("protocol", self.protocol)
-        if protocol_file is None:
+        self._layer_of: dict[str, Path] = {}
+        self._add_layers("", "overall")
+        self.protocol = str(
+            self.external_config_dict.get("protocol", self.internal_config_dict.get("protocol", "paper"))
+        )
+        if not property_files("protocol", self.protocol):
             raise UserError(
                 f"there is no protocol {self.protocol!r}; {nearest(self.protocol, known_names('protocol'))}"
             )
-        layers += [protocol_file, property_file("model", model), property_file("dataset", dataset)]
-        for path in layers:
-            if path is not None:
-                self.internal_config_dict.update(self._read_yaml(path))
+        for kind, name in (("protocol", self.protocol), ("model", model), ("dataset", dataset)):
+            self._add_layers(kind, name)
         self.internal_config_dict["protocol"] = self.protocol
+
+    def _add_layers(self, kind: str, name: str) -> None:
+        """Merge a property file, and then the working directory's, over what lies below."""
+        for path in property_files(kind, name):
+            content = self._read_yaml(path)
+            if not is_packaged(path) and registry.is_named(self.model):  # a user's own class brings keys of its own
+                check_known(path, content, self._all_known_keys())
+            self.internal_config_dict.update(content)
+            self._layer_of |= dict.fromkeys(content, path)
+
+    def source_of(self, key: str) -> str:
+        """Where the value of a setting was given: the highest layer that has it."""
+        if key in self.cmd_config_dict:
+            return "command line"
+        if key in self.variable_config_dict:
+            return "config_dict"
+        if key in self._file_of:
+            return f"--config_files: {self._file_of[key]}"
+        if key in self._layer_of:
+            path = self._layer_of[key]
+            place = "/".join(path.parts[-3 if path.parent.parent.name == "properties" else -2 :])
+            return f"packaged {place}" if is_packaged(path) else f"./{place}"
+        return "RecBole's default" if key in self.internal_config_dict else "worked out"
 
     def _get_final_config_dict(self) -> dict[str, Any]:
         self._check_keys()
@@ -219,14 +247,13 @@ class Config(RecBoleConfig):
     # -- checking --------------------------------------------------------------------------------
 
     def _all_known_keys(self) -> frozenset[str]:
-        """Every key that some property file, of any model, knows."""
-        roots = [recbole_properties(), *(p for p in (property_file("", "overall"),) if p)]
-        files = [f for root in roots for f in (root.rglob("*.yaml") if root.is_dir() else [root])]
-        for kind in ("model", "protocol", "dataset"):
-            files += [f for name in known_names(kind) if (f := property_file(kind, name))]
-        keys = COMMAND_KEYS | UNLISTED_KEYS | {k for names in self.parameters.values() for k in names}
+        """Every key that some packaged property file, or one of RecBole's, of any model, knows."""
         skip = {"url.yaml", "kg_url.yaml"}
-        return frozenset(keys.union(*(keys_of(f) for f in files if f.name not in skip)))
+        files = [file for file in recbole_properties().rglob("*.yaml") if file.name not in skip]
+        names = [("", "overall"), *((kind, n) for kind in ("model", "protocol", "dataset") for n in known_names(kind))]
+        files += [path for kind, name in names for path in property_files(kind, name) if is_packaged(path)]
+        keys = COMMAND_KEYS | UNLISTED_KEYS | {k for names in self.parameters.values() for k in names}
+        return frozenset(keys.union(*map(keys_of, files)))
 
     def _check_keys(self) -> None:
         mine = COMMAND_KEYS | UNLISTED_KEYS | set(self.internal_config_dict) - {"MODEL_TYPE"}

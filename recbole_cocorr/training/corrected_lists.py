@@ -6,16 +6,19 @@ are held for some rows at a time, and the trust is learned on lists that are dra
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from recbole_cocorr.artifact.request_rule import RequestRule
 from recbole_cocorr.correctors.base import Corrector
+from recbole_cocorr.correctors.fit_request_rule import fit_request_rule
 from recbole_cocorr.correctors.trust import Trust
 from recbole_cocorr.data.clicks import histories
 from recbole_cocorr.data.loaders import EvalLoader
 from recbole_cocorr.data.negatives import protocol_generator
-from recbole_cocorr.evaluation.ranking import rank_among_all, rank_positive
+from recbole_cocorr.evaluation.ranking import per_row, rank_among_all, rank_positive
 from recbole_cocorr.models.scoring import Scorer, find_scorer
 
 # Full ranking: other items in a list that the trust is learned on, and how many numbers all lists may hold.
@@ -111,6 +114,34 @@ def trust_lists(loader: EvalLoader) -> tuple[torch.Tensor, np.ndarray]:
     return rows, np.concatenate([positive[:, None], drawn], axis=1)
 
 
+class ScoredLists(NamedTuple):
+    """The lists that the trust is learned on, with both scores.
+
+    Attributes
+    ----------
+    device, cloud : numpy.ndarray, shape [R, 1 + C]
+    clicks : numpy.ndarray of int64, shape [R]
+        Clicks that the cloud knows of.
+    real : numpy.ndarray of bool, shape [R, 1 + C]
+        False where there is no candidate.
+    """
+
+    device: np.ndarray
+    cloud: np.ndarray
+    clicks: np.ndarray
+    real: np.ndarray
+
+
+def scored_lists(device: DeviceScores, loader: EvalLoader, corrector: Corrector) -> ScoredLists:
+    """The lists of :func:`trust_lists`, scored."""
+    rows, candidates = trust_lists(loader)
+    every = histories(loader)
+    known = [every[row] for row in rows.tolist()]
+    cloud = corrector.scores(known, candidates)
+    clicks = np.array([len(h) for h in known], dtype=np.int64)
+    return ScoredLists(device.of(loader, rows, candidates), cloud, clicks, candidates > 0)
+
+
 def fit_trust(device: DeviceScores, loader: EvalLoader, corrector: Corrector) -> Trust:
     """Learn the trust on the loader's lists.
 
@@ -119,12 +150,24 @@ def fit_trust(device: DeviceScores, loader: EvalLoader, corrector: Corrector) ->
     UserError
         If there is no row, or a score is not finite.
     """
-    rows, candidates = trust_lists(loader)
-    every = histories(loader)
-    known = [every[row] for row in rows.tolist()]
-    cloud = corrector.scores(known, candidates)
-    clicks = np.array([len(h) for h in known], dtype=np.int64)
-    return Trust.fit(device.of(loader, rows, candidates), cloud, clicks, candidates > 0)
+    return Trust.fit(*scored_lists(device, loader, corrector))
+
+
+def fit_requests(device: DeviceScores, loader: EvalLoader, corrector: Corrector, trust: Trust) -> RequestRule:
+    """Learn on the loader's lists when a device asks for the scores.
+
+    Raises
+    ------
+    UserError
+        If there is no row, or a score is not finite.
+    """
+    lists = scored_lists(device, loader, corrector)
+    alone, fused = (
+        per_row(rank_positive(torch.from_numpy(scores), torch.from_numpy(lists.real[:, 1:])).numpy(), ["ndcg"], [10])
+        for scores in (lists.device, trust.fuse(lists.device, lists.cloud, lists.clicks))
+    )
+    own = np.where(lists.real, lists.device, -np.inf)
+    return fit_request_rule(own, lists.clicks, fused["ndcg@10"] - alone["ndcg@10"])
 
 
 def ranks_under(

@@ -13,7 +13,7 @@ from recbole_cocorr.correctors.trust import Trust
 from recbole_cocorr.data.clicks import histories, training_interactions
 from recbole_cocorr.evaluation.ranking import RANK_METRICS, summarise
 from recbole_cocorr.training.checkpoint import checkpoint_fingerprint, load_checkpoint
-from recbole_cocorr.training.corrected_lists import DeviceScores, Variant, fit_trust, ranks_under
+from recbole_cocorr.training.corrected_lists import DeviceScores, Variant, fit_requests, fit_trust, ranks_under
 from recbole_cocorr.training.data_of import data_of
 from recbole_cocorr.training.prepare import Loaders
 from recbole_cocorr.training.recommend import recommender_from
@@ -26,7 +26,9 @@ def fit_corrector(
     data_path: str | None = None,
     kind: str = DEFAULT,
 ) -> tuple[Trust, dict[str, dict[str, float]], str]:
-    """Fit a corrector to the training interactions, learn the trust on the validation items, and write both.
+    """Fit a corrector to the training interactions, learn on the validation items what devices need, and write it.
+
+    They need the trust in the corrector, and when it is worth a request.
 
     Parameters
     ----------
@@ -59,7 +61,10 @@ def fit_corrector(
     users, items = training_interactions(loaders.valid.dataset)
     corrector = fit(users, items, loaders.dataset.item_num, **settings)
     trust, metrics = learn_trust(model, loaders, corrector)
-    digest = save_corrector(out, corrector, trust, content.items, checkpoint_fingerprint(content), metrics, settings)
+    rule = fit_requests(DeviceScores(model), loaders.valid, corrector, trust)
+    digest = save_corrector(
+        out, corrector, trust, content.items, checkpoint_fingerprint(content), metrics, settings, rule
+    )
     return trust, metrics, digest
 
 

@@ -9,7 +9,7 @@ from recbole_cocorr.artifact.manifest import MOST_NEIGHBOURS
 from recbole_cocorr.artifact.neighbours import NeighbourTable, clicks_that_count
 from recbole_cocorr.base.checks import checked_whole
 from recbole_cocorr.correctors.item_item import ItemItem
-from recbole_cocorr.correctors.neighbours import corrector_of, table_of
+from recbole_cocorr.correctors.neighbours import corrector_of, settings_for, table_of
 from recbole_cocorr.correctors.trust import Trust
 from recbole_cocorr.data.clicks import training_interactions
 from recbole_cocorr.training.fit_corrector import learn_trust
@@ -23,6 +23,8 @@ class FittedTable:
     Attributes
     ----------
     table : NeighbourTable
+    count : int
+        N, entries of an item on average.
     corrector : ItemItem
         Scores as a device does with the table.
     trust : Trust
@@ -31,6 +33,7 @@ class FittedTable:
     """
 
     table: NeighbourTable
+    count: int
     corrector: ItemItem
     trust: Trust
     validation: dict[str, dict[str, float]]
@@ -38,12 +41,14 @@ class FittedTable:
     def described(self) -> dict[str, Any]:
         """What an artifact's manifest holds of it."""
         decay = self.corrector.decay
-        sizes = {"count": self.table.count, "decay": decay, "clicks": clicks_that_count(decay)}
+        sizes = {"count": self.count, "decay": decay, "clicks": clicks_that_count(decay)}
         return {**sizes, "form": "asinh", **asdict(self.trust)}
 
 
-def fit_neighbours(model: torch.nn.Module, loaders: Loaders, count: int, settings: dict[str, Any]) -> FittedTable:
-    """Regress each item on ``count`` neighbours, keep the ``count`` largest weights of each click, learn the trust.
+def fit_neighbours(
+    model: torch.nn.Module, loaders: Loaders, count: int, settings: dict[str, Any], weights: ItemItem | None = None
+) -> FittedTable:
+    """Fit item-item weights, keep those that ``count`` entries per item have room for, and learn the trust in them.
 
     Parameters
     ----------
@@ -52,7 +57,9 @@ def fit_neighbours(model: torch.nn.Module, loaders: Loaders, count: int, setting
         Its data: the weights are learned from the training interactions, the trust on the validation items.
     count : int
     settings : dict
-        Of the item-item corrector; ``count`` takes the place of ``neighbours``.
+        Of the item-item corrector.
+    weights : ItemItem, optional
+        Fitted with these settings before.
 
     Raises
     ------
@@ -61,9 +68,10 @@ def fit_neighbours(model: torch.nn.Module, loaders: Loaders, count: int, setting
     """
     count = checked_whole(count, "neighbours", 1, MOST_NEIGHBOURS)
     clicks_that_count(settings["decay"])
-    users, items = training_interactions(loaders.valid.dataset, "the neighbour table")
-    fitted = ItemItem.fit(users, items, loaders.dataset.item_num, **{**settings, "neighbours": count})
-    table = table_of(fitted, count)
-    corrector = corrector_of(table, fitted.decay)
+    if weights is None:
+        users, items = training_interactions(loaders.valid.dataset, "the neighbour table")
+        weights = ItemItem.fit(users, items, loaders.dataset.item_num, **settings_for(count, settings))
+    table = table_of(weights, count)
+    corrector = corrector_of(table, weights.decay)
     trust, metrics = learn_trust(model, loaders, corrector)
-    return FittedTable(table, corrector, trust, metrics)
+    return FittedTable(table, count, corrector, trust, metrics)

@@ -2,14 +2,19 @@
 
 import os
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from logging import getLogger
 from typing import Any
 
 from recbole.utils import get_environment, set_color
 
+from recbole_cocorr.base.checkpoints import TRAINING, checkpoint_file
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.threads import limit_threads
 from recbole_cocorr.data import distributed
+from recbole_cocorr.data.frames import write_dataset
 from recbole_cocorr.evaluation.result_table import result_table
 from recbole_cocorr.training.config import Config
 from recbole_cocorr.training.prepare import prepare
@@ -31,6 +36,7 @@ def run(
     port: str = "5678",
     group_offset: int = 0,
     overrides: dict[str, Any] | None = None,
+    interactions: Any = None,
 ) -> dict[str, Any]:
     """Train a model and evaluate it; the counterpart of RecBole's ``run``.
 
@@ -50,18 +56,41 @@ def run(
         Processes on the machines before this one.
     overrides : dict, optional
         Command-line settings, which beat everything; read from ``sys.argv`` if left out.
+    interactions : pandas.DataFrame, optional
+        The data, in place of files: a row for each interaction, with the columns ``user``, ``item`` and ``timestamp``
+        (or ``user_id``, ``item_id`` and ``time``); see :func:`recbole_cocorr.data.frames.write_dataset`. They are
+        written as RecBole's file into a folder that is gone after the run, or, where ``data_path`` is given, into
+        ``data_path/dataset/``, where later commands find them again. ``dataset`` is a name for them ("interactions"
+        if left out), and ``sys.argv`` is not read.
 
     Returns
     -------
     dict
-        ``best_valid_score``, ``best_valid_result``, ``test_result``, ``valid_score_bigger`` and
-        ``saved_model_file``.
+        ``test_result`` and ``best_valid_result``: the metrics by name, such as ``ndcg@10``, on the test items and on
+        the validation items of the best epoch; ``best_valid_score``: the one metric that epochs are compared by;
+        ``valid_score_bigger``: whether more of it is better; ``saved_model_file``: the checkpoint, None if it is not
+        saved.
 
     Raises
     ------
     UserError
         For anything the user can mend.
     """
+    if interactions is not None:
+        with _written(interactions, dataset, config_dict, overrides) as settings:
+            return run(
+                model,
+                settings["dataset"],
+                config_file_list,
+                config_dict,
+                saved,
+                nproc,
+                world_size,
+                ip,
+                port,
+                group_offset,
+                settings,
+            )
     for name, number, least in (("nproc", nproc, 1), ("group_offset", group_offset, 0)):
         if number < least:
             raise UserError(f"{name} is {number}; it must be at least {least}")
@@ -91,6 +120,19 @@ def run(
             raise UserError(queue.get()["error"]) from None
         raise error
     return {} if queue.empty() else queue.get()
+
+
+@contextmanager
+def _written(
+    interactions: Any, dataset: str | None, config_dict: dict[str, Any] | None, overrides: dict[str, Any] | None
+) -> Iterator[dict[str, Any]]:
+    """The overrides of a run that reads these interactions from a file."""
+    given = {**(config_dict or {}), **(overrides or {})}
+    dataset = dataset or given.get("dataset") or "interactions"
+    with ExitStack() as stack:
+        folder = given.get("data_path") or stack.enter_context(tempfile.TemporaryDirectory(prefix="interactions-"))
+        write_dataset(interactions, folder, dataset)
+        yield {**(overrides or {}), "dataset": dataset, "data_path": str(folder)}
 
 
 def _process(local_rank, model, dataset, config_file_list, config_dict, saved, overrides, queue) -> None:
@@ -131,7 +173,7 @@ def _run(config: Config, saved: bool) -> dict[str, Any]:
     prepared = prepare(config)
     data, trainer = prepared.data, prepared.trainer
     if config["resume"]:
-        trainer.resume_checkpoint(config["resume"])
+        trainer.resume_checkpoint(checkpoint_file(config["resume"], TRAINING, config["checkpoint_dir"]))
     best_valid_score, best_valid_result = trainer.fit(
         data.train, data.valid, saved=saved, show_progress=config["show_progress"]
     )

@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from recbole.data.interaction import Interaction
 from recbole.trainer import Trainer as RecBoleTrainer
-from recbole.utils import EvaluatorType, get_gpu_usage, set_color
+from recbole.utils import EvaluatorType, get_gpu_usage, get_local_time, set_color
 from torch.nn.utils.clip_grad import clip_grad_norm_
 from tqdm import tqdm
 
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.data import distributed
+from recbole_cocorr.data.dataset import SequenceDataset
 from recbole_cocorr.data.loaders import EvalLoader, SequenceLoader, TrainLoader
 from recbole_cocorr.data.parquet import first_places
 from recbole_cocorr.layers.sharded_table import sharded_tables
@@ -71,7 +72,8 @@ class Trainer(RecBoleTrainer):
         self.logger = EpochsFromOne(self.logger)
         if config["rank"]:
             self.tensorboard.close()
-        self.saved_model_file = os.path.splitext(self.saved_model_file)[0] + ".safetensors"
+        name = f"{config['model']}-{config['dataset']}-{get_local_time()}.safetensors"
+        self.saved_model_file = os.path.join(config["checkpoint_dir"], name)
         if config["torch_compile"]:
             compile_encoder(model)
         else:
@@ -89,6 +91,7 @@ class Trainer(RecBoleTrainer):
         self._leaves_out_padding = False
         self._items: list[str] = []
         self._num_users = 0
+        self._clicks: torch.Tensor | None = None
         self._rows = ""
         self._valid_metrics: dict[str, float] = {}
         self._best_weights: dict[str, torch.Tensor] | None = None
@@ -147,6 +150,9 @@ class Trainer(RecBoleTrainer):
         if self._items and self._items != items:
             raise UserError("the data hold other items, or number them otherwise, than those the model was trained on")
         self._items, self._num_users = items, dataset.user_num
+        if self._clicks is None and isinstance(dataset, SequenceDataset):
+            _, clicked = dataset.training_interactions()
+            self._clicks = torch.from_numpy(np.bincount(clicked, minlength=len(items)))
 
     def _remember_rows(self, datasets: list) -> None:
         digest = rows_digest(*datasets)
@@ -303,6 +309,7 @@ class Trainer(RecBoleTrainer):
             items=self._items,
             weights=whole_weights(self.model),
             num_users=self._num_users,
+            clicks=self._clicks,
             epoch=epoch,
             metrics=self._valid_metrics,
         )

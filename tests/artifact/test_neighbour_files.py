@@ -12,12 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recbole_cocorr.artifact.arrays import digest_of
-from recbole_cocorr.artifact.manifest import neighbour_type, parse_manifest, read_manifest
+from recbole_cocorr.artifact.manifest import LONGEST_ROW, neighbour_type, parse_manifest, read_manifest
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.device import Session, update_catalogue, verify
+from recbole_cocorr.device.artifact import Artifact
 from tests.artifact.test_files import JSON, content_of, signed
 from tests.device import ITEMS, TOKENS
 from tests.device.test_neighbours import COUNT, made_up, with_table
+
+PARTS = [f"neighbour_{part}" for part in ("indptr", "items", "weights", "scales")]
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +65,7 @@ def test_a_manifest_with_a_table_comes_back(table):
     manifest = read_manifest(table)
     text = manifest.to_json()
     assert parse_manifest(text.encode(), "text") == manifest
-    assert json.loads(text)["format_version"] == 2
+    assert json.loads(text)["format_version"] == 4
     verify(table)
 
 
@@ -74,13 +77,12 @@ def test_an_artifact_without_a_table_is_written_as_before(written):
 @pytest.mark.parametrize(
     "change, message",
     [
-        (lambda c: c.pop("neighbours"), "neighbours is missing; it must be there in format 2 and not in format 1"),
-        (lambda c: c.update(format_version=1), "neighbours is an object of 7; it must be there in format 2"),
+        (lambda c: c.pop("neighbours"), "neighbours is missing; it must be there in format 4 alone"),
+        (lambda c: c.update(format_version=1), "neighbours is an object of 7; it must be there in format 4"),
         (lambda c: c.update(neighbours=None), "neighbours is None|neighbours. is None|it holds None"),
         (lambda c: c["neighbours"].update(decay=1e-300), "neighbours.decay is 1e-300; it must be so large that 1e-30"),
         (lambda c: c["neighbours"].update(decay=0.5, clicks=900), "neighbours.decay is 0.5; it must be so large that"),
         (lambda c: c["neighbours"].update(count=0), "neighbours.count is 0; it must be a whole number from 1 to 1024"),
-        (lambda c: c["neighbours"].update(count=COUNT + 1), "'neighbour_items' is uint16 .*, which does not fit"),
         (lambda c: c["neighbours"].update(clicks=10**6), "neighbours.clicks is 1000000; it must be a whole number"),
         (lambda c: c["neighbours"].update(decay=0), "neighbours.decay is 0; it must be above 0"),
         (
@@ -92,6 +94,8 @@ def test_an_artifact_without_a_table_is_written_as_before(written):
         (lambda c: c["neighbours"].update(scale=0.0), "neighbours.scale is 0.0; it must be above 0"),
         (lambda c: c["neighbours"].update(more=1), "neighbours is an object of 8; it must be count, clicks"),
         (lambda c: c["arrays"].pop("neighbour_scales"), "the array 'neighbour_scales' is missing"),
+        (lambda c: c["arrays"].pop("neighbour_indptr"), "the array 'neighbour_indptr' is missing"),
+        (lambda c: c["arrays"].pop("neighbour_items"), "the array 'neighbour_items' is missing"),
         (lambda c: c["arrays"]["neighbour_items"].update(dtype="uint32"), "neighbour_items.bytes is"),
         (lambda c: c["arrays"]["neighbour_weights"].update(dtype="uint8"), "'neighbour_weights' is uint8"),
     ],
@@ -101,6 +105,17 @@ def test_what_a_manifest_says_of_a_table(table, change, message):
     change(content)
     with pytest.raises(UserError, match=rf"^file: .*({message})"):
         parse_manifest(signed(content), "file")
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_table_of_rows_of_one_length_is_refused(own, version):
+    content = content_of(own)
+    content["format_version"] = version
+    (own / "manifest.json").write_bytes(signed(content))
+    with pytest.raises(
+        UserError, match=f"format {version}.*; this version reads format 1 or 4; export the model again"
+    ):
+        Session.open(own)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -114,10 +129,14 @@ def test_scales_that_are_not_finite(own, value):
 @pytest.mark.parametrize(
     "name, change",
     [
-        ("neighbour_items", lambda a: a[:, :-1]),
-        ("neighbour_items", lambda a: a[:-1]),
+        ("neighbour_indptr", lambda a: a[:-1]),
+        ("neighbour_indptr", lambda a: a[:, None]),
+        ("neighbour_indptr", lambda a: a.astype(np.float32)),
+        ("neighbour_items", lambda a: a[:, None]),
+        ("neighbour_items", lambda a: a[:1].reshape(())),
         ("neighbour_items", lambda a: a.astype(np.uint32)),
-        ("neighbour_weights", lambda a: a.T.copy()),
+        ("neighbour_weights", lambda a: a[:-1]),
+        ("neighbour_weights", lambda a: a[:, None]),
         ("neighbour_weights", lambda a: a.astype(np.float32)),
         ("neighbour_scales", lambda a: a[:-1]),
         ("neighbour_scales", lambda a: a[:, None]),
@@ -129,10 +148,34 @@ def test_shapes_that_do_not_fit(own, name, change):
         Session.open(own)
 
 
+def rows_of(folder: Path) -> np.ndarray:
+    return Artifact(folder).neighbours.indptr.astype(int)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda a: a[::-1].copy(), "does not say where the rows"),
+        (lambda a: np.r_[a[:-1], a[-1] + 1].astype(np.uint32), "does not say where the rows"),
+        (lambda a: np.r_[1, a[1:]].astype(np.uint32), "does not say where the rows"),
+        (lambda a: np.r_[a[:5], a[6], a[5], a[7:]].astype(np.uint32), "does not say where the rows"),
+        (lambda a: np.r_[a[:5], (1 << 32) - 1, a[6:]].astype(np.uint32), "does not say where the rows"),
+        (lambda a: np.r_[0, np.full(ITEMS, a[-1])].astype(np.uint32), f"the longest may have {LONGEST_ROW * COUNT}"),
+    ],
+)
+def test_rows_that_do_not_follow_each_other(own, change, message):
+    put(own, "neighbour_indptr", change)
+    for call in (Session.open, verify, lambda folder: update_catalogue(folder, ["a"], np.zeros((1, 16), np.float32))):
+        with pytest.raises(UserError, match=rf"neighbour_indptr-.*\.bin .*{message}"):
+            call(own)
+
+
 @pytest.mark.parametrize("wrong", [ITEMS, 65535])
 def test_an_item_that_is_none(own, wrong):
+    first = rows_of(own)
+
     def change(items):
-        items[3, 2] = items[4, 4] = wrong
+        items[first[4] + 2] = items[first[6] + 1] = wrong
         return items
 
     put(own, "neighbour_items", change)
@@ -143,8 +186,8 @@ def test_an_item_that_is_none(own, wrong):
     session = Session.open(own)  # the table is not read before it is used
     session.history(["item-1", "item-2"])
     before = session.rank_all(ITEMS)
-    for call in (lambda: session.click("item-3"), lambda: session.history(["item-1", "item-4"])):
-        with pytest.raises(UserError, match=r"the neighbour table is damaged: its row [34] names an item"):
+    for call in (lambda: session.click("item-4"), lambda: session.history(["item-1", "item-6"])):
+        with pytest.raises(UserError, match=r"the neighbour table is damaged: its row [46] names an item"):
             call()
         assert session.rank_all(ITEMS) == before and session.clicks == 2
 
@@ -156,13 +199,16 @@ def test_made_up_tables_are_refused_or_rank(table, tmp_path_factory, data):
     own = tmp_path_factory.mktemp("made-up")
     for file in table.iterdir():
         os.symlink(file, own / file.name)
-    for name in data.draw(st.sets(st.sampled_from(["neighbour_items", "neighbour_weights", "neighbour_scales", ""]))):
+    for name in data.draw(st.sets(st.sampled_from([*PARTS, ""]))):
         content = content_of(own)
         part = content["arrays"][name] if name else content["neighbours"]
         (own / "manifest.json").unlink()
         if name:
             (own / part["file"]).unlink(missing_ok=True)
             raw = data.draw(st.binary(min_size=part["bytes"], max_size=part["bytes"]))
+            if name == "neighbour_indptr":  # or most tables were refused for their rows
+                places = data.draw(st.lists(st.integers(0, content["arrays"][PARTS[1]]["shape"][0]), max_size=ITEMS))
+                raw = np.sort(np.resize([*places, 0], ITEMS + 1)).astype(np.uint32).tobytes()
             (own / part["file"]).write_bytes(raw)
             part["blake2b"] = digest_of(raw)
         else:

@@ -26,7 +26,7 @@ def test_an_extra_that_is_installed(extra):
     [
         ("onnxruntime", {"device", "cloud-client", "export", "cloud"}),
         ("grpc", {"cloud-client", "cloud"}),
-        ("torch", {"train", "export", "cloud", "report"}),
+        ("torch", {"train", "export", "report"}),
         ("onnxscript", {"export"}),
         ("uvicorn", {"cloud"}),
         ("matplotlib", {"report"}),

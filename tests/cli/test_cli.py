@@ -442,7 +442,7 @@ def test_convert_makes_what_run_reads(capsys):
     Path("raw.dat").write_text("".join(f"{u[1:]}::{i[1:]}::5::{t}\n" for u, i, t in rows))
     convert = ["convert", "--format=movielens-dat", "--input=raw.dat", "--dataset=mine", "--out=data"]
     assert __main__.main(convert) == 0
-    assert "next: python run_recbole_cocorr.py --model=CoCorrRec --dataset=mine" in capsys.readouterr().out
+    assert "next: python -m recbole_cocorr run --model=CoCorrRec --dataset=mine" in capsys.readouterr().out
     flags = [f"--{k}={v}" for k, v in QUIET.items()]
     assert __main__.main(["run", "--model=CoCorrRec", "--dataset=mine", "--data_path=data", *flags]) == 0
     capsys.readouterr()

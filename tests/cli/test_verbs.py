@@ -29,7 +29,18 @@ for arguments in [], *([verb] for verb in verbs()):
     except SystemExit as ended:
         assert ended.code == 0, arguments
 assert "numpy" not in sys.modules
+# What works and is not asked for its flags costs time.
+assert not {"recbole_cocorr.data.convert.pipeline", "recbole_cocorr.training"} & set(sys.modules)
 assert main(["run", "--model=CoCorrRec"]) == main(["serve"]) == 2
+"""
+ALL = """
+import sys
+from recbole_cocorr.__main__ import main
+try:
+    main(["--help"])
+except SystemExit:
+    pass
+assert not [m for m in sys.modules if m.startswith(("recbole_cocorr.service", "recbole_cocorr.data.convert"))]
 """
 ONE = """
 import sys
@@ -54,6 +65,12 @@ def test_help_needs_no_library():
     run, serve = done.stderr.splitlines()
     assert run == "error: torch is not installed; type: pip install 'recbole_cocorr[train]'"
     assert serve.endswith(" is not installed; type: pip install 'recbole_cocorr[cloud]'")
+
+
+def test_the_list_of_verbs_asks_none_for_its_flags():
+    done = python(ALL)
+    assert done.returncode == 0, done.stderr
+    assert "import-released" in done.stdout
 
 
 def test_only_the_verb_that_is_called_is_imported():

@@ -54,6 +54,44 @@ def test_each_item_is_a_ridge_regression_on_its_neighbours(neighbours):
         np.testing.assert_allclose(model.weights[:, [item]].toarray()[:, 0], wanted, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("neighbours, decay", [(2, 0.7), (4, 0.9), (12, 1.0)])
+def test_the_second_regression_is_of_each_click_on_those_before_it(neighbours, decay):
+    users, items, n_items = clicks(3, count=150)
+    l2, share = 2.0, 0.6
+    first = ItemItem.fit(users, items, n_items, l2, neighbours, decay).weights.toarray()
+    both = ItemItem.fit(users, items, n_items, l2, neighbours, decay, next_click=share).weights.toarray()
+    X, Y = [], []
+    for user in np.unique(users):
+        sequence = items[users == user]
+        for place, item in enumerate(sequence):
+            row = np.zeros(n_items)
+            for age, earlier in enumerate(sequence[:place][::-1][:10]):
+                row[earlier] += decay**age
+            X.append(row)
+            Y.append(np.eye(n_items)[item])
+    X, Y = np.array(X), np.array(Y)
+    G, C = X.T @ X, X.T @ Y
+    for item in range(1, n_items):
+        others = [j for j in range(1, n_items) if j != item and C[j, item]]
+        others.sort(key=lambda j: (-C[j, item] / (G[j, j] + l2), j))
+        near = others[:neighbours]
+        wanted = np.zeros(n_items)
+        if near:
+            wanted[near] = np.linalg.solve(G[np.ix_(near, near)] + l2 * np.eye(len(near)), C[near, item])
+        np.testing.assert_allclose((both - first)[:, item], share * wanted, rtol=1e-3, atol=1e-5)
+
+
+def test_the_second_regression_asks_for_each_users_order_alone():
+    users, items, n_items = clicks(4)
+    order = np.lexsort((np.arange(len(users)), np.random.default_rng(1).permutation(users.max() + 1)[users]))
+    once, again = (
+        ItemItem.fit(u, i, n_items, 2.0, 4, next_click=1) for u, i in ((users, items), (users[order], items[order]))
+    )
+    np.testing.assert_allclose(once.weights.toarray(), again.weights.toarray(), rtol=1e-5)
+    back = ItemItem.fit(users[::-1], items[::-1], n_items, 2.0, 4, next_click=1)
+    assert abs(once.weights - back.weights).max() > 0.01
+
+
 def test_order_and_repeats_of_the_interactions_do_not_matter():
     users, items, n_items = clicks(2)
     once = ItemItem.fit(users, items, n_items, neighbours=4).weights
@@ -252,6 +290,8 @@ def test_damaged_folders_are_refused_or_score_with_numbers(tmp_path, seed):
         ({"l2": 0}, "corrector_l2 is 0"),
         ({"neighbours": 0}, "corrector_neighbours is 0"),
         ({"decay": 1.5}, "decay is 1.5"),
+        ({"next_click": -1}, "corrector_next_click is -1"),
+        ({"next_click": float("inf")}, "corrector_next_click is inf"),
     ],
 )
 def test_settings_that_do_not_fit(given_, said):

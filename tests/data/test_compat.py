@@ -22,6 +22,7 @@ import scipy.sparse
 import torch
 from recbole.utils import FeatureType
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.data import compat
 from recbole_cocorr.models import registry
 
@@ -67,6 +68,15 @@ def torch_load(load: Callable, monkeypatch) -> None:
     torch.save({"config": NotATensor()}, "model.pth")
     with pytest.raises(Opened):
         load("quick_start.quick_start").load_data_and_model("model.pth")
+
+
+@pytest.mark.parametrize("name", ["saved/CoCorrRec-small-Nov-28.safetensors", "m.training.safetensors", "latest"])
+def test_recbole_says_what_to_call_for_a_checkpoint_of_this_package(name):
+    """It would try to read it as a pickle."""
+    words = rf"RecBole cannot read {name}, .*; call recbole_cocorr.load_model\('{name}'\) for the model, and \.data\(\)"
+    for file in (name, Path(name)):
+        with pytest.raises(UserError, match=words):
+            module("quick_start.quick_start").load_data_and_model(file)
 
 
 def dok_matrix_update(load: Callable, monkeypatch) -> None:

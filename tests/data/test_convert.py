@@ -13,8 +13,9 @@ from recbole_cocorr.__main__ import main
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.files import atomic_write
 from recbole_cocorr.base.together import finish
-from recbole_cocorr.data.convert import convert, formats
+from recbole_cocorr.data.convert import formats
 from recbole_cocorr.data.convert.formats import FORMATS
+from recbole_cocorr.data.convert.pipeline import convert
 from recbole_cocorr.data.convert.rows import MISSING_VALUES
 from recbole_cocorr.data.convert.times import iso_seconds
 from recbole_cocorr.data.dataset import create_dataset
@@ -558,7 +559,7 @@ def test_command(tmp_path, capsys):
     assert [line.split(":")[1].strip() for line in printed[:7]] == ["5", "2", "1", "1", "1", "1", "2"]
     assert printed[7].startswith("first row skipped:") and "line 5" in printed[7]
     assert printed[8].split() == ["written:", "my", "out/d/d.inter"]
-    assert printed[9] == ("next: python run_recbole_cocorr.py --model=CoCorrRec --dataset=d '--data_path=my out'")
+    assert printed[9] == ("next: python -m recbole_cocorr run --model=CoCorrRec --dataset=d '--data_path=my out'")
     assert main(["convert", *arguments]) == 2
     captured = capsys.readouterr()
     assert captured.err.startswith("error: ") and captured.err.count("\n") == 1 and not captured.out

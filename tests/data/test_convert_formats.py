@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from recbole_cocorr.__main__ import main
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.data.convert import convert
 from recbole_cocorr.data.convert.check import check_inter_file
 from recbole_cocorr.data.convert.formats import FORMATS
+from recbole_cocorr.data.convert.pipeline import convert
 from recbole_cocorr.data.convert.rows import RowError, check_token
 from recbole_cocorr.data.convert.times import UNITS, Clock, iso_seconds
 

@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.data.convert import convert
 from recbole_cocorr.data.convert.check import check_inter_file
 from recbole_cocorr.data.convert.filters import DUPLICATES, drop_duplicates, k_core
 from recbole_cocorr.data.convert.formats import FORMATS
+from recbole_cocorr.data.convert.pipeline import convert
 from recbole_cocorr.data.convert.rows import RowError, check_token
 
 

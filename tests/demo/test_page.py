@@ -28,6 +28,7 @@ def wanted(folder, log: list[str]) -> list[str]:
 def test_it_ranks_as_python_does_and_asks_nobody(opened):
     page, folder = opened()
     loaded = list(page.asked)
+    assert not [url for url in loaded if "/runtime/" in url or ".onnx" in url], "ONNX Runtime is not needed"
     assert page.is_disabled("#cloud-switch")
     assert page.inner_text("#cloud-about") == "Not available: no correction service is at hand."
     assert page.inner_text("#about") == f"CoCorrRec ranks {ITEMS - 1} items of ml-100k in this page, and sends nothing."
@@ -178,8 +179,8 @@ def test_it_can_be_read_on_a_phone(opened, scheme):
     ("change", "said"),
     [
         (lambda manifest: manifest.update(format_version=9), "the artifact has format 9; this page reads 1"),
-        (lambda manifest: manifest["graphs"]["step"].update(bytes=7), "step.onnx has .* bytes, the manifest says 7"),
-        (lambda manifest: manifest["graphs"]["step"].update(file="gone.onnx"), "gone.onnx: the server answered 404"),
+        (lambda manifest: manifest["arrays"]["native"].update(bytes=7), "native-.* has .* bytes, the manifest says 7"),
+        (lambda manifest: manifest["arrays"]["native"].update(file="gone.bin"), "gone.bin: the server answered 404"),
     ],
 )
 def test_what_cannot_be_loaded_is_said(written, runtime, new_page, tmp_path, change, said):

@@ -165,12 +165,26 @@ def test_what_is_named_and_wrong(tmp_path, capsys):
     assert "manifest.json" in capsys.readouterr().err
 
 
-def test_the_command_prints_its_address_serves_and_ends_with_ctrl_c(written, tmp_path):
+def test_what_the_page_cannot_run_alone_needs_npm(written, tmp_path, monkeypatch, capsys):
     _, folder = written("GRU4Rec")
-    for name in FILES:
-        (tmp_path / name).write_text("runtime")
-    command = [sys.executable, "-m", "recbole_cocorr", "demo", f"--artifact={folder}", f"--runtime={tmp_path}"]
+    monkeypatch.setenv("PATH", str(tmp_path))
+    flags = [f"--out={tmp_path / 'out'}", "--no_browser", "--port=0", "--no_cloud"]
+    assert main(["demo", f"--artifact={folder}", *flags]) == 2
+    assert "npm is not installed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["GRU4Rec", "CoCorrRec"])
+def test_the_command_prints_its_address_serves_and_ends_with_ctrl_c(written, tmp_path, name):
+    """A CoCorrRec is shown where there is no npm."""
+    _, folder = written(name)
+    command = [sys.executable, "-m", "recbole_cocorr", "demo", f"--artifact={folder}", f"--out={tmp_path}"]
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1"}
+    if name == "CoCorrRec":
+        environment["PATH"] = str(tmp_path)
+    else:
+        command.append(f"--runtime={tmp_path}")
+        for file in FILES:
+            (tmp_path / file).write_text("runtime")
     command += ["--port=0", "--no_browser"]
     pipe = subprocess.PIPE
     # A test run in the background ignores Ctrl-C, and hands that on.
@@ -180,6 +194,8 @@ def test_the_command_prints_its_address_serves_and_ends_with_ctrl_c(written, tmp
             address = process.stdout.readline().split()[0]
             with urllib.request.urlopen(address + "artifact/manifest.json", timeout=10) as answer:
                 assert answer.read() == (folder / "manifest.json").read_bytes()
+            with urllib.request.urlopen(address + "js/cocorr.wasm", timeout=10) as answer:
+                assert answer.headers["Content-Type"] == "application/wasm"
             process.send_signal(signal.SIGINT)
             assert process.wait(30) == 0
             assert process.stderr.read() == ""

@@ -21,7 +21,7 @@ from recbole_cocorr.artifact.manifest import Manifest, read_manifest
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.demo import service
 from recbole_cocorr.demo.runtime import FILES
-from recbole_cocorr.demo.service import cloud_of, ended_by_signals, started
+from recbole_cocorr.demo.service import Cloud, cloud_of, ended_by_signals, started
 from recbole_cocorr.demo.upstream import AwayError, Upstream
 from tests.conftest import CHECKOUT
 from tests.demo.test_cloud_page import folder
@@ -140,6 +140,13 @@ def test_the_page_does_without_one_that_cannot_start(manifest, tmp_path, monkeyp
     monkeypatch.setattr(sys, "executable", str(program))
     with cloud_of(manifest, Path("a")) as cloud:
         assert cloud == (None, (), "the correction service did not start: a is no checkpoint")
+
+
+def test_a_method_that_the_page_cannot_compute_is_not_offered():
+    upstream = Upstream("http://127.0.0.1:9")
+    assert Cloud(upstream, ("correct", "score")).without("correct", "no npm") == (upstream, ("score",), "")
+    assert Cloud(upstream, ("correct",)).without("correct", "no npm") == (None, (), "no npm")
+    upstream.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -12,10 +12,10 @@ from tests.device.test_neighbours import made_up, with_table
 
 # steps: ["click", token] or ["history", [tokens]]; after each, the ranking of the whole catalogue.
 RUN = """
-async ([policy, steps, k]) => {
-  const { Artifact } = await import("/js/artifact.js");
-  const { Session } = await import("/js/session.js");
-  window.artifact ??= await Artifact.fetch(new URL("/artifact/", location));
+async ([runtime, policy, steps, k]) => {
+  const { Artifact, Session } = await import("/js/index.js");
+  const { onnxRuntime: onnx } = await import("/js/onnx_runtime.js");
+  window.artifact ??= await Artifact.fetch(new URL("/artifact/", location), { runtime, onnx });
   const session = new Session(window.artifact, policy);
   const seen = [];
   for (const [what, value] of steps) {
@@ -28,9 +28,9 @@ async ([policy, steps, k]) => {
 """
 
 
-def same_as_python(page, folder, policy: str, steps: list) -> None:
+def same_as_python(page, folder, policy: str, steps: list, runtime: str = "onnx") -> None:
     session = Session.open(folder, policy=policy)
-    for (what, value), found in zip(steps, page.evaluate(RUN, [policy, steps, 100]), strict=True):
+    for (what, value), found in zip(steps, page.evaluate(RUN, [runtime, policy, steps, 100]), strict=True):
         assert found["answer"] == getattr(session, what)(value)
         assert found["clicks"] == session.clicks
         ranking = session.rank_all(100) if session.clicks else None
@@ -47,23 +47,27 @@ def all_steps() -> list:
 
 
 @pytest.mark.parametrize(
-    ("name", "table", "settings", "policies"),
+    ("name", "table", "settings", "policies", "by"),
     [
-        ("CoCorrRec", "fp32", {}, ["window", "carry"]),
-        ("CoCorrRec", "fp16", {}, ["window"]),
-        ("CoCorrRec", "int8", {}, ["carry"]),
-        ("CoCorrRec", "fp32", {"mini_batch_size": WINDOW}, ["window", "carry"]),
-        ("GRU4Rec", "fp32", {}, ["window", "carry"]),
-        ("GRU4Rec", "int8", {}, ["carry"]),  # CoCorrRec norms what it reads, so a scale that is lost does not show
-        ("SASRec", "fp32", {}, ["window"]),
+        ("CoCorrRec", "fp32", {}, ["window", "carry"], "onnx"),
+        ("CoCorrRec", "fp16", {}, ["window"], "onnx"),
+        ("CoCorrRec", "int8", {}, ["carry"], "onnx"),
+        ("CoCorrRec", "int8", {}, ["window", "carry"], "native"),  # the rest of native: test_js_package.py
+        ("CoCorrRec", "fp32", {"mini_batch_size": WINDOW}, ["window", "carry"], "onnx"),
+        ("GRU4Rec", "fp32", {}, ["window", "carry"], "onnx"),
+        # CoCorrRec norms what it reads, so a scale that is lost does not show.
+        ("GRU4Rec", "int8", {}, ["carry"], "onnx"),
+        ("SASRec", "fp32", {}, ["window"], "onnx"),
     ],
 )
-def test_click_by_click_it_ranks_as_python_does(written, runtime, new_page, tmp_path, name, table, settings, policies):
+def test_click_by_click_it_ranks_as_python_does(
+    written, runtime, new_page, tmp_path, name, table, settings, policies, by
+):
     _, folder = written(name, table, **settings)
     with artifact_served(folder, runtime, tmp_path) as server:
         page = new_page(server.address)
         for policy in policies:
-            same_as_python(page, folder, policy, all_steps())
+            same_as_python(page, folder, policy, all_steps(), by)
         assert page.said == []
 
 
@@ -94,10 +98,10 @@ def test_with_a_neighbour_table_it_ranks_as_python_does(written, runtime, new_pa
 
 
 CORRECTED = """
-async ([policy, lengths, tokens, correction]) => {
-  const { Artifact } = await import("/js/artifact.js");
-  const { Session } = await import("/js/session.js");
-  window.artifact ??= await Artifact.fetch(new URL("/artifact/", location));
+async ([runtime, policy, lengths, tokens, correction]) => {
+  const { Artifact, Session } = await import("/js/index.js");
+  const { onnxRuntime: onnx } = await import("/js/onnx_runtime.js");
+  window.artifact ??= await Artifact.fetch(new URL("/artifact/", location), { runtime, onnx });
   const seen = [];
   for (const length of lengths) {
     const session = new Session(window.artifact, policy);
@@ -118,14 +122,19 @@ async ([policy, lengths, tokens, correction]) => {
 
 
 @pytest.mark.parametrize(
-    ("table", "settings", "policies"),
+    ("table", "settings", "policies", "by"),
     [
-        ("fp32", {}, ["window", "carry"]),
-        ("int8", {}, ["carry"]),
-        ("fp32", {"mini_batch_size": WINDOW}, ["window", "carry"]),  # has the graph `window`, which makes no state
+        ("fp32", {}, ["window", "carry"], "onnx"),
+        ("fp32", {}, ["window", "carry"], "native"),
+        ("int8", {}, ["carry"], "onnx"),
+        ("fp16", {}, ["window"], "native"),
+        # Has the graph `window`, which makes no state.
+        ("fp32", {"mini_batch_size": WINDOW}, ["window", "carry"], "onnx"),
     ],
 )
-def test_a_correction_changes_the_ranking_as_in_python(written, runtime, new_page, tmp_path, table, settings, policies):
+def test_a_correction_changes_the_ranking_as_in_python(
+    written, runtime, new_page, tmp_path, table, settings, policies, by
+):
     recommender, folder = written("CoCorrRec", table, **settings)
     _, sent = sent_to(recommender.model)
     body = np.concatenate([part.ravel() for part in sent]).tolist()
@@ -133,7 +142,9 @@ def test_a_correction_changes_the_ranking_as_in_python(written, runtime, new_pag
     with artifact_served(folder, runtime, tmp_path) as server:
         page = new_page(server.address)
         for policy in policies:
-            for length, found in zip(lengths, page.evaluate(CORRECTED, [policy, lengths, tokens, body]), strict=True):
+            for length, found in zip(
+                lengths, page.evaluate(CORRECTED, [by, policy, lengths, tokens, body]), strict=True
+            ):
                 session = Session.open(folder, policy=policy)
                 session.history(tokens[:length])
                 asked, alone = session.hidden_states(), session.rank_all(100)
@@ -153,8 +164,7 @@ def test_a_correction_that_does_not_fit_is_refused(written, runtime, new_page, t
     _, folder = written()
     attempts = """
       async () => {
-        const { Artifact } = await import("/js/artifact.js");
-        const { Session } = await import("/js/session.js");
+        const { Artifact, Session } = await import("/js/index.js");
         const artifact = await Artifact.fetch(new URL("/artifact/", location));
         const said = [];
         const attempt = async (work) => { try { await work(); } catch (error) { said.push(error.message); } };
@@ -202,8 +212,7 @@ def test_calls_that_do_not_wait_are_read_in_order(written, runtime, new_page, tm
     ranking = session.rank_all(100)
     at_once = """
       async (tokens) => {
-        const { Artifact } = await import("/js/artifact.js");
-        const { Session } = await import("/js/session.js");
+        const { Artifact, Session } = await import("/js/index.js");
         const session = new Session(await Artifact.fetch(new URL("/artifact/", location)), "carry");
         await Promise.all(tokens.map((token) => session.click(token)));
         return session.rankAll(100);
@@ -218,9 +227,9 @@ def test_what_is_wrong_is_said(written, runtime, new_page, tmp_path):
     _, folder = written()
     attempts = """
       async () => {
-        const { Artifact } = await import("/js/artifact.js");
-        const { Session } = await import("/js/session.js");
-        const artifact = await Artifact.fetch(new URL("/artifact/", location));
+        const { Artifact, Session } = await import("/js/index.js");
+        const { onnxRuntime: onnx } = await import("/js/onnx_runtime.js");
+        const artifact = await Artifact.fetch(new URL("/artifact/", location), { runtime: "onnx", onnx });
         const said = [];
         const attempt = async (work) => { try { await work(); } catch (error) { said.push(error.message); } };
         const session = new Session(artifact);

@@ -6,6 +6,8 @@
 
 #include "cocorr.h"
 
+enum { PARTS = 12 }; /* arrays of an artifact */
+
 static uint64_t seed;
 
 static uint32_t chance(uint32_t n)
@@ -67,10 +69,10 @@ static void changed(const cocorr_parts *original)
     cocorr_model m;
     cocorr_parts p = *original;
     cocorr_part *parts = &p.native;
-    void *copies[11];
+    void *copies[PARTS];
     memset(&m, 0, sizeof m);
-    const uint32_t victim = chance(11), kind = chance(5);
-    for (uint32_t i = 0; i < 11; i++) {
+    const uint32_t victim = chance(PARTS), kind = chance(5);
+    for (uint32_t i = 0; i < PARTS; i++) {
         uint64_t bytes = parts[i].bytes;
         if (i == victim && kind == 0 && bytes) bytes = chance(2) ? bytes - 1 : chance((uint32_t)bytes);
         copies[i] = bytes ? malloc(bytes) : NULL;
@@ -94,7 +96,7 @@ static void changed(const cocorr_parts *original)
         refused++;
     else
         run(&m);
-    for (uint32_t i = 0; i < 11; i++) free(copies[i]);
+    for (uint32_t i = 0; i < PARTS; i++) free(copies[i]);
 }
 
 int main(int count, char **words)

@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recbole_cocorr.artifact.delta import Delta, pack_delta, parse_delta
-from recbole_cocorr.artifact.manifest import neighbour_type, read_manifest
+from recbole_cocorr.artifact.manifest import LONGEST_ROW, neighbour_type, read_manifest
 from recbole_cocorr.artifact.neighbours import NeighbourTable
 from recbole_cocorr.artifact.writer import write_catalogue
 from recbole_cocorr.base import together
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.device import Session, apply_delta, update_catalogue, verify
 from recbole_cocorr.device.artifact import Artifact
-from recbole_cocorr.exporter.delta import build_delta, changed_rows
+from recbole_cocorr.exporter.delta import build_delta
 from tests.device import ITEMS, TOKENS, clicks, tokens_of
 from tests.device.test_neighbours import COUNT, made_up, with_table
 
@@ -53,13 +53,14 @@ def random_table(old: NeighbourTable, new: int, generator: np.random.Generator, 
     """The table of a larger catalogue, in which a share of the old rows is another one."""
     size = len(old) + new
     kind = neighbour_type(size)
-    items = generator.integers(0, size, (size, old.count)).astype(kind)
-    weights = generator.integers(-127, 128, (size, old.count)).astype(np.int8)
-    scales = generator.random(size, np.float32)
-    same = np.flatnonzero(generator.random(len(old)) >= share)
-    items[same], weights[same], scales[same] = old.items[same], old.weights[same], old.scales[same]
-    items[0], weights[0], scales[0] = old.items[0], old.weights[0], old.scales[0]
-    return NeighbourTable(items, weights, scales)
+    indptr = np.r_[0, generator.integers(0, LONGEST_ROW * COUNT + 1, size).cumsum()].astype(np.uint32)
+    items = generator.integers(0, size, indptr[-1]).astype(kind)
+    weights = generator.integers(-127, 128, indptr[-1]).astype(np.int8)
+    other = NeighbourTable(indptr, items, weights, generator.random(size, np.float32))
+    changed = np.r_[False, generator.random(len(old) - 1) < share, np.ones(new, bool)]
+    table = old.followed_by(other).take(np.arange(size) + len(old) * changed)
+    table.items = table.items.astype(kind)
+    return table
 
 
 def made_delta(folder: Path, new: int = 3, seed: int = 0, share: float = 0.3, before: Delta | None = None) -> Delta:
@@ -268,15 +269,20 @@ HOSTILE = [
     (lambda a: {"item_vectors": a["item_vectors"].astype(np.float16)}, "does not fit"),
     (lambda a: {"item_vectors": None}, "lacks the array 'item_vectors'"),
     (lambda a: {"weights": np.zeros(3, np.uint8)}, "holds the array 'weights'"),
-    (lambda a: {"neighbour_items": put(a["neighbour_items"], (0, 0), ITEMS + 3)}, "an item that the catalogue lacks"),
+    (lambda a: {"neighbour_items": put(a["neighbour_items"], 0, ITEMS + 3)}, "an item that the catalogue lacks"),
     (lambda a: {"neighbour_rows": a["neighbour_rows"][::-1]}, "no ascending rows"),
     (lambda a: {"neighbour_rows": put(a["neighbour_rows"], -1, ITEMS)}, "no ascending rows"),
     (lambda a: {"neighbour_rows": put(a["neighbour_rows"], 0, 0)}, "no ascending rows"),
     (lambda a: {"neighbour_scales": put(a["neighbour_scales"], 0, np.inf)}, "holds NaN or infinity"),
     (lambda a: {n: None for n in a if n.startswith("neighbour_")}, "has a neighbour table, the other has none"),
+    (lambda a: {"neighbour_items": a["neighbour_items"][:-1]}, "does not fit the others"),
+    (lambda a: {"neighbour_indptr": a["neighbour_indptr"][:-1]}, "does not fit the others"),
+    (lambda a: {"neighbour_indptr": put(a["neighbour_indptr"], -1, 1 << 31)}, "does not say where the rows"),
+    (lambda a: {"neighbour_indptr": put(a["neighbour_indptr"], 0, 1)}, "does not say where the rows"),
+    (lambda a: {"neighbour_indptr": put(a["neighbour_indptr"], 2, a["neighbour_indptr"][3] + 1)}, "does not say where"),
     (
-        lambda a: {n: a[n][:, :2] for n in ("neighbour_items", "neighbour_weights")},
-        f"has 2 neighbours of an item, .* has {COUNT}",
+        lambda a: {"neighbour_indptr": put(a["neighbour_indptr"], slice(1, -1), a["neighbour_indptr"][-1])},
+        rf"has a row of \d+ entries; the longest may have {LONGEST_ROW * COUNT}",
     ),
     (lambda a: {"popular_weights": put(a["popular_weights"], 0, 1e30)}, "not finite, or too large"),
     (lambda a: {"popular_items": put(a["popular_items"], -1, ITEMS + 3)}, "no ascending rows"),
@@ -310,7 +316,7 @@ def with_head(raw: bytes, change) -> bytes:
     "change, message",
     [
         (lambda h: h.update(format="other"), "is no delta"),
-        (lambda h: h.update(format_version=2), "this version reads format 1"),
+        (lambda h: h.update(format_version=1), "this version reads format 2"),
         (lambda h: h.update(version=0), "version is 0"),
         (lambda h: h.update(series="x"), "series is 'x'"),
         (lambda h: h.update(items=1 << 40), "items is"),
@@ -385,8 +391,10 @@ def test_a_device_that_dies_has_the_old_version_or_the_new_one(bases, tmp_path, 
 
 def test_rows_that_change(bases):
     old = Artifact(bases()[1]).neighbours
-    new = NeighbourTable(old.items.copy(), old.weights.copy(), old.scales.copy())
-    assert changed_rows(old, new).tolist() == []
-    new.weights[4, 1] += 1
+    new = NeighbourTable(old.indptr, old.items.copy(), old.weights.copy(), old.scales.copy())
+    assert old.differs(new).tolist() == []
+    new.weights[old.indptr[4]] += 1
     new.scales[9] += 1
-    assert changed_rows(old, new).tolist() == [4, 9]
+    rows = np.arange(len(old))
+    rows[[11, 12]] = 1, 2
+    assert old.differs(new.take(rows)).tolist() == [4, 9, 11, 12]

@@ -1,5 +1,6 @@
 """The native runtime, held to ONNX Runtime and to PyTorch; its C code, run on damaged artifacts under sanitizers."""
 
+import copy
 import os
 import random
 import shutil
@@ -18,8 +19,9 @@ from recbole_cocorr.artifact.manifest import FileEntry, Manifest
 from recbole_cocorr.artifact.writer import write_catalogue
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.device import Session, update_catalogue
+from recbole_cocorr.device.artifact import Artifact
 from recbole_cocorr.device.native_library import LIBRARY
-from recbole_cocorr.exporter.check import reference
+from recbole_cocorr.exporter.check import check_graphs, reference
 from recbole_cocorr.models.cocorrrec.graphs import initial_state
 from recbole_cocorr.models.cocorrrec.native_weights import native_weights
 from tests.conftest import CHECKOUT
@@ -138,6 +140,23 @@ def test_every_click_is_that_of_the_full_pass_in_pytorch(tmp_path, shape, policy
     assert_close(ranking.scores, [scores[TOKENS.index(item) - 1] for item in ranking.items], TOLERANCE)
 
 
+@pytest.mark.parametrize("shape", [{}, {"block": "gated", "num_layers": 2}], ids=["plain", "gated"])
+def test_heads_of_two_numbers_are_as_exact_as_float32_is(tmp_path, shape):
+    """A layer norm of two nearly equal numbers magnifies their last digit, in PyTorch as here; float64 tells."""
+    recommender = make(hidden_size=8, num_heads=4, mini_batch_size=5, **shape)
+    model, exact = recommender.model, copy.deepcopy(recommender.model).double()
+    session = Session.open(without_graphs(tmp_path, recommender), policy="carry", runtime="native")
+    rows, ours, of_torch = clicks(45), [], []
+    for t, row in enumerate(rows):
+        session.click(TOKENS[row])
+        truth = reference(exact, rows[: t + 1])
+        size = max(1.0, np.abs(truth).max())
+        ours.append(np.abs(session.user_vector - truth).max() / size)
+        of_torch.append(np.abs(reference(model, rows[: t + 1]) - truth).max() / size)
+    assert max(of_torch) > TOLERANCE, "what float32 gives here is no measure"
+    assert max(ours) <= 2 * max(of_torch)
+
+
 @pytest.mark.parametrize("policy", ["carry", "window"])
 def test_gated_blocks_on_both_runtimes(written, policy):
     _, folder = written(block="gated", num_layers=2)
@@ -227,7 +246,8 @@ def test_a_call_that_fails_leaves_the_session_as_it_was(own_copy):
     with_table(folder, made_up())
     session = Session.open(folder, policy="carry")
     arrays = session.artifact.manifest.arrays
-    for name, row, value in (("item_vectors", 9, np.inf), ("neighbour_items", 8, 60_000)):
+    last = int(session.artifact.neighbours.indptr[9]) - 1  # of row 8
+    for name, row, value in (("item_vectors", 9, np.inf), ("neighbour_items", last, 60_000)):
         path, entry = folder / arrays[name].file, arrays[name]
         array = np.frombuffer(path.read_bytes(), entry.dtype).reshape(entry.shape).copy()
         array[row] = value
@@ -266,6 +286,18 @@ def test_what_the_native_runtime_refuses(written, own_copy, monkeypatch, tmp_pat
     (tmp_path / "text.so").write_text("no library")
     monkeypatch.setenv(LIBRARY, str(tmp_path / "text.so"))
     assert Session.open(folder).runtime == "onnx"
+
+
+def test_the_exporters_check_runs_the_library_too(own_copy):
+    recommender, folder = own_copy(table="int8", block="gated")
+    result = check_graphs(recommender.model, Artifact(folder))
+    assert 0 < result["max_error_native"] <= TOLERANCE
+    artifact = Artifact(folder)
+    wrong = artifact.arrays["native"].copy()
+    wrong[64:].view(np.float32)[:] *= np.float32(1.01)
+    artifact.arrays["native"] = wrong
+    with pytest.raises(UserError, match="the artifact does not compute what the model does: max_error_native is"):
+        check_graphs(recommender.model, artifact)
 
 
 WITHOUT = """

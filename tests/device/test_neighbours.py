@@ -9,7 +9,7 @@ import scipy.sparse as sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recbole_cocorr.artifact.manifest import read_manifest
+from recbole_cocorr.artifact.manifest import LONGEST_ROW, read_manifest
 from recbole_cocorr.artifact.neighbours import NeighbourTable, clicks_that_count
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.correctors import ItemItem, Trust
@@ -52,12 +52,10 @@ def artifact(own_copy):
     return folder, corrector_of(table, 0.9)
 
 
-class Exact(NeighbourTable):
+def exact(corrector: ItemItem) -> NeighbourTable:
     """Rows with the weights as they are."""
-
-    def __init__(self, corrector: ItemItem):
-        dense = corrector.weights.toarray()
-        super().__init__(np.tile(np.arange(ITEMS), (ITEMS, 1)), dense, np.ones(ITEMS, np.float32))
+    weights = corrector.weights
+    return NeighbourTable(weights.indptr, weights.indices, weights.data, np.ones(ITEMS, np.float32))
 
 
 HISTORIES = st.lists(st.integers(1, ITEMS - 1), max_size=12) | st.lists(
@@ -70,7 +68,7 @@ HISTORIES = st.lists(st.integers(1, ITEMS - 1), max_size=12) | st.lists(
 def test_the_running_form_is_the_correctors_sum(rows, decay, data):
     """With the weights as they are; clicked one by one from anywhere on, so that p is made anew at any click."""
     corrector = made_up(decay)
-    running = RunningScores(Exact(corrector), decay, clicks_that_count(decay))
+    running = RunningScores(exact(corrector), decay, clicks_that_count(decay))
     first = data.draw(st.integers(0, len(rows)))
     running.start(running.rows(rows[:first]))
     for place in range(first, len(rows)):
@@ -98,10 +96,8 @@ def test_int8_changes_a_score_by_half_a_step_of_each_click_at_most(rows, decay):
 def test_it_is_bounded():
     decay, count = 0.5, 4
     size = 2000
-    rows = np.arange(1, size)
-    speaks = np.stack([(rows * 7 + step) % size for step in range(count)], axis=1)
-    items = np.concatenate([np.zeros((1, count), int), speaks])
-    table = NeighbourTable(items, np.full(items.shape, 9, np.int8), np.ones(size, np.float32))
+    items = (np.arange(size)[:, None] * 7 + np.arange(count)).ravel() % size
+    table = NeighbourTable(np.arange(size + 1) * count, items, np.full(len(items), 9, np.int8), np.ones(size))
     clicks = clicks_that_count(decay)
     running = RunningScores(table, decay, clicks)
     most = 0
@@ -123,19 +119,49 @@ def test_a_decay_that_forgets_too_little(decay):
         clicks_that_count(decay)
 
 
-def test_the_largest_weights_of_a_row_are_taken():
-    corrector = made_up()
-    table = table_of(corrector, COUNT)
+def naive(corrector: ItemItem, count: int) -> dict[tuple[int, int], float]:
+    """The slow twin of a table: entries in the order in which they are taken, until there is no room."""
+    offers = []
     for row in range(ITEMS):
         weights = corrector.weights[row].toarray()[0]
-        there = np.flatnonzero(weights)
-        best = there[np.argsort(-weights[there], kind="stable")][:COUNT]
-        assert set(table.items[row][table.items[row] > 0]) <= set(best)
-        said = dict(zip(table.items[row].tolist(), (table.weights[row] * table.scales[row]).tolist(), strict=True))
-        for item in best:
-            assert said.get(item, 0.0) == pytest.approx(weights[item], abs=float(0.51 * table.scales[row]))
-    assert (table.items[0] == 0).all() and (table.items[3] == 0).all()
-    assert table_of(corrector, ITEMS).items.dtype == np.uint16
+        scale = np.float32(np.abs(weights).max()) / np.float32(127)
+        order = sorted(np.flatnonzero(weights), key=lambda item: (-abs(weights[item]), item))
+        for place, item in enumerate(order[: LONGEST_ROW * count]):
+            rounded = np.rint(weights[item] / scale) * scale
+            if rounded:
+                offers.append((place >= count / 5, -abs(weights[item]), row, item, rounded))
+    return {(row, item): rounded for *_, row, item, rounded in sorted(offers)[: count * (ITEMS - 1)]}
+
+
+@pytest.mark.parametrize("count", [1, 2, COUNT, ITEMS])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_few_largest_of_each_row_are_taken_and_then_the_largest_of_all(count, seed):
+    corrector = made_up(seed=seed)
+    weights = corrector.weights.toarray()
+    weights[7, 1:] = 5
+    weights[8, 9] = 1e-6  # nothing beside the largest of its row
+    corrector = ItemItem(sparse.csr_matrix(weights))
+    table = table_of(corrector, count)
+    rows, columns, weights = table.entries()
+    said = dict(zip(zip(rows.tolist(), columns.tolist(), strict=True), weights.tolist(), strict=True))
+    expected = naive(corrector, count)
+    assert said.keys() == expected.keys()
+    assert all(said[pair] == pytest.approx(weight, rel=1e-6) for pair, weight in expected.items())
+    assert table.lengths.max() <= LONGEST_ROW * count and not table.lengths[[0, 3]].any()
+    if count == 2:  # the row of large weights has all that it may have
+        assert table.lengths[7] == LONGEST_ROW * count
+    assert (table.indptr.dtype, table.items.dtype) == (np.uint32, np.uint16)
+    assert table.bytes == 3 * len(rows) + 8 * ITEMS + 4
+
+
+@given(st.lists(st.integers(0, ITEMS - 1), max_size=40), st.integers(1, 8))
+@settings(deadline=None, max_examples=40)
+def test_rows_that_are_taken(rows, count):
+    table = table_of(made_up(), count)
+    taken = table.take(np.array(rows, int)).followed_by(table)
+    for place, row in enumerate([*rows, *range(ITEMS)]):
+        assert taken.row(place) == table.row(row)
+    assert table.differs(table).tolist() == []
 
 
 # -- sessions ------------------------------------------------------------------------------------------------------

@@ -61,3 +61,13 @@ def test_a_missing_file_of_a_folder_is_an_empty_result(tmp_path):
     assert Corrections.load_from(tmp_path) == Corrections()
     with pytest.raises(UserError, match="there is no corrector file"):
         Corrections.load(tmp_path / "correctors.json")
+
+
+@pytest.mark.parametrize("wrong", [[1.0], [3.0, 2.0], [-1.0, 2.0], ["1", 2.0], 5])
+def test_quartiles_that_are_none_are_refused(tmp_path, wrong):
+    row = {"K": 1, "latency_us": 2.0, "latency_us_quartiles": [1.5, 2.5]}
+    SweepTimes(rows=[row]).save(tmp_path / "r.json")
+    assert SweepTimes.load(tmp_path / "r.json").rows == [row]
+    SweepTimes(rows=[row | {"latency_us_quartiles": wrong}]).save(tmp_path / "r.json")
+    with pytest.raises(UserError, match=r"rows\[0\].latency_us_quartiles is .*; it must be"):
+        SweepTimes.load(tmp_path / "r.json")

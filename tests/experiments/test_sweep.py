@@ -33,6 +33,9 @@ def test_the_command(small_data, tmp_path, capsys, monkeypatch):
     content = json.loads((out / "sweep.json").read_text())
     assert [row["K"] for row in content["rows"]] == [2, 5]
     assert all(row["latency_us"] > 0 and row["batch_latency_us"] > 0 for row in content["rows"])
+    for row in content["rows"]:
+        low, high = row["latency_us_quartiles"]
+        assert low <= row["latency_us"] <= high
     assert "NDCG@10" in capsys.readouterr().out
     for file in out.glob("runs/*/run.json"):
         record = json.loads(file.read_text())

@@ -10,8 +10,8 @@ from recbole_cocorr import export, open_session
 from recbole_cocorr.__main__ import main
 from recbole_cocorr.artifact.manifest import read_manifest
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.correctors import ItemItem
-from recbole_cocorr.correctors.folder import fitted_with, trust_of
+from recbole_cocorr.correctors import ItemItem, Trust
+from recbole_cocorr.correctors.folder import fitted_with, load_corrector, trust_of
 from recbole_cocorr.correctors.neighbours import table_of
 from recbole_cocorr.data.clicks import histories, training_interactions
 from recbole_cocorr.device import Session, verify
@@ -53,7 +53,7 @@ def exported(trained, tmp_path_factory):
 
 
 def test_a_corrector_brings_a_table(trained, exported):
-    """Fitted with the corrector's own settings, but for the number of neighbours."""
+    """Fitted with the corrector's own settings."""
     checkpoint, corrector, _ = trained
     verify(exported)
     artifact = Artifact(exported)
@@ -62,8 +62,8 @@ def test_a_corrector_brings_a_table(trained, exported):
     content = load_checkpoint(checkpoint)
     data = data_of(content.config, content.items, str(checkpoint))
     users, items = training_interactions(data.valid.dataset)
-    expected = table_of(ItemItem.fit(users, items, len(content.items), **{**settings, "neighbours": 20}), 20)
-    for name in ("items", "weights", "scales"):
+    expected = table_of(ItemItem.fit(users, items, len(content.items), **settings), 20)
+    for name in ("indptr", "items", "weights", "scales"):
         assert np.array_equal(getattr(artifact.neighbours, name), getattr(expected, name)), name
     manifest = artifact.manifest
     described = manifest.neighbours
@@ -81,7 +81,7 @@ def test_a_session_ranks_as_the_measurement_does(trained, exported, tmp_path, ca
     command = ["device-eval", "--checkpoint", str(checkpoint), "--policy=window", "--neighbours", "3", "20"]
     assert main([*command, "--corrector", str(corrector), "--out", str(tmp_path / "eval.json")]) == 0
     text = capsys.readouterr().out
-    assert "window, 3 neighbours" in text and "20 neighbours: " in text
+    assert "window, 3 neighbours" in text and "20 neighbours: " in text and "a click, onnx, carry: p25 " in text
     result = json.loads((tmp_path / "eval.json").read_text())
     content = load_checkpoint(checkpoint)
     test = data_of(content.config, content.items, str(checkpoint)).test
@@ -101,8 +101,21 @@ def test_a_session_ranks_as_the_measurement_does(trained, exported, tmp_path, ca
     assert with_it == pytest.approx(np.mean(gains), abs=2e-3)
     assert without == pytest.approx(np.mean(alone), abs=2e-3)
     assert with_it > without
+    service, _, _ = load_corrector(corrector)
+    validation = json.loads((corrector / "trust.json").read_text())["trust"]
+    fused = []
+    for row, candidates in enumerate(test.candidates.numpy()):
+        candidates = candidates[candidates > 0]
+        session = Session.open(exported)
+        session.history([content.items[item] for item in known[row].tolist()])
+        own = session.artifact.targets.scores(session.user_vector, candidates)[None]
+        cloud = service.scores([known[row]], candidates[None])
+        place = int((-Trust(**validation).fuse(own, cloud, np.array([len(known[row])]))[0]).argsort().argsort()[0])
+        fused.append(1 / np.log2(place + 2) if place < 10 else 0.0)
+    of_service = result["policies"]["window, service"]["all"]["ndcg@10"]
+    assert of_service == pytest.approx(np.mean(fused), abs=2e-3)
     sizes = {table["count"]: table["bytes"] for table in result["neighbours"]}
-    assert sizes == {n: (ITEMS + 1) * (3 * n + 4) for n in (3, 20)}
+    assert sizes[3] == ITEMS * 3 * 3 + 8 * (ITEMS + 1) + 4 < sizes[20]
 
 
 def test_without_a_corrector_a_number_brings_a_table_and_0_brings_none(trained, tmp_path, capsys):
@@ -131,7 +144,9 @@ def test_without_the_data_there_is_no_table(trained, tmp_path, capsys):
         assert "is not where training found it" in capsys.readouterr().err
         assert main([*command, "--overwrite", "--neighbours=5", f"--data_path={away}"]) == 0
         text = capsys.readouterr().out
-        assert "neighbour table: 5 items for each, 1,159 bytes; trust" in text and "without the table" in text
+        assert (
+            "neighbour table: 5 items for each on average, 1,392 bytes; trust" in text and "without the table" in text
+        )
     finally:
         shutil.move(away, data)
 

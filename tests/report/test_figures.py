@@ -17,8 +17,10 @@ from recbole_cocorr.experiments.results.cost import Cost
 from recbole_cocorr.experiments.results.sweep import SweepTimes
 from recbole_cocorr.experiments.runs.groups import comparison_groups, sweep_groups
 from recbole_cocorr.models.catalogue import variants
-from recbole_cocorr.report import figures
+from recbole_cocorr.report import cost_figures, figures
+from recbole_cocorr.report.correction_tables import variant_title
 from recbole_cocorr.report.cost_tables import COST_COLUMNS
+from recbole_cocorr.report.overlaps import together
 from recbole_cocorr.report.plot_style import PAGE_COLOURS, inline_svg, save, styles_of
 from tests.made_results import made_field, made_run, made_sweep, write_ablation, write_cost, write_sweep
 
@@ -48,7 +50,7 @@ def test_front_is_the_naive_one(pairs):
     def beaten(own):
         return any(c <= own[0] and q >= own[1] and (c, q) != own for c, q in pairs)
 
-    front = figures.pareto_front(pairs)
+    front = cost_figures.pareto_front(pairs)
     assert sorted(front) == [i for i, own in enumerate(pairs) if not beaten(own)]
     costs = [pairs[i][0] for i in front]
     assert costs == sorted(costs)
@@ -75,6 +77,8 @@ def test_curves_are_the_runs_own():
     assert (list(line.get_xdata()), list(line.get_ydata())) == ([1, 3], [0.1, 0.3])
     assert (list(kept.get_xdata()), list(kept.get_ydata())) == ([3], [0.3])
     assert list(seconds.figure.axes[0].lines[0].get_xdata()) == [3.0, 8.5]
+    ticks = [float(t.get_text()) for t in epochs.figure.axes[0].get_xticklabels()]
+    assert all(tick.is_integer() for tick in ticks) and {1.0, 2.0, 3.0} <= set(ticks), "there is no half epoch"
     assert figures.training_curves(comparison_groups([made_run(users=20, curve=[])])[0], styles_of(FIELD)) == []
 
 
@@ -88,14 +92,14 @@ def test_every_picture_names_its_axes_and_hides_no_data(tmp_path):
     sweep = sweep_groups(made_sweep(users=60))["amazon-beauty", "paper"]
     pictures = [
         *figures.training_curves(group, styles),
-        figures.cost_over_length(cost, "flops", styles, lambda n: n <= 25, log=False),
+        cost_figures.cost_over_length(cost, "flops", styles, lambda n: n <= 25, log=False),
         *(
-            figures.cost_over_length(cost, c, styles, lambda n: True, log=True)
+            cost_figures.cost_over_length(cost, c, styles, lambda n: True, log=True)
             for c, (_, kind) in COST_COLUMNS.items()
             if kind != "count"
         ),
-        figures.quality_against_flops(group, cost, styles),
-        figures.quality_against_flops(longer, cost, styles),
+        cost_figures.quality_against_flops(group, cost, styles),
+        cost_figures.quality_against_flops(longer, cost, styles),
         figures.sweep_quality(sweep, styles["CoCorrRec"], "beauty"),
         figures.sweep_time(SweepTimes.load_from(tmp_path).rows, styles["CoCorrRec"]),
         figures.quality_by_history(group, history_bins(group, "ndcg@10"), styles, "ndcg@10"),
@@ -123,17 +127,51 @@ def test_every_picture_names_its_axes_and_hides_no_data(tmp_path):
 def test_costs_are_drawn_at_their_length_and_in_their_unit(tmp_path):
     write_cost(tmp_path)
     rows, styles = Cost.load_from(tmp_path).rows, styles_of(FIELD)
-    drawn = lines(figures.cost_over_length(rows, "latency_us", styles, lambda n: n <= 25, log=False))
+    drawn = lines(cost_figures.cost_over_length(rows, "latency_us", styles, lambda n: n <= 25, log=False))
     assert list(drawn) == list(FIELD[1:])
     expected = [(r["L"], r["latency_us"] * 1e-6) for r in rows if r["model"] == "SASRec" and r["L"] <= 25]
     np.testing.assert_allclose(np.transpose(drawn["SASRec"]), expected)
-    assert figures.cost_over_length(rows, "flops", styles, lambda n: n == 10, log=False) is None
+    assert cost_figures.cost_over_length(rows, "flops", styles, lambda n: n == 10, log=False) is None
+
+
+def test_times_are_drawn_with_their_spread_and_noisy_ones_ringed():
+    rows = [{"model": "DIN", "L": n, "latency_us": 100.0, "latency_us_quartiles": [98.0, 104.0]} for n in (10, 20)]
+    quiet = cost_figures.cost_over_length(rows, "latency_us", styles_of(FIELD), lambda n: True, log=False)
+    rows[1]["latency_us_quartiles"] = [90.0, 140.0]
+    noisy = cost_figures.cost_over_length(rows, "latency_us", styles_of(FIELD), lambda n: True, log=False)
+    spans = [c.get_segments()[0][:, 1].tolist() for c in noisy.figure.axes[0].collections]
+    np.testing.assert_allclose(spans, [[98e-6, 104e-6], [90e-6, 140e-6]])
+    assert "middle half of the runs" in quiet.caption and "Ringed" not in quiet.caption and "Ringed" in noisy.caption
+    rings = [line for line in noisy.figure.axes[0].lines if line.get_markersize() == 12]
+    assert [line.get_xdata()[0] for line in rings] == [20]
+
+
+def test_models_on_one_line_are_all_seen_and_named():
+    same = [{"model": m, "L": n, "flops": n * 1e3} for m in ("GRU4Rec", "SASRec", "Mamba4Rec") for n in (10, 20)]
+    other = [{"model": "CoCorrRec", "L": n, "flops": n * 2e3} for n in (10, 20)]
+    picture = cost_figures.cost_over_length(same + other, "flops", styles_of(FIELD), lambda n: True, log=False)
+    lines = {line.get_label(): line for line in picture.figure.axes[0].lines}
+    widths = [lines[m].get_linewidth() for m in ("GRU4Rec", "SASRec", "Mamba4Rec")]
+    sizes = [lines[m].get_markersize() for m in ("GRU4Rec", "SASRec", "Mamba4Rec")]
+    assert widths == sorted(set(widths), reverse=True) and sizes == sorted(set(sizes), reverse=True)
+    assert lines["CoCorrRec"].get_linewidth() == styles_of(FIELD)["CoCorrRec"].width
+    assert "the widest marker below: GRU4Rec, SASRec, Mamba4Rec." in picture.caption
+
+
+def test_what_lies_together_is_judged_on_the_axis_as_it_is_drawn():
+    curves = {"a": [(1, 1.0), (2, 1.0)], "b": [(1, 1.02), (2, 1.02)], "c": [(1, 1000.0), (2, 1000.0)]}
+    assert together(curves) == [["a", "b"]]
+    assert together(curves, log_y=True) == [["a", "b"]]
+    assert together({**curves, "b": [(1, 3.0), (2, 3.0)]}) == [["a", "b"]]
+    assert together({**curves, "b": [(1, 3.0), (2, 3.0)]}, log_y=True) == [], "a factor of 3 is seen on a log axis"
+    assert together({"a": [(1, 1.0)], "b": [(1, 1.0), (2, 1.0)]}) == [], "a line that goes on is seen"
+    assert together({}) == []
 
 
 def test_a_model_far_dearer_than_the_others_hides_none_of_them():
     rows = [{"model": m, "L": n, "flops": n * f} for m, f in (("DIN", 1e6), ("SASRec", 1e3)) for n in (10, 20)]
-    far = figures.cost_over_length(rows, "flops", styles_of(FIELD), lambda n: True, log=False)
-    near = figures.cost_over_length(rows[:2], "flops", styles_of(FIELD), lambda n: True, log=False)
+    far = cost_figures.cost_over_length(rows, "flops", styles_of(FIELD), lambda n: True, log=False)
+    near = cost_figures.cost_over_length(rows[:2], "flops", styles_of(FIELD), lambda n: True, log=False)
     assert (far.figure.axes[0].get_yscale(), near.figure.axes[0].get_yscale()) == ("log", "linear")
     assert "vertical axis logarithmic" in far.caption and "logarithmic" not in near.caption
     assert near.figure.axes[0].get_ylim()[0] == 0
@@ -143,12 +181,12 @@ def test_quality_against_flops_takes_the_costs_of_the_runs_own_length(tmp_path):
     write_cost(tmp_path, ["SASRec", "CoCorrRec"])
     rows, styles = Cost.load_from(tmp_path).rows, styles_of(FIELD)
     (group,) = comparison_groups(made_field(["Pop", "SASRec", "CoCorrRec"], users=80, protocol="full"))
-    drawn = lines(figures.quality_against_flops(group, rows, styles))
+    drawn = lines(cost_figures.quality_against_flops(group, rows, styles))
     assert set(drawn) == {"Pareto front", "SASRec", "CoCorrRec"}
     (flops,) = (r["flops"] for r in rows if r["model"] == "SASRec" and r["L"] == 50)
     assert drawn["SASRec"][0] == [flops]
     (other,) = comparison_groups(made_field(["SASRec", "CoCorrRec"], users=20, config={"MAX_ITEM_LIST_LENGTH": 11}))
-    assert figures.quality_against_flops(other, rows, styles) is None
+    assert cost_figures.quality_against_flops(other, rows, styles) is None
 
 
 def test_sweep_is_drawn_over_k():
@@ -184,7 +222,8 @@ def test_the_dots_of_a_correction_stand_in_its_row(count):
     heights = dict(enumerate(t.get_text() for t in axes.get_yticklabels()))
     dots = [(x, y) for line in axes.lines for x, y in line.get_xydata() if line.get_marker() != "None"]
     assert len(dots) == 2 * len(rows)
-    assert all(places[heights[round(y)]] == x and abs(y - round(y)) < 0.5 for x, y in dots)
+    shown = {variant_title(variant): value for variant, value in places.items()}
+    assert all(shown[heights[round(y)]] == x and abs(y - round(y)) < 0.5 for x, y in dots)
     assert len({y for _, y in dots}) == len(rows), "no two models on one line"
 
 

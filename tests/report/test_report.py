@@ -25,6 +25,7 @@ from tests.made_results import (
     write_correctors,
     write_cost,
     write_json,
+    write_requests,
     write_results,
     write_sweep,
 )
@@ -103,7 +104,7 @@ def test_page_holds_every_part(whole):
     _, text = whole
     result = Page(text)
     assert 'class="missing"' not in text
-    assert result.tags.count("svg") == 19
+    assert result.tags.count("svg") == 22
     for words in (
         "Test metrics on amazon-beauty, protocol paper",
         "BERT4Rec keeps its cloze loss",
@@ -129,8 +130,8 @@ def test_files_beside_the_page(whole):
     out = folder / "report"
     names = {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()}
     figures = {n for n in names if n.startswith("figures/")}
-    assert len(figures) == 38
-    assert len({n[:-4] for n in figures if n.endswith((".png", ".svg"))}) == 19
+    assert len(figures) == 44
+    assert len({n[:-4] for n in figures if n.endswith((".png", ".svg"))}) == 22
     tables = {Path(n).stem for n in names if n.startswith("tables/")}
     assert {"table1-amazon-beauty-paper", "significance-amazon-beauty-paper", "table4-cost"} <= tables
     assert all(f"tables/{t}.md" in names and f"tables/{t}.tex" in names for t in tables)
@@ -213,7 +214,7 @@ def test_one_run_has_a_report_and_every_missing_part_its_command(tmp_path):
     commands = commands_of(build(folder))
     assert all(f"'{folder}" in one or f"'--out={folder}" in one for one in commands), "the folder as it was named"
     assert "--ablate=correction" in result.text and "--models=CoCorrRec --seeds=2020" in result.text
-    assert text.count('class="missing"') == 6
+    assert text.count('class="missing"') == 7
     assert "<sup>*" not in text and "CoCorrRec minus" not in result.text
 
 
@@ -242,6 +243,31 @@ def test_another_reference(tmp_path):
     assert "Mamba4Rec minus each other model" in Page(page(build(folder, "Mamba4Rec"))).text
     with pytest.raises(UserError, match="'Mamba'; there are Mamba4Rec, SASRec"):
         build(folder, "Mamba")
+
+
+def test_without_the_papers_row_the_best_of_ours_on_validation_is_the_reference(tmp_path):
+    ours = [
+        made_run(label, users=60, valid={"ndcg@10": value}, model="CoCorrRec")
+        for label, value in (("CoCorrRec (a)", 0.2), ("CoCorrRec (b)", 0.3))
+    ]
+    text = Page(page(build(write_results(tmp_path / "r", [*ours, made_run("DIN", users=60)])))).text
+    assert "CoCorrRec (b) minus each other model" in text and "has no tested run" not in text
+    alone = build(write_results(tmp_path / "one", [made_run("DIN", users=60)]))
+    assert alone.problems == [], "one model alone is no failed comparison"
+
+
+def test_a_column_heads_its_group(tmp_path):
+    folder = write_results(tmp_path / "r", [made_run(users=10)])
+    write_cost(folder)
+    text = page(build(folder))
+    assert re.search(r'<th scope="colgroup" colspan="5">FLOPs of one inference</th>', text)
+    rows = re.findall(r"<thead>(.*?)</thead>", text, re.DOTALL)
+    for head in rows:
+        widths = [
+            sum(int(n or 1) for n in re.findall(r"<t[hd](?:[^>]*colspan=\"(\d+)\")?[^>]*>", line))
+            for line in head.split("<tr")[1:]
+        ]
+        assert len(set(widths)) == 1, head
 
 
 def no_folder(path: Path) -> Path:
@@ -361,22 +387,40 @@ def test_times_of_the_device_make_a_picture_and_a_table(tmp_path):
     assert "device-bench --out" in page(build(folder))
     write_json(folder / "device.json", "recbole_cocorr.device-bench", **device_times())
     report = build(folder)
-    (picture,) = [p for p in report.pictures if p.name == "device-clicks"]
-    (axes,) = picture.figure.axes
-    assert axes.get_xscale() == axes.get_yscale() == "log"
-    lines = {c.get_label(): c.lines[0].get_ydata().tolist() for c in axes.containers}
-    assert lines["SASRec"] == [40.0, 120.0, 420.0]
-    assert set(lines) == {"CoCorrRec", "GRU4Rec", "SASRec", "Mamba4Rec"}, "a model's second row is not drawn"
+    onnx, native = [p for p in report.pictures if p.name.startswith("device-clicks")]
+    drawn = {}
+    for picture in (onnx, native):
+        (axes,) = picture.figure.axes
+        assert axes.get_xscale() == axes.get_yscale() == "log"
+        drawn[picture.name] = {c.get_label(): c.lines[0].get_ydata().tolist() for c in axes.containers}
+        assert picture.caption.count("Ringed") == 1, "the window after 50 clicks was timed on a busy machine"
+    assert onnx.figure.axes[0].get_ylim() == native.figure.axes[0].get_ylim(), "the two can be compared"
+    lines = drawn["device-clicks"]
+    assert lines["SASRec, window anew"] == [40.0, 120.0, 420.0]
+    assert set(lines) == {
+        "CoCorrRec, carried on",
+        "CoCorrRec, window anew",
+        "GRU4Rec, carried on",
+        "SASRec, window anew",
+        "Mamba4Rec, carried on",
+    }
+    assert drawn["device-clicks-native"] == {
+        "CoCorrRec, carried on": [10.0, 10.0, 10.0],
+        "CoCorrRec, window anew": [22.0, 22.0, 22.0],
+    }
+    assert "with ONNX Runtime" in onnx.caption and "with the native library" in native.caption
     (table,) = [t for t in report.tables if t.name == "device"]
     cells = {r[0].text: [c.text for c in r[1:]] for r in table.rows}
-    assert cells["SASRec"][1] == "120.0 / 140.0"
-    assert cells["CoCorrRec, window"] == cells["CoCorrRec"]
-    assert cells["CoCorrRec"][3:] == ["60.5 / 80.0", "9.5", "71", "200", "7000", "9832"]
+    assert cells["SASRec"][:3:2] == ["window anew", "120.0 / 140.0"]
+    assert cells["CoCorrRec, window"][:2] == ["window anew", "44.0 / 60.0"]
+    marks = {(r[0].text, i): c.mark for r in table.rows for i, c in enumerate(r) if c.mark}
+    assert marks == {(f"CoCorrRec, window{rest}", 3): "~" for rest in ("", ", native", ", 20 neighbours")}
+    assert cells["CoCorrRec"][4:] == ["60.5 / 80.0", "9.5", "71", "200", "7000", "9832"]
 
 
 def test_times_of_the_device_alone_are_a_report(tmp_path):
     write_json(tmp_path / "device.json", "recbole_cocorr.device-bench", **device_times())
-    assert [p.name for p in build(tmp_path).pictures] == ["device-clicks"]
+    assert [p.name for p in build(tmp_path).pictures] == ["device-clicks", "device-clicks-native"]
 
 
 @pytest.mark.parametrize(
@@ -393,6 +437,7 @@ def test_times_of_the_device_alone_are_a_report(tmp_path):
             lambda c: c["models"]["SASRec"].update(rank={"p50": 0, "p99": 1}),
             "models.SASRec.rank.p50 is 0; it must be",
         ),
+        (lambda c: c["models"]["SASRec"]["rank"].update(p75="1"), "models.SASRec.rank.p75 is '1'; it must be"),
         (lambda c: c["models"]["SASRec"].update(state_bytes="9"), "models.SASRec.state_bytes is '9'"),
     ],
 )
@@ -402,3 +447,23 @@ def test_damaged_times_of_the_device_are_one_sentence(tmp_path, change, message)
     write_json(tmp_path / "device.json", "recbole_cocorr.device-bench", **content)
     with pytest.raises(UserError, match=rf"device\.json: {message}"):
         build(tmp_path)
+
+
+# -- requests --------------------------------------------------------------------------------------------
+
+
+def test_shares_of_requests_make_pictures_and_a_table(tmp_path):
+    folder = write_results(tmp_path / "results", [made_run(users=10)])
+    assert "requests --checkpoint=FILE" in page(build(folder))
+    for place in (folder, tmp_path):  # beside runs, and alone
+        write_requests(place)
+        report = build(place)
+        pictures = {p.name: p for p in report.pictures if p.name.startswith("requests-")}
+        assert set(pictures) == {"requests-scores", "requests-correction"}
+        (axes,) = pictures["requests-scores"].figure.axes
+        lines = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
+        assert set(lines) == {"rule", "random"}
+        assert lines["rule"] == [[0, 0.3], [50, pytest.approx(0.35)], [100, pytest.approx(0.4)]]
+        (table,) = [t for t in report.tables if t.name == "requests"]
+        cells = [c.text for c in table.rows[1]]
+        assert cells == ["scores", "rule", "50%", "50.0%", ".3500", ".5000", "+.0010", ".0004"]

@@ -21,7 +21,15 @@ f.onload = () => {{
   const page = f.contentDocument;
   page.querySelectorAll("details").forEach(d => d.open = true);
   const small = [...page.querySelectorAll("svg")].filter(s => s.getBoundingClientRect().width < 300).length;
-  found.textContent = `wide=${{page.documentElement.scrollWidth}} small=${{small}}`;
+  requestAnimationFrame(() => requestAnimationFrame(() => {{
+    // A hint stands over a table that scrolls, and over no other.
+    const tables = [...page.querySelectorAll("figure.table")];
+    const scrolls = f => f.querySelector(".scroll").scrollWidth > f.querySelector(".scroll").clientWidth;
+    const hinted = f => f.querySelector(".hint").getBoundingClientRect().height > 0;
+    const wrong = tables.filter(f => scrolls(f) !== hinted(f)).length;
+    found.textContent = `wide=${{page.documentElement.scrollWidth}} small=${{small}} `
+      + `scrolls=${{tables.filter(scrolls).length}} wrong=${{wrong}}`;
+  }}));
 }};
 </script>"""
 
@@ -44,7 +52,8 @@ def test_no_message_and_nothing_too_wide(tmp_path: Path, report: Path, width: in
         [*command, "--dump-dom", frame.as_uri()], capture_output=True, text=True, timeout=120, check=False
     )
     assert "CONSOLE" not in done.stderr, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-    result = re.search(r"wide=(\d+) small=(\d+)", done.stdout)
+    result = re.search(r"wide=(\d+) small=(\d+) scrolls=(\d+) wrong=(\d+)", done.stdout)
     assert result, done.stderr[-800:]
     assert int(result[1]) <= width
     assert int(result[2]) == 0
+    assert int(result[3]) > (10 if width < 400 else -1) and int(result[4]) == 0

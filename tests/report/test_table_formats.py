@@ -110,3 +110,25 @@ def test_latex_compiles(tmp_path: Path):
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
     assert done.returncode == 0, done.stdout[-1500:].decode(errors="replace")
+
+
+def test_groups_of_columns_stand_over_them_in_latex_and_markdown_names_each_in_full():
+    table = Table(
+        "t",
+        "c",
+        ("Model", "HR, out", "HR, in"),
+        (row("a", "1", "2"),),
+        groups=(("", ("Model",)), ("HR %", ("out", "in"))),
+    )
+    assert table.headings == ("Model", "out", "in")
+    text = latex(table)
+    assert (
+        r" & \multicolumn{2}{c}{HR \%} \\" in text and r"\cmidrule(lr){2-3}" in text and r"Model & out & in \\" in text
+    )
+    assert "| Model | HR, out | HR, in |" in markdown(table)
+    assert made().headings == made().header and "multicolumn" not in latex(made())
+
+
+def test_the_mark_of_a_noisy_time_in_every_format():
+    table = Table("t", "c", ("Model", "us"), (row("a", Cell("1", mark="~")),))
+    assert r"1\~" in markdown(table) and r"$^{\sim}$" in latex(table)

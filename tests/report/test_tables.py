@@ -1,5 +1,7 @@
 """The contents of the tables, and the comparisons behind their stars."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -10,18 +12,18 @@ from recbole_cocorr.experiments.results.corrections import Ablation, Corrections
 from recbole_cocorr.experiments.results.cost import Cost
 from recbole_cocorr.experiments.results.sweep import SweepTimes
 from recbole_cocorr.experiments.runs.groups import comparison_groups, sweep_groups
+from recbole_cocorr.report.correction_tables import ablation_table, variant_order, variant_title
 from recbole_cocorr.report.corrector_tables import correctors_table
 from recbole_cocorr.report.cost_tables import cheapest, cost_table, cost_value, length_table, si
 from recbole_cocorr.report.table_formats import MISSING
 from recbole_cocorr.report.tables import (
-    ablation_table,
-    p_value,
     results_table,
     significance_table,
     sweep_table,
-    variant_order,
+    verdict_tables,
     verdicts,
 )
+from recbole_cocorr.report.verdict_tables import in_words, p_value
 from tests.made_results import made_field, made_run, made_sweep, write_ablation, write_cost, write_json, write_sweep
 
 PAPER = ["gauc", "ndcg@5", "ndcg@10", "ndcg@20", "hit@5", "hit@10", "hit@20"]
@@ -190,7 +192,14 @@ def test_sweep_table(tmp_path):
 def test_ablation_table(tmp_path):
     write_ablation(tmp_path)
     table = ablation_table(Ablation.load_from(tmp_path), "amazon-beauty")
-    assert [cells[1] for cells in texts(table)] == ["own", "none", "stale 1", "stale 2", "stale 5", "another user's"]
+    assert [cells[1] for cells in texts(table)] == [
+        "the user's own",
+        "without the cloud",
+        "own, 1 click old",
+        "own, 2 clicks old",
+        "own, 5 clicks old",
+        "another user's",
+    ]
     assert texts(table)[0][3] == ".3010 (.0010)"
     assert "91.0% of the correction of the attention and 87.4%" in table.notes[0]
     assert ablation_table(Ablation(), "x").rows == ()
@@ -217,3 +226,60 @@ def test_correctors_table(tmp_path):
     result = correctors_table(Corrections.load_from(tmp_path), "amazon-beauty")
     assert result.rows == ablation_table(ablation, "amazon-beauty").rows and len(result.rows) > 1
     assert result.name == "correctors-amazon-beauty"
+
+
+def test_a_correction_that_no_title_is_known_of_keeps_its_name():
+    assert [variant_title(v) for v in ("stale 10", "stale", "the cloud alone")] == [
+        "own, 10 clicks old",
+        "stale",
+        "the cloud alone",
+    ]
+
+
+def test_verdicts_count_the_metrics():
+    group, result = compared(made_field(["GRU4Rec", "SASRec", "CoCorrRec"], users=800))
+    (table,) = verdict_tables(group, result)
+    rows = {cells[0]: cells for cells in texts(table)}
+    assert set(rows) == {"GRU4Rec (best baseline)", "SASRec"}
+    for label in ("GRU4Rec", "SASRec"):
+        every = [c for c in result.rows if c.baseline == label]
+        main = result.against(label, "ndcg@10")
+        cells = rows[label if label in rows else f"{label} (best baseline)"]
+        better = sum(c.verdict == "better" for c in every)
+        assert f"better on {better}" in cells[1] and cells[1].endswith("of 7 metrics")
+        assert float(cells[2].replace("+", "0")) == pytest.approx(main.difference, abs=5e-5)
+        assert cells[4] == p_value(main.adjusted)
+    assert verdict_tables(*compared([made_run("DIN", users=20)])) == []
+
+
+def test_verdicts_in_words():
+    _, result = compared(made_field(["GRU4Rec", "CoCorrRec"], users=40))
+    one, two, three = (
+        dataclasses.replace(result.rows[0], difference=d, adjusted=p) for d, p in ((1, 0), (-1, 0), (1, 1))
+    )
+    assert in_words([one, one]) == "better on 2 of 2 metrics"
+    assert in_words([three, two, one], "X") == "better than X on 1, worse on 1, no difference on 1 of 3 metrics"
+    assert in_words([three], "X") == "no difference from X on 1 of 1 metric"
+
+
+def test_a_noisy_time_is_marked_and_a_quiet_one_has_its_spread(tmp_path):
+    write_cost(tmp_path, ["CoCorrRec", "SASRec"])
+    rows = Cost.load_from(tmp_path).rows
+    for row, quartiles in zip((r for r in rows if r["L"] == 10), ([195, 215], [195, 295]), strict=True):
+        row |= {"latency_us": 200.0, "latency_us_quartiles": quartiles}
+    table = cost_table(rows, 10)
+    at = table.header.index("Latency, one inference")
+    assert [(cells[at].text, cells[at].mark) for cells in table.rows] == [("200 µs ±25%", "~"), ("200 µs ±5%", "")]
+    assert any(note.startswith("~ timed while the machine was busy") for note in table.notes)
+    old = [{key: value for key, value in row.items() if not key.endswith("quartiles")} for row in rows]
+    assert "this file does not say how far the runs lie apart" in " ".join(cost_table(old, 10).notes)
+    assert not any(cell.mark for cells in cost_table(old, 10).rows for cell in cells)
+
+
+def test_every_column_of_the_costs_stands_under_its_group(tmp_path):
+    write_cost(tmp_path, ["CoCorrRec"])
+    table = cost_table(Cost.load_from(tmp_path).rows, 10)
+    assert len(table.headings) == len(table.header) == len(table.rows[0])
+    assert max(map(len, table.headings)) < 16, "no heading of many lines"
+    under = dict(table.groups)
+    assert under["FLOPs of one new click"] == ("all", "on the device")

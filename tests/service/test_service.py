@@ -201,11 +201,28 @@ def test_a_lone_request_begins_at_once():
         batcher = Batcher(metrics)
         batcher.start()
         task = asyncio.create_task(batcher.correct(model, row(0)))
-        for _ in range(5):  # turns of the event loop, no time
+        for _ in range(50):  # turns of the event loop, no time
             await asyncio.sleep(0)
         assert metrics.registry.get_sample_value("recbole_cocorr_batch_size_count", {"method": "Correct"}) == 1
         model.go.release()
         await task
+        await batcher.close()
+
+    asyncio.run(run())
+
+
+def test_requests_that_are_handed_over_one_by_one_are_computed_together():
+    async def run():
+        model, batcher, tasks = _Slow(), Batcher(Metrics()), []
+        batcher.start()
+        for _ in range(8):
+            model.go.release()
+        for number in range(8):
+            tasks.append(asyncio.create_task(batcher.correct(model, row(number))))
+            for _ in range(4):  # of gRPC's, between two requests
+                await asyncio.sleep(0)
+        await asyncio.gather(*tasks)
+        assert model.batches == [list(range(8))]
         await batcher.close()
 
     asyncio.run(run())
@@ -312,6 +329,7 @@ def test_a_full_queue_is_refused_and_a_crowded_connection_waits(checkpoint, rows
             taken += [pool.submit(ask, one, good) for _ in range(4)]
             while value(server, "queued", method="Correct") < 4:
                 time.sleep(0.005)
+            assert value(server, "in_flight") == 5
             taken += [pool.submit(ask, one, good) for _ in range(3)]  # these wait at the client
             other = pool.submit(ask, two, good)
             while value(server, "queued", method="Correct") < 5:
@@ -319,6 +337,7 @@ def test_a_full_queue_is_refused_and_a_crowded_connection_waits(checkpoint, rows
             assert value(server, "queued", method="Correct") == 5
             gate[1].set()
             assert [f.result()[0] for f in (*taken, other)] == [OK] * 9
+            assert value(server, "in_flight") == 0
 
 
 def test_a_stop_answers_what_was_taken_in(checkpoint, rows, gate):
@@ -473,24 +492,11 @@ def test_the_watch_goes_on_whatever_one_file_does(trained, tmp_path, monkeypatch
         watching.cancel()
 
 
-def test_threads_are_set_where_they_compute(checkpoint, rows, monkeypatch):
-    seen, plain = [], CorrectionModel.correct
-
-    def correct(self, asked):
-        seen.append(torch.get_num_threads())
-        return plain(self, asked)
-
-    monkeypatch.setattr(CorrectionModel, "correct", correct)
+def test_the_network_has_the_threads_of_the_setting_and_no_more_than_processors(checkpoint, monkeypatch):
     monkeypatch.setattr("recbole_cocorr.service.server.server.allowed_cpus", lambda: 3)
     for threads, used in ((2, 2), (200, 3)):
-        before = torch.get_num_threads()
-        with (
-            serving(ServeSettings(str(checkpoint), "127.0.0.1:0", threads=threads)) as server,
-            grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
-        ):
-            assert ask(channel, request(server.model.fingerprint, rows))[0] is OK
-        torch.set_num_threads(before)
-        assert seen.pop() == used
+        with serving(ServeSettings(str(checkpoint), "127.0.0.1:0", threads=threads)) as server:
+            assert server.model.network.session.get_session_options().intra_op_num_threads == used
 
 
 def test_two_servers_do_not_share_a_port(server, checkpoint):
@@ -516,8 +522,10 @@ def test_what_has_no_correction_network_is_refused(tmp_path):
         (lambda c: c.config.update(hidden_size="16"), "config.hidden_size is '16'; it must be a whole number"),
         (lambda c: c.config.update(hidden_size=16.5), "config.hidden_size is 16.5"),
         (lambda c: c.config.update(num_heads=True), "config.num_heads is True"),
-        (lambda c: c.config.update(mini_batch_size=20_000), "far larger than the weights in the file"),
-        (lambda c: c.config.update(mini_batch_size=None, MAX_ITEM_LIST_LENGTH=20_000), "far larger than the weights"),
+        (lambda c: c.config.update(mini_batch_size=20_000), r"the configuration makes it \(800000000, 64\)"),
+        (lambda c: c.config.update(mini_batch_size=None, MAX_ITEM_LIST_LENGTH=20_000), r"makes it \(800000000, 64\)"),
+        (lambda c: c.weights.pop("gcn.bias_net.fc2.weight"), "lacks the weight gcn.bias_net.fc2.weight"),
+        (lambda c: c.weights.update({"gcn.more": torch.ones(1)}), "has the unknown weight gcn.more"),
         (lambda c: c.config.update(MAX_ITEM_LIST_LENGTH=10**9), "MAX_ITEM_LIST_LENGTH is 1000000000"),
     ],
 )

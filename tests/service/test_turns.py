@@ -169,6 +169,27 @@ def test_any_order_of_events_forgets_nobody(most, share, room, events):
     asyncio.run(asyncio.wait_for(run(), 10))
 
 
+def test_few_that_ask_fast_wait_for_a_crowd_ever_more_rarely():
+    async def run():
+        asker, direct, most = Asker(Turns(4, 4, 1000)), [0], 0
+        while most < 32 and len(direct) < 40:
+            task = asker.ask(A)
+            await asyncio.sleep(0)
+            if asker.turns.waiting:  # a round is over, and this one waits until it is known that nobody else does
+                direct.append(0)
+                while asker.turns.waiting:
+                    await asyncio.sleep(0.0005)
+            direct[-1] += 1
+            most = max(direct)
+            while not asker.active:
+                await asyncio.sleep(0)
+            next(iter(asker.active.values()))[1].set()
+            await task
+        assert most == 32, direct
+
+    asyncio.run(run())
+
+
 def test_who_asks():
     assert peer_of("ipv4:1.2.3.4:5").client == peer_of("ipv4:1.2.3.4:6").client
     assert peer_of("ipv4:1.2.3.4:5") != peer_of("ipv4:1.2.3.4:6")

@@ -3,6 +3,7 @@
 import ast
 import logging
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from recbole.utils import InputType
 
-from recbole_cocorr.base import property_files
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.property_files import known_names, nearest, property_file
+from recbole_cocorr.correctors.settings import corrector_settings
 from recbole_cocorr.data import distributed
+from recbole_cocorr.experiments.entries import benchmark_defaults
 from recbole_cocorr.models import registry
 from recbole_cocorr.training import config as config_module
 from recbole_cocorr.training.config import Config, parse_overrides, parse_value
+from recbole_cocorr.training.effective import effective_settings
 from tests.conftest import CHECKOUT
 
 NO_NEGATIVES = "none"
@@ -99,21 +102,98 @@ def test_model_and_dataset_may_come_from_a_file_or_the_dict():
 # -- files of the working directory ---------------------------------------------------------------
 
 
-def test_a_file_in_the_working_directory_takes_the_packaged_ones_place():
+@pytest.mark.parametrize(
+    ("path", "line", "run"),
+    [
+        ("properties/overall.yaml", "weight_decay: 0.5", {}),
+        ("properties/protocol/paper.yaml", "MAX_ITEM_LIST_LENGTH: 7", {}),
+        ("properties/model/CoCorrRec.yaml", "hidden_size: 32", {}),
+        ("properties/model/SASRec.yaml", "n_heads: 4", {"model": "SASRec"}),  # only RecBole has one of that name
+        ("dataset_configs/amazon-beauty.yaml", 'user_inter_num_interval: "[2,inf)"', {"dataset": "amazon-beauty"}),
+        ("dataset_configs/small.yaml", "epochs: 7", {}),
+    ],
+)
+def test_a_file_in_the_working_directory_is_merged_over_the_packaged_one(path, line, run):
+    before = make(**run).final_config_dict
+    put(path, line + "\n")
+    after = make(**run).final_config_dict
+    ((key, value),) = yaml.safe_load(line).items()
+    assert after == {**before, key: value}
+    assert before[key] != value
+
+
+def test_a_named_configuration_file_is_merged_over_the_packaged_one_too():
+    before = make(files=["CoCorrRec-ce"])
+    put("properties/model/CoCorrRec-ce.yaml", "dropout_prob: 0.1\n")
+    after = make(files=["CoCorrRec-ce"])
+    assert (after["dropout_prob"], after["loss_type"]) == (0.1, before["loss_type"]) == (0.1, "CE")
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("properties/overall.yaml", "'epochs'"),
+        ("properties/protocol/paper.yaml", "'epochs'"),
+        ("properties/model/CoCorrRec.yaml", "'epochs'"),
+        ("properties/model/SASRec.yaml", "'epochs'"),
+        ("dataset_configs/small.yaml", "'epochs'"),
+    ],
+)
+def test_an_unknown_key_in_a_file_of_the_working_directory(path, words):
+    put(path, "epoch_s: 3\n")
+    model = "SASRec" if "SASRec" in path else "CoCorrRec"
+    with pytest.raises(UserError, match=rf"{path}: .* knows the key 'epoch_s'; did you mean {words}"):
+        make(model)
+
+
+def test_the_other_files_of_the_working_directory_are_merged_too():
+    seeds = benchmark_defaults()["seeds"]
+    put("properties/benchmark.yaml", "learning_rates: [0.5]\n")
+    assert (benchmark_defaults()["learning_rates"], benchmark_defaults()["seeds"]) == ([0.5], seeds)
+    put("properties/benchmark.yaml", "learning_rate: [0.5]\n")
+    with pytest.raises(UserError, match=r"benchmark.yaml: .* 'learning_rate'; did you mean 'learning_rates'"):
+        benchmark_defaults()
+    l2 = corrector_settings()["l2"]
+    put("properties/corrector.yaml", "decay: 0.5\n")
+    assert (corrector_settings()["decay"], corrector_settings()["l2"]) == (0.5, l2)
+    put("properties/corrector.yaml", "decai: 0.5\n")
+    with pytest.raises(UserError, match=r"corrector.yaml: .* 'decai'; did you mean 'decay'"):
+        corrector_settings()
+
+
+def test_where_each_setting_comes_from():
     put("properties/model/CoCorrRec.yaml", "hidden_size: 32\n")
-    assert property_file("model", "CoCorrRec") == Path.cwd() / "properties/model/CoCorrRec.yaml"
-    config = make()
-    assert config["hidden_size"] == 32
-    assert config["inner_lr"] is None  # the packaged file is not read beneath it
-    assert property_file("protocol", "paper") == CHECKOUT / "properties/protocol/paper.yaml"
+    put("a.yaml", "learning_rate: 0.5\nseed: 3\n")
+    config = make(files=["a.yaml"], overrides={"seed": 4}, epochs=2)
+    sources = {
+        "seed": "command line",
+        "epochs": "config_dict",
+        "learning_rate": "--config_files: a.yaml",
+        "hidden_size": "./properties/model/CoCorrRec.yaml",
+        "inner_lr": "packaged properties/model/CoCorrRec.yaml",
+        "MAX_ITEM_LIST_LENGTH": "packaged properties/protocol/paper.yaml",
+        "train_batch_size": "packaged properties/overall.yaml",
+        "LIST_SUFFIX": "RecBole's default",
+        "device": "worked out",
+    }
+    assert {key: config.source_of(key) for key in sources} == sources
+    sections = dict(part.split("\n", 1) for part in effective_settings(config).split("\n\n"))
+    assert next(iter(sections)) == "# what is run"
+    titles = list(sections)
+    for key, source in sources.items():
+        line = next(
+            line for line in sections[f"# {source}"].splitlines() if line.removeprefix("# ").startswith(f"{key}: ")
+        )
+        if source != "worked out":
+            assert yaml.safe_load(line) == {key: config[key]}
+    below = list(dict.fromkeys(sources.values()))
+    assert [t for t in titles if t.removeprefix("# ") in below] == [f"# {s}" for s in below]
+    assert set(config.final_config_dict) == set(re.findall(r"^(?:# )?(\w+): ", effective_settings(config), re.M))
 
 
-def test_a_dataset_file_of_the_working_directory_takes_the_packaged_ones_place():
-    assert make(dataset="amazon-beauty")["user_inter_num_interval"] == "[5,inf)"
-    put("dataset_configs/amazon-beauty.yaml", 'user_inter_num_interval: "[2,inf)"\n')
-    config = make(dataset="amazon-beauty")
-    assert config["user_inter_num_interval"] == "[2,inf)"
-    assert config["item_inter_num_interval"] == "[0,inf)"
+def test_what_a_run_makes_of_a_setting_stands_beside_it():
+    text = effective_settings(make(overrides={"loss_type": "CE"}))
+    assert re.search(r"^train_neg_sample_args: .*  # made of \{distribution: uniform, sample_num: 4", text, re.M)
 
 
 def test_a_protocol_of_ones_own_lies_in_the_working_directory():
@@ -123,9 +203,10 @@ def test_a_protocol_of_ones_own_lies_in_the_working_directory():
     assert make(protocol="mine")["eval_args"]["mode"]["test"] == "uni50"
 
 
-def test_a_key_that_only_a_file_of_the_working_directory_brings_is_known():
-    put("properties/model/CoCorrRec.yaml", "hidden_size: 32\nnew_switch: 1\n")
-    assert make(new_switch=2)["new_switch"] == 2
+def test_property_files():
+    assert property_file("protocol", "paper") == CHECKOUT / "properties/protocol/paper.yaml"
+    own = Path(put("properties/protocol/paper.yaml", "epochs: 1\n")).absolute()
+    assert property_file("protocol", "paper") == own
 
 
 @pytest.mark.parametrize("name", ["../overall", "sub/paper", "..", ""])
@@ -387,13 +468,6 @@ def test_a_file_that_is_missing_a_folder_or_not_text_is_named():
 def test_an_empty_file_and_a_byte_order_mark_are_harmless():
     empty, marked = put("empty.yaml", "# nothing\n"), put("marked.yaml", "\ufeffepochs: 3\n")
     assert make(files=[empty, marked])["epochs"] == 3
-
-
-def test_a_bad_property_file_is_named_also_where_it_is_only_searched_for_keys(monkeypatch):
-    monkeypatch.setattr(config_module, "keys_of", property_files.keys_of.__wrapped__)
-    put("properties/model/Another.yaml", "a: [\n")
-    with pytest.raises(UserError, match=r"Another.yaml, line 2 is not valid yaml"):
-        make(n_heads=2)
 
 
 def test_numbers_in_yaml_are_numbers():

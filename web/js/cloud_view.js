@@ -7,6 +7,7 @@ const element = (id) => document.getElementById(id);
 const ranking = element("corrected");
 
 export const isOn = () => element("cloud-switch").checked;
+export const switchOff = () => (element("cloud-switch").checked = false);
 export const onSwitch = (change) => element("cloud-row").addEventListener("change", change);
 
 /** Call `click` with the token of a title of the corrected list that is clicked. */
@@ -34,6 +35,10 @@ export function offer(reason, methods) {
 
 /** Of the methods, the one that is chosen. */
 export const chosen = () => document.querySelector("input[name=method]:checked").value;
+
+export function showLoading() {
+  element("cloud-about").textContent = "Loading what computes corrections …";
+}
 
 /** Both lists, or, without a `method`, the device's alone. */
 export function showSwitch(method, service, deadline) {

@@ -1,16 +1,19 @@
 /** Milliseconds of the clicks, and requests made since the page was loaded. */
 
 const KEPT = 1000;
-const TO_THE_CLOUD = "/v1/"; // requests whose bytes the page has counted itself
+// Requests whose bytes the page has counted itself, and those for its own files, which the first correction fetches.
+const NOT_COUNTED = ["/v1/", "/runtime/", "/artifact/"];
+
+const isKnown = ({ pathname, search }) => !search && NOT_COUNTED.some((start) => pathname.startsWith(start));
 
 export class Figures {
   constructor() {
     this.clear();
-    this.requests = 0; // to anybody but the cloud
+    this.requests = 0; // other ones
     // The browser lists every request that has ended; those until now loaded the page.
     const started = performance.now();
     this.observer = new PerformanceObserver((list) => {
-      const other = (entry) => entry.startTime > started && !new URL(entry.name).pathname.startsWith(TO_THE_CLOUD);
+      const other = ({ name, startTime }) => startTime > started && !isKnown(new URL(name));
       this.requests += list.getEntries().filter(other).length;
     });
     this.observer.observe({ type: "resource" });

@@ -1,6 +1,5 @@
 /** The page: loads the artifact, reads clicks, and shows what the model makes of them. */
 
-import { env } from "../runtime/ort.wasm.bundle.min.mjs";
 import { Artifact } from "./artifact.js";
 import { Cloud } from "./cloud.js";
 import * as cloudView from "./cloud_view.js";
@@ -8,6 +7,7 @@ import { Corrected } from "./corrected.js";
 import { correctionBytes } from "./correction.js";
 import { Figures } from "./figures.js";
 import { METHODS } from "./methods.js";
+import { onnxRuntime } from "./onnx_runtime.js";
 import { moves } from "./ranking.js";
 import { Session } from "./session.js";
 import { matching, Titles } from "./titles.js";
@@ -19,15 +19,13 @@ const COMPARED = 200; // places in which a title that moved is looked for
 const FOUND = 100; // titles that the catalogue shows at once
 
 const root = new URL("..", import.meta.url);
-env.wasm.numThreads = 1; // one click is too little work for more
-env.wasm.wasmPaths = { wasm: new URL("runtime/ort-wasm-simd-threaded.wasm", root).href };
 
 // `ranked` is the device's list, `corrected` the session with the cloud, null while that is switched off.
 const page = { session: null, titles: null, log: [], before: null, ranked: null, figures: null, corrected: null };
 const turns = new Turns(); // a click is read, ranked and shown before the next
 
 async function load() {
-  const artifact = await Artifact.fetch(new URL("artifact/", root));
+  const artifact = await Artifact.fetch(new URL("artifact/", root), { onnx: onnxRuntime });
   page.titles = new Titles(await json("titles.json"), artifact.vocabulary);
   const { reason, service, deadline_ms, methods } = await json("cloud.json");
   page.service = service;
@@ -58,8 +56,13 @@ async function warmUp() {
   const session = new Session(page.artifact);
   for (let i = 0; i <= page.artifact.window; i++) await session.click(page.titles.tokens[0]);
   session.rankAll(COMPARED);
+}
+
+/** The first correction fetches what computes it, and is slower too: it is one that changes nothing. */
+async function warmUpCorrection() {
+  const session = new Session(page.artifact);
+  await session.click(page.titles.tokens[0]);
   const shapes = page.artifact.manifest.correction;
-  if (!shapes) return;
   const { clicks, fingerprint } = session.hiddenStates();
   await session.apply(new ArrayBuffer(correctionBytes(shapes)), clicks, fingerprint);
 }
@@ -108,8 +111,8 @@ function startAgain() {
 }
 
 async function switchCloud() {
-  const method = cloudView.isOn() ? METHODS[cloudView.chosen()] : null;
   page.corrected?.cancel();
+  const method = await wanted();
   page.corrected = method && new Corrected(page.session, page.cloud, method);
   view.showAbout(page.artifact.manifest, page.titles.length, method);
   cloudView.showSwitch(method, page.service, page.cloud.deadline);
@@ -119,6 +122,23 @@ async function switchCloud() {
     await showCloud();
   } catch (error) {
     view.showError(error);
+  }
+}
+
+/** The method that is switched on, once it is ready; null if it is off, or cannot be made ready. */
+async function wanted() {
+  if (!cloudView.isOn()) return null;
+  const method = METHODS[cloudView.chosen()];
+  if (method !== METHODS.correct) return method;
+  try {
+    cloudView.showLoading();
+    await (page.canCorrect ??= warmUpCorrection());
+    return method;
+  } catch (error) {
+    page.canCorrect = null;
+    cloudView.switchOff();
+    view.showError(error);
+    return null;
   }
 }
 

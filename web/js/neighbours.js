@@ -1,16 +1,25 @@
 /** What a session's clicks say for other items, kept up click by click. Mirrors device/running_scores.py. */
 
+// The longest row, in rows of average length.
+const LONGEST_ROW = 8;
+
 export class RunningScores {
-  /** `items`, `weights` and `scales` are the neighbour table's arrays, `settings` what the manifest says of it. */
-  constructor({ items, weights, scales }, settings) {
-    Object.assign(this, { items, weights, scales, settings });
+  /**
+   * `indptr`, `items`, `weights` and `scales` are the neighbour table's arrays, `settings` what the manifest says of it.
+   * A table whose rows are not one after another is an error.
+   */
+  constructor({ indptr, items, weights, scales }, settings) {
+    const begins = indptr[0] === 0 && indptr.at(-1) === items.length && indptr.length === scales.length + 1;
+    const most = LONGEST_ROW * settings.count;
+    const right = scales.every((_, row) => indptr[row] <= indptr[row + 1] && indptr[row + 1] - indptr[row] <= most);
+    if (!(begins && right)) throw new Error("the neighbour table is damaged: it does not say where its rows begin");
+    Object.assign(this, { indptr, items, weights, scales, settings });
     this.start([]);
   }
 
   /** Refuse a click on an item whose row names what the catalogue lacks. */
   check(row) {
-    const { count } = this.settings;
-    if (!this.items.subarray(row * count, (row + 1) * count).every((item) => item < this.scales.length)) {
+    if (!this.items.subarray(this.indptr[row], this.indptr[row + 1]).every((item) => item < this.scales.length)) {
       throw new Error(`the neighbour table is damaged: its row ${row} names an item that the catalogue lacks`);
     }
   }
@@ -35,10 +44,9 @@ export class RunningScores {
     this.age += 1;
     this.unit *= this.settings.decay;
     const scale = this.scales[row] / this.unit;
-    const { count } = this.settings;
-    for (let place = row * count; place < (row + 1) * count; place++) {
+    for (let place = this.indptr[row]; place < this.indptr[row + 1]; place++) {
       const item = this.items[place];
-      if (item) this.scores.set(item, (this.scores.get(item) ?? 0) + this.weights[place] * scale);
+      this.scores.set(item, (this.scores.get(item) ?? 0) + this.weights[place] * scale);
     }
   }
 

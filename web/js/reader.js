@@ -1,9 +1,25 @@
 /** The graphs of an artifact, run over one user's state: clicks to user vectors. Mirrors device/reader.py. */
 
-import { Tensor } from "../runtime/ort.wasm.bundle.min.mjs";
-
 // Clicks of a history that are read at once by a model that reads any number.
 const AT_ONCE = 1024;
+
+/** Clicks that an engine's state was made of. */
+export function stateClicks({ policy, clicks, artifact }) {
+  return policy === "carry" ? clicks : Math.min(clicks, artifact.window);
+}
+
+/** User vector of the last of `clicks` clicks, on `row`, after which the state is `state`, with a correction. */
+export async function corrected(artifact, row, clicks, state, { attention, bias }) {
+  const shapes = artifact.manifest.correction;
+  const feed = {
+    item: artifact.tensor("float32", artifact.items.vectors([row]), [1, artifact.width]),
+    state: artifact.tensor("float32", state, artifact.stateShape),
+    slot: whole(artifact, (clicks - 1) % artifact.miniBatch),
+    attention: artifact.tensor("float32", attention, shapes.attention),
+    bias: artifact.tensor("float32", bias, shapes.bias),
+  };
+  return finite((await artifact.graphs.correct.run(feed)).user);
+}
 
 export class Reader {
   constructor(artifact) {
@@ -20,7 +36,7 @@ export class Reader {
     if (miniBatch) {
       const slot = clicks % miniBatch;
       if (clicks && slot === 0) feed.state = await this.#fold(feed.state);
-      feed.slot = whole(slot);
+      feed.slot = whole(this.artifact, slot);
     }
     const { user, state_after } = await this.#run("step", feed);
     const result = finite(user);
@@ -46,16 +62,20 @@ export class Reader {
   }
 
   /** User vector of the last click, on `row`, with a correction; `clicks` are those that the state was made of. */
-  async correct(row, clicks, { attention, bias }) {
-    const shapes = this.artifact.manifest.correction;
-    const feed = {
-      item: this.#tensor([row]),
-      state: await this.#current(),
-      slot: whole((clicks - 1) % this.artifact.miniBatch),
-      attention: new Tensor("float32", attention, shapes.attention),
-      bias: new Tensor("float32", bias, shapes.bias),
-    };
-    return finite((await this.#run("correct", feed)).user);
+  async correct(row, clicks, correction) {
+    await this.artifact.loadGraphs(["correct"]);
+    return corrected(this.artifact, row, clicks, (await this.#current()).data, correction);
+  }
+
+  /** The state of the clicks that were read, as numbers; empty for a model without one. */
+  async numbers() {
+    return this.recurrent ? (await this.#current()).data : new Float32Array(0);
+  }
+
+  /** Go on from a state of before. */
+  restore(state) {
+    if (this.recurrent) this.state = this.artifact.tensor("float32", state, this.artifact.stateShape);
+    this.unread = null;
   }
 
   async #current() {
@@ -75,8 +95,8 @@ export class Reader {
         // Laid on the rows of their slots; row 0 of the table, padding, fills those that are not read.
         const grid = [...Array(start).fill(0), ...part];
         feed.items = this.#tensor(grid, miniBatch);
-        feed.start = whole(start);
-        feed.stop = whole(start + part.length);
+        feed.start = whole(this.artifact, start);
+        feed.stop = whole(this.artifact, start + part.length);
       }
       ({ user, state_after: state } = await this.#run("prefill", feed));
       at += part.length;
@@ -96,17 +116,17 @@ export class Reader {
   }
 
   #start() {
-    return new Tensor("float32", this.artifact.initialState.slice(), this.artifact.stateShape);
+    return this.artifact.tensor("float32", this.artifact.initialState.slice(), this.artifact.stateShape);
   }
 
   #tensor(rows, length = rows.length) {
     const { items, width } = this.artifact;
-    return new Tensor("float32", items.vectors(rows, length), [length, width]);
+    return this.artifact.tensor("float32", items.vectors(rows, length), [length, width]);
   }
 }
 
-function whole(number) {
-  return new Tensor("int64", BigInt64Array.of(BigInt(number)), []);
+function whole(artifact, number) {
+  return artifact.tensor("int64", BigInt64Array.of(BigInt(number)), []);
 }
 
 function finite(tensor) {

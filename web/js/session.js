@@ -1,74 +1,148 @@
 /** One user's clicks, and what the model makes of them. Mirrors device/session.py. */
 
+import { Artifact } from "./artifact.js";
 import { decoded } from "./correction.js";
 import { fuse } from "./evidence.js";
-import { RunningScores } from "./neighbours.js";
+import { NativeEngine } from "./native.js";
+import { OnnxEngine } from "./onnx_engine.js";
 import { best } from "./ranking.js";
-import { Reader } from "./reader.js";
+import { packed, unpacked } from "./state.js";
 import { Turns } from "./turns.js";
 
+/**
+ * @typedef {object} Ranked
+ * @property {string} token The item.
+ * @property {number} score Its score.
+ */
+
+/**
+ * @typedef {object} Evidence The cloud's item-item scores.
+ * @property {Map<string, number>} scores By token; a candidate without a score counts 0.
+ * @property {number} clicks How many clicks they are of.
+ * @property {string} corrector Fingerprint of what made them.
+ */
+
+const NO_CLICK = "the session has read no click yet; click or history comes first";
+
 export class Session {
-  /** `policy` is "window" or "carry": what becomes of clicks older than the window; the artifact's, if left out. */
+  /** @type {Artifact} */
+  artifact;
+  /**
+   * What becomes of clicks older than the window.
+   * @type {"window" | "carry"}
+   */
+  policy;
+  /** Whether rankings use a correction; the next click ends that. */
+  corrected = false;
+
+  #engine;
+  #alone = null; // the user vector without the correction that is used
+  #turns = new Turns(); // a click needs the state that the one before it left
+
+  /**
+   * @param {Artifact} artifact
+   * @param {"window" | "carry"} [policy] The artifact's, if left out.
+   */
   constructor(artifact, policy = artifact.manifest.policy) {
     if (policy !== "window" && policy !== "carry") throw new Error(`policy is ${policy}; it must be carry or window`);
+    if (artifact.initialState === null && policy !== "window") {
+      throw new Error("this model keeps no state: policy is window");
+    }
     this.artifact = artifact;
     this.policy = policy;
-    this.clicks = 0;
-    this.corrected = false; // whether rankings use a correction; the next click ends that
-    this.recent = []; // rows of the last clicks, at most as many as the window holds
-    this.neighbourScores = artifact.neighbours && new RunningScores(artifact.neighbours, artifact.manifest.neighbours);
-    this.reader = new Reader(artifact);
-    this.user = null; // what rankings are made with
-    this.alone = null; // the same without a correction
-    this.turns = new Turns(); // a click needs the state that the one before it left
-    if (!this.reader.recurrent && policy !== "window") throw new Error("this model keeps no state: policy is window");
-  }
-
-  /** Read one click. False for an item that is not in the catalogue: nothing has changed then. */
-  async click(token) {
-    const row = this.artifact.vocabulary.row(token);
-    if (row) await this.turns.run(() => this.#readOne(row));
-    return row !== 0;
-  }
-
-  /** Read many clicks at once, after those already read; returns the tokens that are not in the catalogue. */
-  async history(tokens) {
-    const { vocabulary } = this.artifact;
-    const rows = tokens.map((token) => vocabulary.row(token)).filter(Boolean);
-    if (rows.length) await this.turns.run(() => this.#readMany(rows));
-    return [...new Set(tokens.filter((token) => !vocabulary.row(token)))];
-  }
-
-  /** The best `k` items of the whole catalogue, but those of `exclude`: [{token, score}], best first. */
-  rankAll(k = 10, exclude = []) {
-    if (!(Number.isInteger(k) && k >= 1)) throw new Error(`k is ${k}; it must be a whole number from 1 on`);
-    if (!this.clicks) throw new Error("the session has read no click yet; click or history comes first");
-    const { targets, vocabulary } = this.artifact;
-    const out = new Set([0, ...exclude.map((token) => vocabulary.row(token))]);
-    const own = targets.allScores(this.user);
-    const scores = this.neighbourScores ? this.#withNeighbours(own, Array.from(own.keys())) : own;
-    return best(scores, k, out).map((row) => ({ token: vocabulary.token(row), score: scores[row] }));
+    this.#engine = artifact.native ? new NativeEngine(artifact, policy) : new OnnxEngine(artifact, policy);
   }
 
   /**
-   * The best `k` of `candidates`, but those of `exclude`. `evidence` is the cloud's: {scores: a map by token, clicks,
-   * corrector}; a candidate without a score counts 0. It takes the place of the neighbour table's.
+   * Fetch an artifact, and open a session on it.
+   *
+   * @param {URL | string} folder The artifact's address.
+   * @param {object} [options]
+   * @param {"window" | "carry"} [options.policy]
+   * @param {ArrayBuffer} [options.state] What {@link save} gave, here or in Python, to go on from.
+   * @param {"native" | "onnx"} [options.runtime]
+   * @param {() => Promise<any>} [options.onnx] As in {@link Artifact.fetch}.
+   * @returns {Promise<Session>}
+   */
+  static async open(folder, { policy, state, ...options } = {}) {
+    const session = new Session(await Artifact.fetch(folder, options), policy);
+    if (state !== undefined) await session.#restore(state);
+    return session;
+  }
+
+  /** Known clicks read so far. */
+  get clicks() {
+    return this.#engine.clicks;
+  }
+
+  /**
+   * User vector after the last click, a copy.
+   * @returns {Float32Array}
+   */
+  get userVector() {
+    this.#checkClicked();
+    return this.#engine.user.slice();
+  }
+
+  /**
+   * Read one click.
+   *
+   * @param {string} token
+   * @returns {Promise<boolean>} False for an item that is not in the catalogue: nothing has changed then.
+   */
+  async click(token) {
+    const row = this.artifact.vocabulary.row(token);
+    if (row) await this.#read(() => this.#engine.click(row));
+    return row !== 0;
+  }
+
+  /**
+   * Read many clicks at once, after those already read.
+   *
+   * @param {string[]} tokens Oldest first.
+   * @returns {Promise<string[]>} Those that are not in the catalogue, each once; they were left out.
+   */
+  async history(tokens) {
+    const { vocabulary } = this.artifact;
+    const rows = tokens.map((token) => vocabulary.row(token)).filter(Boolean);
+    if (rows.length) await this.#read(() => this.#engine.read(rows));
+    return [...new Set(tokens.filter((token) => !vocabulary.row(token)))];
+  }
+
+  /**
+   * The best items of the whole catalogue.
+   *
+   * @param {number} [k] How many, at most.
+   * @param {string[]} [exclude] Items to leave out.
+   * @returns {Ranked[]} Best first.
+   */
+  rankAll(k = 10, exclude = []) {
+    checkPlaces(k);
+    this.#checkClicked();
+    const { vocabulary } = this.artifact;
+    const out = exclude.map((token) => vocabulary.row(token)).filter(Boolean);
+    return this.#engine.best(k, out).map(([row, score]) => ({ token: vocabulary.token(row), score }));
+  }
+
+  /**
+   * The best of some candidates.
+   *
+   * @param {string[]} candidates
+   * @param {number} k How many, at most.
+   * @param {string[]} [exclude] Items to leave out.
+   * @param {Evidence | null} [evidence] Takes the place of the scores of the artifact's neighbour table.
+   * @returns {Ranked[]} Best first.
    */
   rank(candidates, k, exclude = [], evidence = null) {
-    if (!this.clicks) throw new Error("the session has read no click yet; click or history comes first");
-    const { targets, vocabulary } = this.artifact;
+    checkPlaces(k);
+    this.#checkClicked();
+    const { vocabulary } = this.artifact;
     const out = new Set(exclude);
     const tokens = [...new Set(candidates)].filter((token) => vocabulary.row(token) && !out.has(token));
     const rows = tokens.map((token) => vocabulary.row(token));
-    let scores = targets.scores(this.user, rows);
+    let scores = this.#engine.scores(rows, !evidence);
     if (evidence) scores = this.#withEvidence(scores, tokens, evidence);
-    else if (this.neighbourScores) scores = this.#withNeighbours(scores, rows);
     return best(scores, k, new Set()).map((place) => ({ token: tokens[place], score: scores[place] }));
-  }
-
-  #withNeighbours(scores, rows) {
-    const p = rows.map((row) => this.neighbourScores.at(row));
-    return fuse(scores, p, this.clicks, this.artifact.manifest.neighbours);
   }
 
   #withEvidence(scores, tokens, { scores: given, clicks, corrector }) {
@@ -83,11 +157,15 @@ export class Session {
     return fuse(scores, cloud, clicks, trust);
   }
 
-  /** X of the last clicks, at most as many as the window holds, oldest first, and which clicks they are of. */
+  /**
+   * X of the last clicks, at most as many as the window holds, oldest first, and which clicks they are of.
+   *
+   * @returns {{rows: Float32Array, clicks: number, fingerprint: string}}
+   */
   hiddenStates() {
     this.#checkCorrectable();
-    const { items, width, uploadNorm, manifest } = this.artifact;
-    const x = items.vectors(this.recent);
+    const { items, width, window, uploadNorm, manifest } = this.artifact;
+    const x = items.vectors(this.#engine.recent().slice(-window));
     for (let start = 0; start < x.length; start += width) {
       const row = x.subarray(start, start + width);
       const norm = Math.sqrt(row.reduce((sum, v) => sum + v * v, 0) / width + manifest.norm_eps);
@@ -98,11 +176,15 @@ export class Session {
   }
 
   /**
-   * Use a correction until the next click: `body` is A^ and then B^ as float32, made of the hidden states of `clicks`
-   * by the model of `fingerprint`. One that does not fit is an error, and the session goes on as it was.
+   * Use a correction until the next click. One that does not fit is an error, and the session goes on as it was.
+   *
+   * @param {ArrayBuffer} body A^ and then B^, float32.
+   * @param {number} clicks How many clicks its hidden states were of.
+   * @param {string | null} fingerprint Of the model that made it.
+   * @returns {Promise<void>}
    */
   apply(body, clicks, fingerprint) {
-    return this.turns.run(async () => {
+    return this.#turns.run(async () => {
       this.#checkCorrectable();
       const { manifest } = this.artifact;
       if (fingerprint !== manifest.fingerprint) throw new Error("the correction was made by another model");
@@ -110,44 +192,59 @@ export class Session {
       if (clicks !== this.clicks) {
         throw new Error(`the correction is of ${clicks} clicks, and the session has read ${this.clicks}`);
       }
-      const place = this.policy === "carry" ? this.clicks : Math.min(this.clicks, this.artifact.window);
-      this.user = await this.reader.correct(this.recent.at(-1), place, correction);
+      const alone = this.#alone ?? this.#engine.user;
+      await this.#engine.correct(correction);
+      this.#alone = alone;
       this.corrected = true;
     });
   }
 
   /** Rank without a correction that was applied. */
   withoutCorrection() {
-    this.user = this.alone;
+    if (this.#alone) this.#engine.user = this.#alone;
+    this.#alone = null;
     this.corrected = false;
+  }
+
+  /**
+   * What a state file of the Python package holds; either package goes on from what the other one saved.
+   *
+   * @returns {Promise<ArrayBuffer>}
+   */
+  save() {
+    return this.#turns.run(async () => {
+      const engine = this.#engine;
+      const { clicks, user } = engine;
+      const snapshot = { policy: this.policy, corrected: this.corrected, clicks, user };
+      return packed(this.artifact, { ...snapshot, recent: engine.recent(), state: await engine.state() });
+    });
+  }
+
+  async #restore(content) {
+    const snapshot = await unpacked(this.artifact, content);
+    if (snapshot.policy !== this.policy) {
+      throw new Error(`the state was saved under the policy ${snapshot.policy}; this session's is ${this.policy}`);
+    }
+    this.#engine.restore(snapshot);
+    this.corrected = snapshot.corrected;
+  }
+
+  async #read(work) {
+    await this.#turns.run(work);
+    this.#alone = null;
+    this.corrected = false;
+  }
+
+  #checkClicked() {
+    if (!this.clicks) throw new Error(NO_CLICK);
   }
 
   #checkCorrectable() {
     if (!this.artifact.manifest.correction) throw new Error(`this ${this.artifact.manifest.model.name} takes no correction`);
-    if (!this.clicks) throw new Error("the session has read no click yet; click or history comes first");
+    this.#checkClicked();
   }
+}
 
-  async #readOne(row) {
-    this.neighbourScores?.check(row);
-    const recent = [...this.recent, row].slice(-this.artifact.window);
-    const alone = this.reader.recurrent && (this.policy === "carry" || this.clicks < this.artifact.window);
-    this.alone = alone ? await this.reader.click(row, this.clicks) : await this.reader.fromStart(recent);
-    this.user = this.alone;
-    this.recent = recent;
-    this.neighbourScores?.add(row);
-    this.clicks += 1;
-    this.corrected = false;
-  }
-
-  async #readMany(rows) {
-    rows.forEach((row) => this.neighbourScores?.check(row));
-    const recent = [...this.recent, ...rows].slice(-this.artifact.window);
-    const on = this.reader.recurrent && this.policy === "carry";
-    this.alone = on ? await this.reader.goOn(rows, this.clicks) : await this.reader.fromStart(recent);
-    this.user = this.alone;
-    this.recent = recent;
-    this.neighbourScores?.start([...this.neighbourScores.rows, ...rows]);
-    this.clicks += rows.length;
-    this.corrected = false;
-  }
+function checkPlaces(k) {
+  if (!(Number.isInteger(k) && k >= 1)) throw new Error(`k is ${k}; it must be a whole number from 1 on`);
 }

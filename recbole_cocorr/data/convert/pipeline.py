@@ -21,10 +21,10 @@ from recbole_cocorr.data.convert.filters import DUPLICATES, drop_duplicates, k_c
 from recbole_cocorr.data.convert.formats import FORMATS, Format, any_csv, looks_like
 from recbole_cocorr.data.convert.rows import RowError, WrongFormat, check_token
 from recbole_cocorr.data.convert.side import SIDE_FILES, SideFile, write_side_file
+from recbole_cocorr.data.convert.source import ENCODINGS
 from recbole_cocorr.data.convert.times import UNITS
 
 HEADER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
-ENCODINGS = ("utf-8", "latin-1")
 _BUFFER = 2**20
 _ASIN = re.compile(r"B0[0-9A-Z]{8}|\d{9}[\dX]")
 _REVIEWER = re.compile(r"A[0-9A-Z]{9,20}")

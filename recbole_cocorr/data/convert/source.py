@@ -12,6 +12,7 @@ from recbole_cocorr.base.errors import UserError
 
 # No line of a known source comes near this; without a limit a file of one line would fill the memory.
 LINE_LIMIT = 16 * 2**20
+ENCODINGS = ("utf-8", "latin-1")
 _GZIP = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
 _OTHER_KINDS = {

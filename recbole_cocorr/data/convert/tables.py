@@ -19,9 +19,9 @@ class Table:
 
     Attributes
     ----------
-    user, item, time : str or int
+    user, item : str or int
         Names of columns in the header, or, in a file without a header, places from 1.
-    rating : str or int, optional
+    time, rating : str or int, optional
     unit : str, optional
         Unit of the times, see :class:`~recbole_cocorr.data.convert.times.Clock`.
     separators : sequence of str
@@ -34,7 +34,7 @@ class Table:
 
     user: str | int
     item: str | int
-    time: str | int
+    time: str | int | None = None
     rating: str | int | None = None
     unit: str | None = None
     separators: Sequence[str] = SEPARATORS
@@ -96,7 +96,7 @@ class Table:
                     fields[user],
                     fields[item],
                     "" if rating is None else number_text("rating", fields[rating]),
-                    seconds(what, fields[time]),
+                    "" if time is None else seconds(what, fields[time]),
                 )
             except RowError as error:
                 yield number, error
@@ -136,7 +136,7 @@ def csv_fields(line: str) -> list[str]:
         raise RowError(f"the quotation marks do not match ({error})") from None
 
 
-def any_table(columns: str, unit: str | None = None) -> Table:
+def any_table(columns: str, unit: str | None = None, needed: Sequence[str] = ("user", "item", "time")) -> Table:
     """The table that ``--columns`` describes.
 
     Parameters
@@ -145,6 +145,8 @@ def any_table(columns: str, unit: str | None = None) -> Table:
         ``user=NAME,item=NAME,time=NAME`` and, if wanted, ``rating=NAME``; all names are the header's, or, for a file
         without a header, all are numbers from 1.
     unit : str, optional
+    needed : sequence of str
+        What must be named.
 
     Raises
     ------
@@ -159,7 +161,7 @@ def any_table(columns: str, unit: str | None = None) -> Table:
         if key in given:
             raise RowError(f"{key} is given twice")
         given[key] = name
-    missing = [key for key in ("user", "item", "time") if key not in given]
+    missing = [key for key in needed if key not in given]
     if missing:
         raise RowError(f"{' and '.join(missing)} {'are' if len(missing) > 1 else 'is'} missing")
     if len(set(given.values())) < len(given):

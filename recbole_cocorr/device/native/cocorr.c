@@ -19,6 +19,7 @@
 #define HEADER 64
 #define MOST_SESSION ((uint64_t)1 << 30)
 #define BLOCK 256
+#define LONGEST_ROW 8u /* of the neighbour table, in rows of average length */
 
 const char *cocorr_message(int status)
 {
@@ -27,10 +28,10 @@ const char *cocorr_message(int status)
         "a file of the artifact is missing, cannot be read or has another size than its manifest says",
         "manifest.json is missing or is no manifest of a device artifact",
         "the artifact holds no weights for the native runtime; export the model again",
-        "the native weights are of another version; export the model again",
+        "the artifact or its native weights are of another version than this library reads; export the model again",
         "the sizes of the artifact's arrays do not fit each other",
         "the native weights are damaged: a number is not finite",
-        "the neighbour table is damaged: it names an item that the catalogue lacks, or its settings cannot be",
+        "the neighbour table is damaged: it names an item that the catalogue lacks, or its rows or its settings cannot be",
         "the item vocabulary is damaged",
         "the item table is damaged: a user vector is not finite",
         "the item table is damaged: a score is not finite",
@@ -44,6 +45,8 @@ const char *cocorr_message(int status)
 }
 
 uint64_t cocorr_model_bytes(void) { return sizeof(cocorr_model); }
+
+uint64_t cocorr_parts_bytes(void) { return sizeof(cocorr_parts); }
 
 /* -- numbers ---------------------------------------------------------------------------------------------------- */
 
@@ -269,10 +272,16 @@ static int check_neighbours(const cocorr_parts *p)
     if (!(p->decay > 0 && p->decay <= 1 && p->scale > 0 && p->scale <= 1e6)) return COCORR_BAD_NEIGHBOURS;
     if (!(p->base >= -1e6 && p->base <= 1e6 && p->per_log_click >= -1e6 && p->per_log_click <= 1e6))
         return COCORR_BAD_NEIGHBOURS;
-    const uint64_t cells = (uint64_t)p->items * p->neighbours, size = p->items <= 1u << 16 ? 2 : 4;
-    const int fits = is_part(&p->neighbour_items, cells * size, size) && is_part(&p->neighbour_weights, cells, 1) &&
+    const uint64_t entries = p->neighbour_weights.bytes, size = p->items <= 1u << 16 ? 2 : 4;
+    const int fits = is_part(&p->neighbour_indptr, (p->items + 1ull) * 4, 4) &&
+                     is_part(&p->neighbour_items, entries * size, size) && is_part(&p->neighbour_weights, entries, 1) &&
                      is_part(&p->neighbour_scales, p->items * 4ull, 4);
-    return fits ? COCORR_OK : COCORR_BAD_SIZES;
+    if (!fits) return COCORR_BAD_SIZES;
+    const uint32_t *indptr = p->neighbour_indptr.data;
+    int right = !indptr[0] && indptr[p->items] == entries;
+    for (uint32_t row = 0; row < p->items; row++)
+        right &= indptr[row] <= indptr[row + 1] && indptr[row + 1] - indptr[row] <= LONGEST_ROW * p->neighbours;
+    return right ? COCORR_OK : COCORR_BAD_NEIGHBOURS;
 }
 
 int cocorr_open_parts(cocorr_model *m, const cocorr_parts *parts)
@@ -371,7 +380,7 @@ static uint64_t lay_out(const cocorr_model *m, cocorr_session *s, char *memory)
 {
     const cocorr_sizes *z = &m->sizes;
     const uint64_t d = z->width, all = 3 * d + z->heads, T = m->parts.neighbour_clicks;
-    uint64_t speak = 2 * T * m->parts.neighbours, bits = (z->items + 7ull) / 8, at = (sizeof *s + 63) / 64 * 64;
+    uint64_t speak = 2 * T * LONGEST_ROW * m->parts.neighbours, bits = (z->items + 7ull) / 8, at = (sizeof *s + 63) / 64 * 64;
     if (speak > z->items) speak = z->items;
 #define ARRAY(name, type, count)                              \
     do {                                                      \
@@ -611,21 +620,32 @@ static uint32_t neighbour(const cocorr_parts *p, size_t cell)
                                 : ((const uint32_t *)p->neighbour_items.data)[cell];
 }
 
+/* Where the entries of a row stand. The file may have changed since the model was opened, so this looks again. */
+static int row_of_table(const cocorr_parts *p, uint32_t row, uint32_t *from, uint32_t *to)
+{
+    const uint32_t *indptr = p->neighbour_indptr.data;
+    *from = indptr[row], *to = indptr[row + 1];
+    return *from <= *to && *to <= p->neighbour_weights.bytes && *to - *from <= LONGEST_ROW * p->neighbours;
+}
+
 static int neighbours_fit(const cocorr_parts *p, uint32_t row)
 {
-    for (uint32_t i = 0; i < p->neighbours; i++)
-        if (neighbour(p, (size_t)row * p->neighbours + i) >= p->items) return 0;
+    uint32_t from, to;
+    if (!row_of_table(p, row, &from, &to)) return 0;
+    for (uint32_t cell = from; cell < to; cell++)
+        if (neighbour(p, cell) >= p->items) return 0;
     return is_finite(((const float *)p->neighbour_scales.data)[row]);
 }
 
 static void speak_for(cocorr_session *s, uint32_t row)
 {
     const cocorr_parts *p = &s->model->parts;
+    uint32_t from, to;
     s->age++;
     s->unit *= p->decay;
+    if (!row_of_table(p, row, &from, &to)) return;
     const double scale = ((const float *)p->neighbour_scales.data)[row] / s->unit;
-    for (uint32_t i = 0; i < p->neighbours; i++) {
-        const size_t cell = (size_t)row * p->neighbours + i;
+    for (uint32_t cell = from; cell < to; cell++) {
         const uint32_t item = neighbour(p, cell);
         if (!item || item >= p->items) continue; /* again: the file may have changed since it was looked at */
         const uint8_t bit = (uint8_t)(1u << item % 8);

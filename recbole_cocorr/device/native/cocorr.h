@@ -23,7 +23,7 @@ typedef enum {
     COCORR_NO_FILE,        /* a file of the artifact is missing, cannot be read or has another size */
     COCORR_NO_MANIFEST,    /* manifest.json is missing or no manifest of an artifact */
     COCORR_NO_WEIGHTS,     /* the artifact holds no weights for this library */
-    COCORR_OTHER_VERSION,  /* the weights are of another version of the format */
+    COCORR_OTHER_VERSION,  /* the artifact or its weights are of another version of the format, or a delta added popularity */
     COCORR_BAD_SIZES,      /* sizes that do not fit each other */
     COCORR_BAD_WEIGHTS,    /* weights that are no finite numbers */
     COCORR_BAD_NEIGHBOURS, /* the settings of the neighbour table, or an entry of it, cannot be */
@@ -48,9 +48,10 @@ typedef struct {
 /* The arrays of an artifact in memory, by their names in its manifest, and the settings that the manifest holds. */
 typedef struct {
     cocorr_part native, item_vectors, item_scales, target_vectors, target_scales;
-    cocorr_part token_bytes, token_offsets, token_index, neighbour_items, neighbour_weights, neighbour_scales;
+    cocorr_part token_bytes, token_offsets, token_index;
+    cocorr_part neighbour_indptr, neighbour_items, neighbour_weights, neighbour_scales;
     uint32_t items, table, policy, probes;
-    uint32_t neighbours, neighbour_clicks; /* N and T; both 0 without a neighbour table */
+    uint32_t neighbours, neighbour_clicks; /* N and T, both 0 without a neighbour table; a row has at most 8 N entries */
     double decay, base, per_log_click, scale;
 } cocorr_parts;
 
@@ -74,7 +75,9 @@ typedef struct {
 typedef struct cocorr_session cocorr_session;
 
 const char *cocorr_message(int status);
+/* Sizes of these structures, for a host that declares them in another language. */
 uint64_t cocorr_model_bytes(void);
+uint64_t cocorr_parts_bytes(void);
 
 /* Open a folder that `export` wrote, by mapping its files. Checksums are not compared. */
 int cocorr_open(cocorr_model *model, const char *folder);

@@ -200,7 +200,9 @@ static int open_manifest(cocorr_model *m, const char *folder, const char *text)
     const char *top = after_space(text), *arrays = value_of(top, "arrays"), *neighbours = value_of(top, "neighbours");
     uint64_t items, probes, version, count, clicks;
     if (!is_text(value_of(top, "format"), "recbole_cocorr.device")) return COCORR_NO_MANIFEST;
-    if (!whole_of(value_of(top, "format_version"), 2, &version) || !version) return COCORR_OTHER_VERSION;
+    if (!whole_of(value_of(top, "format_version"), 4, &version) || (version != 1 && version != 4))
+        return COCORR_OTHER_VERSION;
+    if (value_of(arrays, "popular_items")) return COCORR_OTHER_VERSION; /* this library adds none */
     if (!whole_of(value_of(top, "items"), (uint64_t)1 << 31, &items)) return COCORR_NO_MANIFEST;
     if (!whole_of(value_of(top, "probes"), 1 << 20, &probes) || !arrays) return COCORR_NO_MANIFEST;
     p.items = (uint32_t)items, p.probes = (uint32_t)probes;
@@ -223,8 +225,8 @@ static int open_manifest(cocorr_model *m, const char *folder, const char *text)
         {"native", &p.native}, {"item_vectors", &p.item_vectors}, {"item_scales", &p.item_scales},
         {"target_vectors", &p.target_vectors}, {"target_scales", &p.target_scales},
         {"token_bytes", &p.token_bytes}, {"token_offsets", &p.token_offsets}, {"token_index", &p.token_index},
-        {"neighbour_items", &p.neighbour_items}, {"neighbour_weights", &p.neighbour_weights},
-        {"neighbour_scales", &p.neighbour_scales},
+        {"neighbour_indptr", &p.neighbour_indptr}, {"neighbour_items", &p.neighbour_items},
+        {"neighbour_weights", &p.neighbour_weights}, {"neighbour_scales", &p.neighbour_scales},
     };
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
         const int status = map_array(m, folder, arrays, wanted[i].key, wanted[i].part);

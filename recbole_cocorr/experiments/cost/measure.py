@@ -18,6 +18,7 @@ from recbole_cocorr.experiments.cost.parameters import count_parameters, per_ite
 from recbole_cocorr.experiments.entries import Entry, catalogue_entries
 from recbole_cocorr.experiments.results.base import Row
 from recbole_cocorr.experiments.results.cost import Cost
+from recbole_cocorr.experiments.results.spread import QUARTILES, quartiles
 from recbole_cocorr.experiments.runs.environment import machine, versions
 from recbole_cocorr.models.catalogue import takes_corrections
 from recbole_cocorr.models.scoring import DotProductScorer
@@ -188,7 +189,7 @@ def count(subject: Subject, per_item: frozenset[str]) -> Row:
 
 
 def _times(subjects: Sequence[Subject], settings: Settings) -> list[Row]:
-    """Median microseconds of every subject's calls, all in turn."""
+    """Median microseconds of every subject's calls, all in turn, and the quartiles of each."""
     calls: dict[str, Callable[[], Any]] = {}
     for number, s in enumerate(subjects):
         calls[f"{number} latency_us"] = s.infer
@@ -201,9 +202,11 @@ def _times(subjects: Sequence[Subject], settings: Settings) -> list[Row]:
     rows = []
     for number in range(len(subjects)):
         runs = {name.partition(" ")[2]: t for name, t in taken.items() if name.partition(" ")[0] == str(number)}
-        row = {name: round(statistics.median(t) * 1e6, 1) for name, t in runs.items()}
-        row.setdefault("device_latency_us", row["latency_us"])
-        row.setdefault("click_latency_us", row["latency_us"])
+        row: Row = {}
+        for name in ("latency_us", "device_latency_us", "click_latency_us"):
+            times = [seconds * 1e6 for seconds in runs.get(name, runs["latency_us"])]
+            row[name] = round(statistics.median(times), 1)
+            row[name + QUARTILES] = [round(q, 1) for q in quartiles(times)]
         rows.append({**row, "runs": len(runs["latency_us"])})
     return rows
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from recbole_cocorr.correctors import ItemItem, Trust
-from recbole_cocorr.correctors.neighbours import DEFAULT_NEIGHBOURS, corrector_of, table_of
+from recbole_cocorr.correctors.neighbours import DEFAULT_NEIGHBOURS, corrector_of, settings_for, table_of
 from recbole_cocorr.correctors.new_items import vectors_of_new
 from recbole_cocorr.correctors.recent import RecentClicks
 from recbole_cocorr.data.clicks import training_interactions
@@ -62,7 +62,7 @@ class DailyDeltas:
     ):
         self.device, self.start = device, start
         self.users, self.items, self.times = clicks
-        self.settings = {**settings, "neighbours": DEFAULT_NEIGHBOURS}
+        self.settings = settings_for(DEFAULT_NEIGHBOURS, settings)
         self.day = days(self.times)
         users, items = training_interactions(valid.dataset)
         fitted = ItemItem.fit(users, items, valid.dataset.item_num, **self.settings)

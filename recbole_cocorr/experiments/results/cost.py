@@ -13,6 +13,7 @@ from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.readers import Record
 from recbole_cocorr.experiments.results.base import Result, Row
 from recbole_cocorr.experiments.results.cost_targets import check_targets
+from recbole_cocorr.experiments.results.spread import check_quartiles
 
 _WHOLE = """
     L parameters parameters_without_items device_parameters cloud_parameters item_table_bytes
@@ -140,6 +141,7 @@ def _check_row(row: Record) -> None:
             row.whole(key, most=1 << 200)
         else:
             row.number(key, 0)
+            check_quartiles(row, key)
     if not row.absent("K"):
         row.whole("K", 1)
 

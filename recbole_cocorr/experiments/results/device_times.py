@@ -75,3 +75,5 @@ def _check_times(record: Record, key: str) -> None:
     for share in ("p50", "p99"):
         if times.number(share, 0) == 0:
             raise times.refuse(share, "a number above 0")
+    for share in ("p25", "p75"):  # files from before November 2026 have no upper quartile
+        times.number(share, 0, default=0.0)

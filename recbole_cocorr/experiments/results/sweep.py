@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from recbole_cocorr.base.readers import Record
 from recbole_cocorr.experiments.results.base import Result, Row, checked_object, checked_rows
+from recbole_cocorr.experiments.results.spread import check_quartiles
 
 # Users of the batch that is timed beside one user.
 BATCH = 1024
@@ -18,7 +19,8 @@ class SweepTimes(Result):
     ----------
     versions, machine : dict
     rows : list of dict
-        ``K``, ``latency_us`` (one user, history to user vector) and ``batch_latency_us`` (a batch of 1024).
+        ``K``, ``latency_us`` (one user, history to user vector) and ``batch_latency_us`` (a batch of 1024),
+        and of each its quartiles.
     """
 
     FORMAT, NAME, VERB, FILE = "recbole_cocorr.sweep", "sweep file", "sweep", "sweep.json"
@@ -31,6 +33,9 @@ class SweepTimes(Result):
     def of(cls, record: Record) -> "SweepTimes":
         """The times that a file holds."""
         rows = checked_rows(record, "rows", {"K": int, "latency_us": float})
+        for row in record.records("rows") if rows else ():
+            for key in ("latency_us", "batch_latency_us"):
+                check_quartiles(row, key)
         return cls(checked_object(record, "versions"), checked_object(record, "machine"), rows)
 
     def text(self, quality: Mapping[int, float] | None = None) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from recbole_cocorr.device.correction import Correction
 
-CORRECTED, LATE, OFFLINE, REFUSED = "corrected", "late", "offline", "refused"
+CORRECTED, LATE, OFFLINE, REFUSED, UNASKED = "corrected", "late", "offline", "refused", "unasked"
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,10 @@ class Answer:
 
     Attributes
     ----------
-    status : {"corrected", "late", "offline", "refused"}
-        A correction, or scores, are there; they were not there in time; the service could not be reached; or it
-        answered with an error, or with something that does not fit what was asked.
+    status : {"corrected", "late", "offline", "refused", "unasked"}
+        A correction, or scores, are there; they were not there in time; the service could not be reached; it answered
+        with an error, or with something that does not fit what was asked; or it was not asked, since little was
+        expected of it.
     reason : str
         Why there is no content.
     content : Correction, numpy.ndarray of float32 with shape [C], or None

@@ -7,6 +7,7 @@ from recbole_cocorr.artifact.evidence import Evidence
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.device.session import Session
 from recbole_cocorr.service.client.client import CORRECTED, LATE, OFFLINE, REFUSED, Answer, Client, Pending
+from recbole_cocorr.service.client.pending import UNASKED
 from recbole_cocorr.service.wire import MOST_CANDIDATES
 
 
@@ -51,11 +52,32 @@ class ScoreRequests:
         Most clicks that a request names, the last ones.
     history : sequence of str
         The clicks that the session has read, if they are at hand; it keeps the last L of them itself.
+    share : float
+        About how many of all rankings may ask, from 0 to 1: those of which the artifact's rule expects the most.
+
+    Attributes
+    ----------
+    asked, spared : int
+        Requests that were made, and those that were not because little was expected of them.
+
+    Raises
+    ------
+    UserError
+        For a share below 1, if the artifact has no rule.
     """
 
-    def __init__(self, session: Session, client: Client, most_clicks: int, history: Sequence[str] = ()):
-        self._session, self._client, self._most_clicks = session, client, most_clicks
+    def __init__(
+        self, session: Session, client: Client, most_clicks: int, history: Sequence[str] = (), share: float = 1.0
+    ):
+        self._session, self._client, self._most_clicks, self._share = session, client, most_clicks, share
+        self.asked, self.spared = 0, 0
         manifest = session.artifact.manifest
+        self._rule = manifest.requests
+        if share < 1 and self._rule is None:
+            raise UserError(
+                f"{session.artifact.folder} does not say when to ask, so share must be 1; run fit-corrector again and "
+                "export with --corrector and --neighbours 0"
+            )
         self._corrector = manifest.trust["corrector"]
         self._fits = manifest.trust.get("items") == manifest.catalogue()
         self._clicked, self._counted = [], 0
@@ -118,6 +140,10 @@ class ScoreRequests:
         for request in reversed(self._requests):
             if _covers(request, rows):
                 return request
+        if not self._worth_asking(rows):  # what is on its way for other candidates goes on
+            self.spared += 1
+            reason = "little was expected of the scores, and only a share of the rankings may ask"
+            return _settled(self._session.clicks, UNASKED, reason)
         self._drop()
         self._requests.append(self._request(rows))
         return self._requests[-1]
@@ -129,12 +155,18 @@ class ScoreRequests:
         elif len(rows) > MOST_CANDIDATES:
             reason = f"{len(rows)} candidates; the service scores {MOST_CANDIDATES} at most"
         else:
+            self.asked += 1
             return ScoreRequest(
                 self._client.score(self._clicked, list(rows.values()), clicks), rows, len(self._clicked)
             )
-        refused = Pending(clicks)
-        refused.settle(Answer(REFUSED, reason))
-        return ScoreRequest(refused, {})
+        return _settled(clicks, REFUSED, reason)
+
+    def _worth_asking(self, rows: dict[str, int]) -> bool:
+        """Whether the rule expects enough; true for a request that will be refused anyway, which says why."""
+        if self._rule is None or self._share >= 1 or not self._fits or len(rows) > MOST_CANDIDATES:
+            return True
+        own = self._session.rank(list(rows)).scores
+        return bool(self._rule.asks(own, self._session.clicks, self._share))
 
     def _drop(self, every: bool = False) -> None:
         """Give up what no ranking waits for, or everything."""
@@ -166,6 +198,13 @@ class ScoreRequests:
         except (UserError, ValueError) as error:
             return None, Answer(REFUSED, str(error), seconds=answer.seconds)
         return evidence, answer
+
+
+def _settled(clicks: int, status: str, reason: str) -> ScoreRequest:
+    """A request that was not made; it covers no candidates, so that the next ranking decides anew."""
+    pending = Pending(clicks)
+    pending.settle(Answer(status, reason))
+    return ScoreRequest(pending, {})
 
 
 def _covers(request: ScoreRequest, rows: dict[str, int]) -> bool:

@@ -21,6 +21,7 @@ from recbole_cocorr.service.wire import MOST_CLICKS
 # Settings of Session.open, and those of Client that the artifact does not decide.
 _OF_SESSION = ("state", "history", "policy", "threads", "runtime")
 _OF_CLIENT = set(signature(Client).parameters) - {"target", "fingerprint", "shape", "corrector"}
+_NO_SCORES = "asks for no scores: it has a neighbour table or trusts no corrector, or scores are off"
 _OF_NO_USE = "{} takes no correction and asks for no scores; open it without cloud"
 
 
@@ -35,9 +36,10 @@ class CorrectedRanking(Ranking):
 
     Attributes
     ----------
-    status : {"corrected", "late", "offline", "refused"}
+    status : {"corrected", "late", "offline", "refused", "unasked"}
         ``corrected``: what the cloud sent is in it. Otherwise the device ranked alone, because no answer had come
-        by the deadline, the service could not be reached, or it or the session refused.
+        by the deadline, the service could not be reached, it or the session refused, or little was expected of the
+        scores and only a share of the rankings may ask.
     reason : str
         Why something that the artifact takes is not in it.
     waited_ms : float
@@ -101,11 +103,13 @@ class CorrectedSession:
         How many clicks a request for scores names, the last ones.
     history : sequence of str
         The clicks that the session has read already, if they are at hand, for the scores; the session keeps the last L.
+    share : float
+        About how many of all rankings may ask for scores, from 0 to 1; see :meth:`open`.
 
     Raises
     ------
     UserError
-        If the artifact has no use for a service, or a number does not fit.
+        If the artifact has no use for a service, a number does not fit, or the artifact does not say when to ask.
     """
 
     def __init__(
@@ -115,17 +119,21 @@ class CorrectedSession:
         deadline_ms: float,
         score_clicks: int = MOST_CLICKS,
         history: Sequence[str] = (),
+        share: float = 1.0,
     ):
         manifest = session.artifact.manifest
         if manifest.correction is None and not asks_for_scores(manifest):
             raise UserError(_OF_NO_USE.format(session.artifact.folder))
         deadline_ms = checked_number(deadline_ms, "deadline_ms", "a number from 0 to 60000", 0, 60_000)
         score_clicks = checked_whole(score_clicks, "score_clicks", 1, MOST_CLICKS)
+        share = checked_number(share, "share", "a number from 0 to 1", 0, 1)
         self.session, self.client, self.deadline = session, client, deadline_ms / 1000
         self._corrects = manifest.correction is not None and client.asks_corrections
         self._scores = None
         if asks_for_scores(manifest) and client.asks_scores:
-            self._scores = ScoreRequests(session, client, score_clicks, history)
+            self._scores = ScoreRequests(session, client, score_clicks, history, share)
+        elif share < 1:
+            raise UserError(f"share is of requests for scores, and {session.artifact.folder} {_NO_SCORES}")
         self._correction: _CorrectionRequest | None = None
         self._lock, self._process = session.lock, os.getpid()
         if self._corrects:
@@ -143,6 +151,7 @@ class CorrectedSession:
         delta: float = 1e-5,
         scores: bool = True,
         score_clicks: int = MOST_CLICKS,
+        share: float = 1.0,
         **settings: Any,
     ) -> "CorrectedSession":
         """Open a session on an artifact, and a client of a service.
@@ -163,6 +172,10 @@ class CorrectedSession:
             the service the clicks and the candidates, in the clear.
         score_clicks : int
             How many clicks a request for scores names, the last ones.
+        share : float
+            About how many of all rankings may ask for scores, from 0 to 1. Below 1 the session asks where the rule that
+            ``fit-corrector`` learned expects the largest gain; whether the device's lists are as those of the
+            validation items decides how near the share is kept. Corrections are asked for as ever.
         **settings
             Settings of :meth:`Session.open`.
 
@@ -197,7 +210,7 @@ class CorrectedSession:
             of_model = (session.fingerprint, manifest.correction["bias"])
         asker = Client(cloud, *of_model, **extra)
         try:
-            return cls(session, asker, deadline_ms, score_clicks, history or ())
+            return cls(session, asker, deadline_ms, score_clicks, history or (), share)
         except UserError:
             asker.close()
             raise
@@ -207,6 +220,16 @@ class CorrectedSession:
         if name.startswith("_") or name == "session":
             raise AttributeError(name)
         return getattr(self.session, name)
+
+    @property
+    def asked(self) -> int:
+        """Requests for scores so far."""
+        return 0 if self._scores is None else self._scores.asked
+
+    @property
+    def spared(self) -> int:
+        """Requests for scores that were not made, because little was expected of them (``share``)."""
+        return 0 if self._scores is None else self._scores.spared
 
     def click(self, item: str) -> bool:
         """Read one click and ask for its correction, and for the scores of what is expected."""
@@ -239,10 +262,7 @@ class CorrectedSession:
             If the artifact asks for no scores, or they were switched off.
         """
         if self._scores is None:
-            raise UserError(
-                f"{self.session.artifact.folder} asks for no scores: it has a neighbour table or trusts no corrector, "
-                "or scores are off"
-            )
+            raise UserError(f"{self.session.artifact.folder} {_NO_SCORES}")
         candidates = tokens_of(candidates, "candidates")
         with self._lock:
             self._check_process()

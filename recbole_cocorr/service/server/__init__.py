@@ -1,1 +1,1 @@
-"""The cloud's half. torch and grpc."""
+"""The cloud's half. grpc, ONNX Runtime and scipy; no torch."""

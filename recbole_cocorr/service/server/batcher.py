@@ -11,6 +11,9 @@ from typing import Any, Protocol
 from recbole_cocorr.service.server.metrics import Metrics
 from recbole_cocorr.service.server.refusal import CrowdedError
 
+# Turns of the event loop without a new request after which a batch begins.
+_QUIET_TURNS = 6
+
 
 class Model(Protocol):
     """What a batcher computes with."""
@@ -31,8 +34,8 @@ class _Waiting:
 class Batcher:
     """Computes answers: whenever the model is free, all that wait, up to ``most`` at once.
 
-    There is no window of time in which to collect requests. At a light load each is computed as it comes; under load
-    batches grow because requests arrive while the model computes.
+    There is no window of time in which to collect requests, only some turns of the event loop. At a light load each is
+    computed as it comes; under load batches grow because requests arrive while the model computes.
 
     A request is computed by the model that was served when it came.
 
@@ -45,8 +48,6 @@ class Batcher:
         Requests that may wait; the next is refused.
     method : str
         The RPC whose requests these are.
-    prepare : callable, optional
-        Called first in the thread that computes: what a library's threads are set to holds in the thread that sets it.
     """
 
     def __init__(
@@ -55,12 +56,12 @@ class Batcher:
         most: int = 64,
         waiting: int = 1024,
         method: str = "Correct",
-        prepare: Callable[[], object] | None = None,
     ):
         self._metrics, self._most, self._limit = metrics.of(method), most, waiting
         self._queue: deque[_Waiting] = deque()
+        self._metrics.queued.set_function(lambda: len(self._queue))  # looked up when somebody asks for the metrics
         self._arrived = asyncio.Event()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="model", initializer=prepare)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._task: asyncio.Task[None] | None = None
         self._closing = False
 
@@ -93,7 +94,6 @@ class Batcher:
                 raise CrowdedError
         waiting = _Waiting(model, request, deadline, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
-        self._metrics.queued.set(len(self._queue))
         self._arrived.set()
         return await waiting.answer
 
@@ -118,6 +118,7 @@ class Batcher:
                     return
                 self._arrived.clear()
                 await self._arrived.wait()
+            await self._collect()
             batch = self._take()
             if not batch:
                 continue
@@ -139,6 +140,17 @@ class Batcher:
                 if not waiting.answer.done():
                     waiting.answer.set_result(answer)
 
+    async def _collect(self) -> None:
+        """Let in who is at the door: turns of the event loop, as long as they bring requests. No time is waited for.
+
+        gRPC hands requests over one by one. Without this eight that come together are computed as batches of one.
+        """
+        seen, quiet = len(self._queue), 0
+        while quiet < _QUIET_TURNS and len(self._queue) < self._most:
+            await asyncio.sleep(0)
+            quiet = quiet + 1 if len(self._queue) == seen else 0
+            seen = len(self._queue)
+
     def _take(self) -> list[_Waiting]:
         """The longest waiting requests of one model, without those whose caller has given up."""
         batch: list[_Waiting] = []
@@ -155,5 +167,4 @@ class Batcher:
                 waiting.answer.set_exception(TimeoutError())
             else:
                 batch.append(waiting)
-        self._metrics.queued.set(len(self._queue))
         return batch

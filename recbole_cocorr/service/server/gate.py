@@ -37,6 +37,9 @@ class Gate(grpc.aio.ServerInterceptor):
     def __init__(self, tokens: tuple[bytes, ...], turns: Turns, metrics: Metrics):
         self.tokens, self._turns, self._metrics = tokens, turns, metrics
         self._tasks: set[asyncio.Task[Any]] = set()
+        # Looked up when somebody asks for the metrics, where a set() would cost each request something.
+        metrics.in_flight.set_function(lambda: len(self._tasks))
+        metrics.held.set_function(lambda: turns.waiting)
         self._over = False
 
     def client(self, metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
@@ -67,7 +70,6 @@ class Gate(grpc.aio.ServerInterceptor):
         self._tasks.add(task)
         try:
             async with self._turns.turn(peer):
-                self._metrics.held.set(self._turns.waiting)
                 yield
         except CrowdedError:
             await asyncio.sleep(_PAUSE)

@@ -47,6 +47,7 @@ class Metrics:
         self.reloads = Counter(
             name + "reloads", "Times the files were read again, or were not usable.", ["result"], **where
         )
+        self.in_flight = Gauge(name + "in_flight", "Requests that were taken in and are not answered yet.", **where)
         self.held = Gauge(name + "held", "Requests that wait for their client's turn.", **where)
         self.watch_failures = Counter(name + "watch_failures", "Looks at the files that failed.", **where)
         served = "1 for the {} that is served."

@@ -5,12 +5,12 @@ import logging
 import os
 import signal
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from typing import Any
 
 import grpc
-import torch
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
@@ -62,19 +62,15 @@ class Server:
         # A connection's share leaves room for others: whoever comes next waits for one batch at most.
         share = max(1, s.max_batch // 2) if s.max_per_connection else s.max_batch
         self._gate = Gate(s.tokens(), Turns(s.max_batch, share, s.max_queue), self.metrics)
-        # What torch's threads are set to holds in the thread that sets it, so each thread that computes does.
         limits = (self.metrics, s.max_batch, s.max_queue)
-        self._batchers = tuple(Batcher(*limits, method, self._set_threads) for method in ("Correct", "Score"))
-        self._loader = ThreadPoolExecutor(1, "loader", self._set_threads)
+        self._batchers = tuple(Batcher(*limits, method) for method in ("Correct", "Score"))
+        self._loader = ThreadPoolExecutor(1, "loader")
         self._health = health.aio.HealthServicer()
         self._loading = asyncio.Lock()
         self._stamps: tuple[tuple[int, ...], ...] = ()
         self._routes: list[Route] = []
         self._service_route: ServiceRoute | None = None
         self.http_port = self.metrics_port = 0
-
-    def _set_threads(self) -> None:
-        torch.set_num_threads(min(self.settings.threads, allowed_cpus()))
 
     async def start(self) -> None:
         """Load the checkpoint and the corrector, and listen.
@@ -256,7 +252,8 @@ class Server:
 
 
 def _load(settings: ServeSettings) -> tuple[CorrectionModel | None, ScoreModel | None, dict[str, Served]]:
-    model = load_correction_model(settings.checkpoint) if settings.checkpoint else None
+    threads = min(settings.threads, allowed_cpus())
+    model = load_correction_model(settings.checkpoint, threads) if settings.checkpoint else None
     scorer = load_score_model(settings.corrector) if settings.corrector else None
     return model, scorer, load_deltas(settings.deltas) if settings.deltas else {}
 
@@ -296,6 +293,16 @@ def _stamp(path: str) -> tuple[int, ...]:
         status = os.stat(path)
         return status.st_mtime_ns, status.st_size, status.st_ino
     return ()
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Run a server's coroutine, on uvloop where it is installed."""
+    try:
+        import uvloop
+    except ImportError:  # there is none for Windows
+        asyncio.run(main)
+    else:
+        uvloop.run(main)
 
 
 async def serve(

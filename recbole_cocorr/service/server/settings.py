@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from recbole_cocorr.base.checkpoints import checkpoint_file
 from recbole_cocorr.base.checks import checked_choice
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.readers import decode
@@ -43,7 +44,9 @@ class ServeSettings:
     max_per_connection: int = _setting(
         64, "requests that one connection may have under way; 0: any number, behind a proxy", 0, 1_000_000
     )
-    threads: int = _setting(1, "threads of torch; never more than the processors that this process may use", 1, 256)
+    threads: int = _setting(
+        1, "threads of the correction network; never more than the processors that this process may use", 1, 256
+    )
     grace: float = _setting(10.0, "seconds in which a shutdown answers what was taken in", 0, 3600)
     watch: float = _setting(0.0, "seconds between looks whether a file has changed; 0: on SIGHUP alone", 0, 86400)
     log_level: str = _setting("info", f"one of {', '.join(LEVELS)}")
@@ -104,6 +107,8 @@ def gather(
             values[_known(key[len(PREFIX) :].lower(), f"the environment ({key})")] = value
     values = {n: _value(n, v, "the environment") for n, v in values.items()}
     values |= {n: _value(n, v, "the flags") for n, v in flags.items() if v is not None and n in _NAMES}
+    if values.get("checkpoint"):
+        values["checkpoint"] = str(checkpoint_file(values["checkpoint"]))
     settings = ServeSettings(**values)
     _check(settings, environment)
     return settings

@@ -12,8 +12,10 @@ from urllib.parse import unquote
 from recbole_cocorr.service.server.refusal import CrowdedError, StoppingError
 
 # Seconds between two looks whether more come; looks in a row that must find nothing; looks after which the next turns
-# are given anyway.
-_LOOK, _QUIET_LOOKS, _MOST_LOOKS = 0.0005, 3, 20
+# are given anyway; seconds without a request after which nobody is in line unseen.
+_LOOK, _QUIET_LOOKS, _MOST_LOOKS, _PAUSE = 0.0005, 3, 20, 0.002
+# A round without a crowd doubles the next one, up to this many times ``most``.
+_LONGEST = 8
 
 
 class Peer(NamedTuple):
@@ -59,8 +61,10 @@ class Turns:
         self._stopping = False
         self._timer: asyncio.TimerHandle | None = None
         self._quiet = self._looks = 0
-        # Turns that may still be given in this round, which lasts until nobody comes for a moment.
-        self._turns_left = most
+        # Turns of a round, which lasts until nobody comes for a moment, and what is left of them. At its end everybody
+        # is let into the line before the next turns are given: so a crowd is seen, whose requests gRPC still holds.
+        self._round = self._turns_left = most
+        self._last = 0.0
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -97,10 +101,12 @@ class Turns:
     async def _take(self, peer: Peer) -> None:
         if self._stopping:
             raise StoppingError
-        self._quiet = 0
+        now = asyncio.get_running_loop().time()
+        if now - self._last > _PAUSE:
+            self._turns_left = self._round
+        self._quiet, self._last = 0, now
         if not self._waiting and self._busy < self._most and self._turns_left and self._active[peer] < self._share:
             self._enter(peer)
-            self._soon()
             return
         if self._waiting >= self._room:
             self._displace(peer)
@@ -144,7 +150,7 @@ class Turns:
             self._ring.setdefault(peer.client, {}).setdefault(peer)
 
     def _soon(self) -> None:
-        if self._timer is None and (self._turns_left < self._most or (self._ring and self._busy < self._most)):
+        if self._timer is None and self._ring and self._busy < self._most:
             self._timer = asyncio.get_running_loop().call_later(_LOOK, self._next)
 
     def _next(self) -> None:
@@ -159,7 +165,9 @@ class Turns:
             self._soon()
             return
         self._quiet = self._looks = 0
-        self._turns_left = self._most
+        # Without a crowd the wait for the line was for nothing, so it comes more rarely; with one, at every batch.
+        self._round = min(2 * self._round, _LONGEST * self._most) if self._waiting <= self._most else self._most
+        self._turns_left = self._round
         while self._ring and self._turns_left and self._busy < self._most:
             client = next(iter(self._ring))
             connections = self._ring.pop(client)

@@ -24,7 +24,10 @@ def rows():
 def test_every_model_and_length_has_a_row(rows):
     assert set(rows) == {(label, length) for label in LABELS for length in (4, 12)}
     for row in rows.values():
-        assert set(row) == {*NUMBERS, "model", "K", "reads_history_again"}
+        times = {name for name in NUMBERS if name.endswith("_us")}
+        spread = {f"{name}_quartiles" for name in times}
+        assert set(row) == {*NUMBERS, *spread, "model", "K", "reads_history_again"}
+        assert all(row[f"{n}_quartiles"][0] <= row[n] <= row[f"{n}_quartiles"][1] for n in times)
 
 
 def test_parts_make_the_whole(rows):

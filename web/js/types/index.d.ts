@@ -1,0 +1,2 @@
+export { Artifact } from "./artifact.js";
+export { Session } from "./session.js";
