@@ -56,10 +56,14 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/against_stock_recbole.py $(DATA) --models BERT4Rec --batches 6
 	$(BIN)/python benchmarks/against_stock_recbole.py $(DATA) --models GRU4Rec SASRec BERT4Rec --protocols full --batches 3
 	$(BIN)/python benchmarks/against_stock_recbole.py $(DATA) --cocorrrec
+	$(BIN)/python benchmarks/against_stock_recbole.py $(DATA) --every_position --models SASRec GRU4Rec
 	$(BIN)/python benchmarks/step_parts.py $(DATA)
+	$(BIN)/python benchmarks/step_parts.py $(DATA) --model GRU4Rec
 	$(BIN)/python benchmarks/layers.py --compile
 	$(BIN)/python benchmarks/data_side.py
 	$(BIN)/python benchmarks/large_catalogue.py
+	$(BIN)/python benchmarks/parquet_input.py
+	$(BIN)/python benchmarks/sharded_items.py
 
 TIME_FIELD := PopRecent,ItemKNN,EASE,GRU4Rec,SASRec,CoCorrRec (w/o GCN),SASRec (shuffled),CoCorrRec (shuffled)
 TIME_SEEDS := 1,2,3

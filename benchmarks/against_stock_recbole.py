@@ -10,6 +10,12 @@ times the first N batches of an epoch instead of all. Evaluation is of all users
     python benchmarks/against_stock_recbole.py --dataset=amazon-beauty --data_path=FOLDER --cocorrrec
 
 compares an epoch of CoCorrRec, without and with its GCN, with one of GRU4Rec, all in this package.
+
+    python benchmarks/against_stock_recbole.py --dataset=ml-1m --data_path=FOLDER --models SASRec --every_position
+
+compares an epoch over the same training targets at L = 200: every target's history as a row of its own in stock
+RecBole, and a loss at every click of a user's sequence here (training_rows: sequence), --windows of them in a batch.
+Stock's epoch takes hours: --batches of them (2) are timed, and eight times as many here, and multiplied to an epoch.
 """
 
 import argparse
@@ -28,6 +34,7 @@ warnings.filterwarnings("ignore")
 # The package's name for a protocol, and the same settings in RecBole's words.
 LENGTH = {"paper": 10, "full": 50}
 MODE = {"paper": "uni100", "full": "full"}
+EVERY_POSITION_LENGTH = 200
 
 
 def settings(arguments: argparse.Namespace, model: str, protocol: str) -> dict:
@@ -84,14 +91,14 @@ def ours(arguments: argparse.Namespace, model: str, protocol: str, more: dict | 
     return trainer, train, valid
 
 
-def stock(arguments: argparse.Namespace, model: str, protocol: str):
+def stock(arguments: argparse.Namespace, model: str, protocol: str, more: dict | None = None):
     """The same of RecBole."""
     from recbole.config import Config
     from recbole.data import create_dataset, data_preparation
     from recbole.trainer import Trainer
     from recbole.utils import get_model
 
-    config = Config(model, arguments.dataset, config_dict=settings(arguments, model, protocol))
+    config = Config(model, arguments.dataset, config_dict={**settings(arguments, model, protocol), **(more or {})})
     train, valid, _ = data_preparation(config, create_dataset(config))
     torch.manual_seed(0)
     return Trainer(config, get_model(model)(config, train.dataset)), train, valid
@@ -159,6 +166,36 @@ def compare_cocorrrec(arguments: argparse.Namespace) -> str:
     return "\n".join(lines)
 
 
+def compare_every_position(arguments: argparse.Namespace, model: str) -> str:
+    """A line of a table: seconds of an epoch on both sides, worked out from some batches of each, and their ratio."""
+    more = {"MAX_ITEM_LIST_LENGTH": EVERY_POSITION_LENGTH}
+    windows = {"training_rows": "sequence", "train_batch_size": arguments.windows}
+    trainer, train, _ = ours(arguments, model, "full", {**more, **windows})
+    trainer._prepare_training(train)
+    other, other_train, _ = stock(arguments, model, "full", more)
+    torch.autograd.set_detect_anomaly(False)
+    count = arguments.batches or 2
+    # Rows of stock's are of any length: its padding is read like the rest. Ours are windows of different lengths, so
+    # more batches of them are timed.
+    parts = {"ours": min(8 * count, len(train)), "stock": count}
+    first(train, "batches", parts["ours"])
+    first(other_train, "__iter__", parts["stock"])
+    epoch = iter(range(10**6))
+    both = in_turn(
+        model,
+        lambda: trainer._train_epoch(train, next(epoch)),
+        lambda: other._train_epoch(other_train, 0),
+        arguments.repeats,
+    )
+    scale, other_scale = len(train) / parts["ours"], len(other_train) / parts["stock"]
+    low, high = (ratio * other_scale / scale for ratio in both.ratios)
+    mine, theirs = statistics.median(both.ours) * scale, statistics.median(both.other) * other_scale
+    return (
+        f"| {model} | {mine:,.0f} ({parts['ours']} of {len(train)}) | {theirs:,.0f} ({count} of {len(other_train)}) | "
+        f"{both.ratio * other_scale / scale:.0f}x ({low:.0f}, {high:.0f}) |"
+    )
+
+
 def main() -> int:
     """Run what the command line asks for and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -171,6 +208,8 @@ def main() -> int:
     parser.add_argument("--train_batch_size", type=int, default=1024, help="scored pairs, as RecBole counts")
     parser.add_argument("--batches", type=int, help="of an epoch; all, if left out")
     parser.add_argument("--cocorrrec", action="store_true", help="compare CoCorrRec's epoch with GRU4Rec's instead")
+    parser.add_argument("--every_position", action="store_true", help="compare training on whole sequences, L = 200")
+    parser.add_argument("--windows", type=int, default=64, help="sequences of a batch with --every_position")
     arguments = parser.parse_args()
     sys.argv = sys.argv[:1]  # RecBole's Config reads it
     torch.set_num_threads(arguments.threads)
@@ -184,6 +223,13 @@ def main() -> int:
         os.chdir(folder)
         if arguments.cocorrrec:
             print(f"{compare_cocorrrec(arguments)}\n\n{machine()}")
+            return 0
+        if arguments.every_position:
+            print("| model | epoch, s (batches timed) | stock's epoch, s (timed) | ratio (least, greatest) |")
+            print("|---|---|---|---|", flush=True)
+            for model in arguments.models:
+                print(compare_every_position(arguments, model), flush=True)
+            print(f"\n{arguments.dataset}, L = {EVERY_POSITION_LENGTH}\n\n{machine()}")
             return 0
         rows = []
         for protocol in arguments.protocols:

@@ -4,7 +4,7 @@ import numpy as np
 from recbole.data.dataset import Dataset
 
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.data.dataset import HISTORY_END, SequenceDataset
+from recbole_cocorr.data.dataset import SequenceDataset
 from recbole_cocorr.data.loaders import EvalLoader
 
 
@@ -30,9 +30,4 @@ def training_interactions(dataset: Dataset, reader: str = "the item-item correct
 
 def histories(loader: EvalLoader, stale: int = 0) -> list[np.ndarray]:
     """Each row's clicks before its target, whole, without the newest ``stale``."""
-    dataset = loader.dataset
-    sequences = dataset._sequences
-    users, items = sequences[dataset.uid_field].numpy(), sequences[dataset.iid_field].numpy()
-    end = dataset.inter_feat[HISTORY_END].numpy()
-    start = np.searchsorted(users, dataset.inter_feat[dataset.uid_field].numpy())
-    return [items[a : max(a, b - stale)] for a, b in zip(start, end, strict=True)]
+    return loader.dataset.histories(stale)

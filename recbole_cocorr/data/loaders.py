@@ -12,7 +12,7 @@ from recbole.utils import InputType
 
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.data import distributed
-from recbole_cocorr.data.dataset import HISTORY_END, NEG_ITEMS, SequenceDataset, touched_pairs
+from recbole_cocorr.data.dataset import NEG_ITEMS, SequenceDataset, touched_pairs
 from recbole_cocorr.data.negatives import NegativeSampler, protocol_generator
 from recbole_cocorr.data.windows import Windows
 
@@ -78,13 +78,13 @@ class TrainLoader:
         ``batch_by_length`` puts rows of similar length into the same batch.
     dataset : Dataset
         The training rows.
-    sampler : NegativeSampler
-        Knows every item a user touched in any split.
+    sampler : NegativeSampler or None
+        Knows every item a user touched in any split; needed for negatives alone.
     """
 
     is_sequential = True
 
-    def __init__(self, config, dataset, sampler: NegativeSampler):
+    def __init__(self, config, dataset, sampler: NegativeSampler | None):
         self.config = config
         self._dataset = self.dataset = dataset
         self.shuffle = bool(config["shuffle"])
@@ -96,9 +96,11 @@ class TrainLoader:
         # Scored pairs of a row besides its negatives: BPR scores nothing without a negative.
         self._own_pairs = 0 if self.sample_num and config["MODEL_INPUT_TYPE"] == InputType.PAIRWISE else 1
         self.step = max(1, config["train_batch_size"] // (self._own_pairs + self.sample_num))
-        self._users = dataset.inter_feat[dataset.uid_field].numpy()
-        self._lengths = dataset.inter_feat[dataset.item_list_length_field]
         self._by_length = bool(config["batch_by_length"])
+        # Of training rows there may be a billion: what is not needed is not made.
+        self._users = dataset.inter_feat[dataset.uid_field].numpy() if self.sample_num else None
+        self._lengths = dataset.inter_feat[dataset.item_list_length_field] if self._by_length else None
+        self._count = len(dataset.inter_feat)
         self._negatives: np.ndarray | None = None
         self._drawn_for: int | None = None
         self._generator = torch.Generator()
@@ -112,14 +114,14 @@ class TrainLoader:
             weight[0] = 0.0
             self._softmax_chance = weight / weight.sum()
             self._softmax_upto = np.cumsum(self._softmax_chance)
-        short = int((sampler.allowed[np.unique(self._users)] < self.sample_num).sum())
+        short = int((sampler.allowed[np.unique(self._users)] < self.sample_num).sum()) if self.sample_num else 0
         if short:
             getLogger().warning(
                 f"{short} users never touched fewer than {self.sample_num} items; they train with what there is"
             )
 
     def __len__(self) -> int:
-        return -(-len(self._lengths) // self.step)
+        return -(-self._count // self.step)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order and negatives the next iteration uses."""
@@ -127,18 +129,19 @@ class TrainLoader:
 
     def _order(self) -> torch.Tensor:
         """The epoch's order of rows: what RecBole's loader draws in the same epoch with the same seed."""
+        kind = torch.int32 if self._count < 1 << 31 else torch.int64
         if not self.shuffle:
-            return torch.arange(len(self._lengths))
+            return torch.arange(self._count, dtype=kind)
         if self._orders_drawn > self.epoch:
             self._generator.manual_seed(self.config["seed"])
             self._orders_drawn = 0
-        order = torch.empty(0, dtype=torch.int64)
+        order = torch.empty(0, dtype=kind)
         while self._orders_drawn <= self.epoch:
             # torch's DataLoader takes one number for its workers before its sampler takes the order, and
             # the sampler takes a second order, of which it uses nothing, when the first is used up.
             torch.empty((), dtype=torch.int64).random_(generator=self._generator)
-            order = torch.randperm(len(self._lengths), generator=self._generator)
-            torch.randperm(len(self._lengths), generator=self._generator)
+            order = torch.randperm(self._count, generator=self._generator, dtype=kind)
+            torch.randperm(self._count, generator=self._generator, dtype=kind)
             self._orders_drawn += 1
         return order
 
@@ -149,7 +152,7 @@ class TrainLoader:
             return list(order.split(self.step))
         batches: list[torch.Tensor] = []
         for part in order.split(self.step * _SORTED_TOGETHER):
-            batches += part[torch.argsort(self._lengths[part], stable=True)].split(self.step)
+            batches += part[torch.argsort(self._lengths[part.long()], stable=True)].split(self.step)
         if not self.shuffle:
             return batches
         generator = protocol_generator(self.config["dataset"], self.config["seed"], _BATCHES, self.epoch)
@@ -194,7 +197,7 @@ class TrainLoader:
     def batches(self) -> Iterator[TrainBatch]:
         """Yield this process's share of each global batch of the epoch."""
         rank, world = distributed.rank(), distributed.world_size()
-        for batch, rows in enumerate(self._row_batches()):
+        for batch, rows in enumerate(map(torch.Tensor.long, self._row_batches())):
             low, high = len(rows) * rank // world, len(rows) * (rank + 1) // world
             weight = self._weight(rows.numpy(), low, high)
             # A process without rows still takes part in the exchange of gradients, with weight 0.
@@ -231,17 +234,16 @@ class SequenceLoader(TrainLoader):
         If the rows of the data set are not made of the user's sequence alone.
     """
 
-    def __init__(self, config, dataset, sampler: NegativeSampler):
+    def __init__(self, config, dataset, sampler: NegativeSampler | None):
         if not isinstance(dataset, SequenceDataset):
             raise UserError(
                 f"training_rows is sequence, and the histories of the dataset class {type(dataset).__name__} need not "
                 "follow from the clicks before; set training_rows: prefix"
             )
         super().__init__(config, dataset, sampler)
-        self._places = dataset.inter_feat[HISTORY_END].numpy()
-        self._items = dataset.interactions()[1]
+        self._places, self._items = dataset.row_places(), dataset.item_order()
         self._windows = Windows.of(self._places, config["MAX_ITEM_LIST_LENGTH"])
-        self._lengths = torch.from_numpy(self._windows.lengths)
+        self._lengths, self._count = torch.from_numpy(self._windows.lengths), len(self._windows)
         self.step = config["train_batch_size"]
 
     def _pairs(self, rows: np.ndarray) -> np.ndarray:
@@ -255,14 +257,14 @@ class SequenceLoader(TrainLoader):
         targets, real = self._windows.grid(rows.numpy())
         place, dataset = self._places[targets], self._dataset
         columns = {
-            dataset.uid_field: self._users[targets[:, 0]],
+            dataset.uid_field: dataset.row_users(targets[:, 0]),
             dataset.item_list_length_field: self._windows.lengths[rows.numpy()],
             getattr(dataset, f"{dataset.iid_field}_list_field"): self._items[place - 1] * real,
             TARGET_ITEMS: self._items[place] * real,
         }
         if self.sample_num:
             columns[NEG_ITEMS] = self._negatives_of(targets.ravel()).reshape(*real.shape, -1) * real[..., None]
-        return Interaction({name: torch.from_numpy(values) for name, values in columns.items()})
+        return Interaction({name: torch.from_numpy(values).long() for name, values in columns.items()})
 
     def probe(self, count: int) -> Interaction:
         """Windows of different lengths: the shortest, and one of the longest."""
@@ -311,7 +313,7 @@ class EvalLoader:
     is_sequential = True
     shuffle = False
 
-    def __init__(self, config, dataset, sampler: NegativeSampler, phase: str):
+    def __init__(self, config, dataset, sampler: NegativeSampler | None, phase: str):
         self.config = config
         self._dataset = self.dataset = dataset
         self.phase = phase
@@ -372,7 +374,10 @@ class EvalLoader:
 
 def data_preparation(config, dataset) -> tuple[TrainLoader, EvalLoader, EvalLoader]:
     """Split the dataset and make its three loaders; the counterpart of RecBole's function of this name."""
-    sampler = NegativeSampler(*touched_pairs(dataset), dataset.user_num, dataset.item_num)
+    modes = config["eval_args"]["mode"].values()
+    sampler = None
+    if config["train_neg_sample_args"]["distribution"] != "none" or any(mode != "full" for mode in modes):
+        sampler = NegativeSampler(*touched_pairs(dataset), dataset.user_num, dataset.item_num)
     train, valid, test = dataset.build()
     if len(train) == 0:
         raise UserError(

@@ -13,7 +13,7 @@ def split_rows(users: np.ndarray, times: np.ndarray, split: dict[str, Any], by_u
     Parameters
     ----------
     users : numpy.ndarray of int, shape [rows]
-        Each row's user; the rows of a user stand in the order of their times.
+        Each row's user; the rows stand in the order of users and, of a user, of their times.
     times : numpy.ndarray, shape [rows]
         Anything that compares as the times of the rows' targets do.
     split : dict
@@ -24,14 +24,14 @@ def split_rows(users: np.ndarray, times: np.ndarray, split: dict[str, Any], by_u
 
     Returns
     -------
-    tuple of three numpy.ndarray of int64
+    tuple of three numpy.ndarray of int32 or int64
         Split by user, the users of a part stand in the order of their first rows.
     """
     way, how = next(iter(split.items()))
-    by_time = np.argsort(times, kind="stable")
     if way == "RS" and not by_user:
+        by_time = np.argsort(times, kind="stable")
         return tuple(np.split(by_time, np.cumsum(_sizes(len(by_time), how))[:-1]))
-    order, place, count = _grouped(users, by_time)
+    order, place, count = _grouped(users, times)
     if way == "LS":
         left_out = {"valid_and_test": (1, 0), "valid_only": (0, None), "test_only": (None, 0)}[how]
         from_end = count - 1 - place
@@ -50,23 +50,22 @@ def split_rows(users: np.ndarray, times: np.ndarray, split: dict[str, Any], by_u
         train, _, test = (ratio / total for ratio in how)
         # RecBole's boundary is a percentile: between two times it lies, what is at most the lower one comes before it.
         # Its index is a whole number but for rounding, or it does not exist.
-        lower = int((len(by_time) - 1) * (1 - test) + 1e-9) if len(by_time) else 0
-        before = times[order] <= times[by_time[lower]] if len(by_time) else np.zeros(0, dtype=bool)
+        lower = int((len(times) - 1) * (1 - test) + 1e-9) if len(times) else 0
+        before = times[order] <= np.partition(times, lower)[lower] if len(times) else np.zeros(0, dtype=bool)
         second = _per_group(before, place, count)
         first = (second * (train / (1 - test))).astype(np.int64)
     return order[place < first], order[(place >= first) & (place < second)], order[place >= second]
 
 
-def _grouped(users: np.ndarray, by_time: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _grouped(users: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows user by user, users in the order of their first rows; each row's place in its user and the user's rows."""
-    seen, first = np.unique(users[by_time], return_index=True)
-    appearance = np.zeros(users.max(initial=0) + 1, dtype=np.int64)
-    appearance[seen] = first
-    order = np.argsort(appearance[users], kind="stable")  # rows of a user are already in time order
-    grouped = users[order]
-    start = np.flatnonzero(np.r_[True, grouped[1:] != grouped[:-1]]) if len(users) else np.empty(0, np.int64)
+    kind = np.int32 if len(users) < 1 << 31 else np.int64
+    start = np.flatnonzero(np.r_[True, users[1:] != users[:-1]]) if len(users) else np.empty(0, np.int64)
     count = np.diff(np.r_[start, len(users)])
-    return order, np.arange(len(users)) - np.repeat(start, count), np.repeat(count, count)
+    appearance = np.argsort(times[start], kind="stable")
+    start, count = start[appearance], count[appearance]
+    place = np.arange(len(users), dtype=kind) - np.repeat((np.cumsum(count) - count).astype(kind), count)
+    return np.repeat(start.astype(kind), count) + place, place, np.repeat(count.astype(kind), count)
 
 
 def _per_group(flags: np.ndarray, place: np.ndarray, count: np.ndarray) -> np.ndarray:

@@ -118,7 +118,7 @@ class TimeOrder:
         self._for_training = np.ones(len(order), dtype=bool)
         users = users[order]
         later = np.flatnonzero(users[1:] == users[:-1]) + 1  # a row for each interaction but a user's first
-        self._row_place, self._row_users, self._row_order = later, users[later], self._order[later]
+        self._to_split = later, users[later], self._order[later]
 
     def build(self) -> list:
         """Split the rows into training, validation and test rows, as ``eval_args`` says.
@@ -132,12 +132,16 @@ class TimeOrder:
         if arguments["order"] != "TO":
             raise UserError(f"eval_args: order is {arguments['order']!r}; a sequential model needs 'TO'")
         self._change_feat_format()
-        splits = split_rows(self._row_users, self._row_order, arguments["split"], arguments["group_by"] == "user")
+        (places, users, order), self._to_split = self._to_split, None
+        splits = split_rows(users, order, arguments["split"], arguments["group_by"] == "user")
         self._drop_unused_col()
         by_user = "LS" in arguments["split"] or ("RS" in arguments["split"] and arguments["group_by"] == "user")
         if len(splits[0]) and not by_user:
             # One time cuts all users: what comes after the last training row is unknown in training.
-            self._for_training = self._order <= self._row_order[splits[0]].max()
+            self._for_training = self._order <= order[splits[0]].max()
         for held_out in splits[1:]:
-            self._for_training[self._row_place[held_out]] = False
-        return [self.copy(take_rows(self.inter_feat, torch.from_numpy(rows))) for rows in splits]
+            self._for_training[places[held_out]] = False
+        return [self._part(rows) for rows in splits]
+
+    def _part(self, rows: np.ndarray) -> "TimeOrder":
+        return self.copy(take_rows(self.inter_feat, torch.from_numpy(rows)))

@@ -14,7 +14,7 @@ class Windows:
 
     Attributes
     ----------
-    rows : numpy.ndarray of int64, shape [rows]
+    rows : numpy.ndarray of int32 or int64, shape [rows]
         Numbers of the training rows, by user and time.
     begin, lengths : numpy.ndarray of int64, shape [windows]
         A window is ``rows[begin : begin + length]``.
@@ -36,7 +36,7 @@ class Windows:
         longest : int
             L.
         """
-        rows = np.argsort(places, kind="stable")
+        rows = np.argsort(places, kind="stable").astype(places.dtype)
         ordered = places[rows]
         start = np.flatnonzero(np.r_[True, np.diff(ordered) != 1]) if len(rows) else np.empty(0, np.int64)
         total = np.diff(np.r_[start, len(rows)])

@@ -11,6 +11,7 @@ from torch import nn
 from recbole_cocorr.base.checks import checked_number, checked_whole
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.data.loaders import NEG_ITEMS
+from recbole_cocorr.layers.sharded_table import ShardedTable, sharded_cross_entropy
 from recbole_cocorr.layers.softmax_loss import catalogue_cross_entropy
 from recbole_cocorr.models.objective import SAMPLED_LOSSES
 
@@ -76,8 +77,18 @@ class DotProductRecommender(SequentialRecommender):
 
     def item_vectors(self, items: torch.Tensor | None = None) -> torch.Tensor:
         """phi(e_i) of the given items, of any shape, or of the whole catalogue."""
-        embedding = self.item_embedding.weight if items is None else self.item_embedding(items)
-        return self.target_transform(embedding)
+        return self.target_transform(self._table() if items is None else self.item_embedding(items))
+
+    def _table(self) -> torch.Tensor:
+        table = self.item_embedding
+        return table.whole() if isinstance(table, ShardedTable) else table.weight
+
+    def catalogue_loss(self, users: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Softmax cross-entropy of user vectors [B, d] over all items, without padding, whose vector stays zero so."""
+        table = self.item_embedding
+        if isinstance(table, ShardedTable):
+            return sharded_cross_entropy(users, self.target_transform(table.weight), target, table)
+        return catalogue_cross_entropy(users, self.item_vectors()[1:], target - 1)
 
     def calculate_loss(self, interaction) -> torch.Tensor:
         """Training loss (eq. 16 of the paper under BCE); the batch may be this package's or RecBole's.
@@ -88,9 +99,7 @@ class DotProductRecommender(SequentialRecommender):
         item_seq, item_seq_len = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
         items = interaction[self.POS_ITEM_ID][:, None]
         if self.loss_type == "CE":
-            users = self.forward(item_seq, item_seq_len)
-            # Without padding, whose vector stays zero that way.
-            return catalogue_cross_entropy(users, self.item_vectors()[1:], items[:, 0] - 1)
+            return self.catalogue_loss(self.forward(item_seq, item_seq_len), items[:, 0])
         if NEG_ITEMS in interaction:
             items = torch.cat([items, interaction[NEG_ITEMS]], dim=1)
         elif self.NEG_ITEM_ID in interaction:

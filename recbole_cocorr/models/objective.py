@@ -165,6 +165,8 @@ class Objective:
     def _catalogue_of(self, users: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Softmax over the catalogue: RecBole's models count padding as an item, this package's do not."""
         scorer = self.scorer
+        if hasattr(self.model, "catalogue_loss"):
+            return self.model.catalogue_loss(users, target)
         bias = scorer.item_bias() if scorer.item_bias else None
         if getattr(self.model, "reads_neg_items", False):
             return catalogue_cross_entropy(users, scorer.item_vectors()[1:], target - 1)

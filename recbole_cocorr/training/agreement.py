@@ -109,7 +109,7 @@ def rows_digest(*datasets: Dataset) -> str:
     """Digest of the rows of built data sets: who clicked what, after which history, in which order."""
     hasher = hashlib.blake2b(digest_size=16)
     for dataset in datasets:
-        histories = [dataset.interactions()[1]] if isinstance(dataset, SequenceDataset) else []
+        histories = [dataset.item_order()] if isinstance(dataset, SequenceDataset) else []
         for column in (*dataset.inter_feat.interaction.values(), *histories):
             hasher.update(np.ascontiguousarray(column).data)
     return hasher.hexdigest()

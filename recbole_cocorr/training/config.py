@@ -332,6 +332,10 @@ class Config(RecBoleConfig):
                 getLogger().warning(sentence)
         if final["train_neg_sample_args"].get("dynamic"):
             raise UserError("train_neg_sample_args: dynamic negatives are not supported; set dynamic: False")
+        if final.get("shard_items") and final.get("clip_grad_norm"):
+            raise UserError(
+                "shard_items is True and clip_grad_norm set, whose norm is of the whole table; leave one out"
+            )
         if final.get("training_rows") == "sequence":
             if final.get("shuffle_history"):
                 raise UserError(

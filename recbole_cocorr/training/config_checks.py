@@ -45,6 +45,7 @@ SWITCHES = (
     "eval_mask_history",
     "filter_inter_by_user_or_item",
     "shuffle_history",
+    "shard_items",
 )
 TEXTS = (
     "data_path",

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.data.parquet import parquet_files
 from recbole_cocorr.training.agreement import PLACE
 from recbole_cocorr.training.config import Config
 from recbole_cocorr.training.prepare import Loaders, read_data
@@ -75,5 +76,7 @@ def data_of(
 
 def _is_here(folder: Path, name: str, splits: Sequence[str] | None) -> bool:
     """Whether the file of interactions, or those of a data set that comes split, are in the folder."""
+    if not splits and parquet_files(folder, name):
+        return True
     files = [f"{name}.{split}.inter" for split in splits] if splits else [f"{name}.inter"]
     return all((folder / file).is_file() for file in files)

@@ -12,6 +12,7 @@ from torch import nn
 from recbole_cocorr.data.dataset import create_dataset
 from recbole_cocorr.data.loaders import EvalLoader, TrainLoader, data_preparation
 from recbole_cocorr.models.factory import build_model
+from recbole_cocorr.models.sharding import shard_items
 from recbole_cocorr.training.config import Config
 from recbole_cocorr.training.item_init import start_items
 from recbole_cocorr.training.trainer import Trainer
@@ -93,6 +94,8 @@ def prepare(
     init_seed(config["seed"], config["reproducibility"])
     model = build_model(config, data.train.dataset)
     start_items(model, config, data.train.dataset)
+    if config["shard_items"]:
+        shard_items(model)
     getLogger().info(model)
     torch.manual_seed(config["seed"] + config["rank"])
     return Prepared(config, data, model, make_trainer(config, model))

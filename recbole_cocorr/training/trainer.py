@@ -16,12 +16,15 @@ from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.data import distributed
 from recbole_cocorr.data.dataset import SequenceDataset
 from recbole_cocorr.data.loaders import EvalLoader, SequenceLoader, TrainLoader
+from recbole_cocorr.data.parquet import first_places
+from recbole_cocorr.layers.sharded_table import sharded_tables
 from recbole_cocorr.models.compiling import compile_encoder
 from recbole_cocorr.models.fast_layers import use_fast_layers
 from recbole_cocorr.models.length_groups import ByLength, padding_is_idle, without_padding
 from recbole_cocorr.models.objective import Objective
 from recbole_cocorr.models.scoring import find_scorer
 from recbole_cocorr.models.sequence_objective import SequenceObjective
+from recbole_cocorr.models.sharding import own_weights, whole_tables, whole_weights
 from recbole_cocorr.training.agreement import rows_digest
 from recbole_cocorr.training.checkpoint import (
     Checkpoint,
@@ -75,7 +78,12 @@ class Trainer(RecBoleTrainer):
             compile_encoder(model)
         else:
             use_fast_layers(model)
-        self._parameters = [p for p in model.parameters() if p.requires_grad]
+        self._sharded = [table.weight for table in sharded_tables(model).values()]
+        shards = {id(p) for p in self._sharded}
+        # Those whose gradients are summed over the processes; a shard's gradient is the sum already.
+        self._parameters = [p for p in model.parameters() if p.requires_grad and id(p) not in shards]
+        if shards and config["save_training_state"]:
+            self.logger.warning("shard_items is True, so no training state is written; the training cannot be resumed")
         decay = config["weight_average"]
         self._average = None if decay is None else WeightAverage(model, self.optimizer, decay)
         self._scorer = None
@@ -168,15 +176,19 @@ class Trainer(RecBoleTrainer):
             return
         if isinstance(data, SequenceLoader):
             objective = Objective(self.model, self._scorer, self.config["loss_type"], self._probe(data))
-            self._objective = SequenceObjective(objective, data.probe(_PROBE_ROWS).to(self.device))
+            with whole_tables(self.model):
+                self._objective = SequenceObjective(objective, data.probe(_PROBE_ROWS).to(self.device))
         elif self.config["batch_by_length"] and not self.config["torch_compile"]:
-            self._leaves_out_padding = self._objective.reads_user_vectors and self._padding_is_idle(self._probe(data))
+            with whole_tables(self.model):
+                idle = self._objective.reads_user_vectors and self._padding_is_idle(self._probe(data))
+            self._leaves_out_padding = idle
 
     def _probe(self, data: TrainLoader | EvalLoader) -> Interaction:
         """A row of each length: on full histories alone, ways to read padding look alike."""
         dataset = data.dataset
-        _, first = np.unique(dataset.inter_feat[dataset.item_list_length_field].numpy(), return_index=True)
-        probe = dataset[torch.from_numpy(first[:_PROBE_ROWS])]
+        lengths = dataset.inter_feat[dataset.item_list_length_field].numpy()
+        first = first_places(lengths, int(lengths.max(initial=0)) + 1)
+        probe = dataset[torch.from_numpy(first[first < len(lengths)][:_PROBE_ROWS])]
         return data.transform(dataset, probe).to(self.device)
 
     @torch.no_grad()
@@ -240,7 +252,6 @@ class Trainer(RecBoleTrainer):
 
     # -- evaluation ------------------------------------------------------------------------------
 
-    @torch.no_grad()
     def evaluate(
         self,
         eval_data: EvalLoader | None,
@@ -259,9 +270,12 @@ class Trainer(RecBoleTrainer):
         self._remember_vocabulary(eval_data.dataset)
         if load_best_model:
             self._load_best(model_file)
+        with torch.no_grad(), whole_tables(self.model):
+            return self._evaluate(eval_data, show_progress and not self.config["rank"])
+
+    def _evaluate(self, eval_data: EvalLoader, show_progress: bool) -> "OrderedDict[str, float]":
         self._prepare(eval_data)
         self.model.eval()
-        show_progress = show_progress and not self.config["rank"]
         try:
             if self.config["eval_type"] == EvaluatorType.VALUE:
                 result = value_metrics(self.config, self.device, self._scorer, eval_data)
@@ -293,7 +307,7 @@ class Trainer(RecBoleTrainer):
             kind=kind,
             config=plain_config(self.config.final_config_dict),
             items=self._items,
-            weights=dict(self.model.state_dict()),
+            weights=whole_weights(self.model),
             num_users=self._num_users,
             clicks=self._clicks,
             epoch=epoch,
@@ -302,15 +316,18 @@ class Trainer(RecBoleTrainer):
 
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs) -> None:
         self._best_weights = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+        checkpoint = self._checkpoint("model", epoch)
         if not self.config["rank"]:
             path = kwargs.pop("saved_model_file", self.saved_model_file)
-            save_checkpoint(path, self._checkpoint("model", epoch))
+            save_checkpoint(path, checkpoint)
             if verbose:
                 self.logger.info(set_color("Saving current", "blue") + f": {path}")
         if self._save_state_with_best and epoch >= 0 and self.config["save_training_state"]:
             self._save_training_state(epoch)  # without validation RecBole makes no call after an epoch
 
     def _save_training_state(self, epoch: int) -> None:
+        if self._sharded:
+            return
         generators = {k: distributed.gather_rows(v[None]) for k, v in random_state(self.device).items()}
         if self.config["rank"]:
             return
@@ -335,6 +352,8 @@ class Trainer(RecBoleTrainer):
         UserError
             If the file is no training state, or one of another model or other data.
         """
+        if self._sharded:
+            raise UserError("shard_items is True, and a training of shards cannot be resumed; leave it out")
         # Everything is checked before the first of it is taken over.
         state = read_training_state(resume_file, self.model, self.optimizer, self.config)
         checkpoint, progress = state.checkpoint, state.progress
@@ -360,5 +379,5 @@ class Trainer(RecBoleTrainer):
         checkpoint = load_checkpoint(path)
         if checkpoint.items != self._items:
             raise UserError(f"{path} was trained on other items than the data hold, or on the same numbered otherwise")
-        load_weights(self.model, checkpoint.weights, str(path))
+        load_weights(self.model, own_weights(self.model, checkpoint.weights), str(path))
         self.logger.info(f"Weights loaded from {path}")
