@@ -73,7 +73,7 @@ class Trust:
         Raises
         ------
         UserError
-            If there is no list, or a score is not finite.
+            If there is no list, a score is not finite, or the device's scores are of no use beside the cloud's.
         """
         if len(device) == 0:
             raise UserError("the trust in the cloud is learned on validation items, and no user has one")
@@ -98,6 +98,8 @@ class Trust:
 
         solution = minimize(loss, np.array([1.0, 0.0, 0.0]), jac=True, method="L-BFGS-B").x / size
         if solution[0] <= 0:
-            raise UserError("on the validation items the model's scores are no better than a coin; train it first")
+            raise UserError(
+                "on the validation items the model's own scores add nothing to the cloud's; train the model longer"
+            )
         # In units of the device's score, so that without an answer the scores are the device's own.
         return cls(float(solution[1] / solution[0]), float(solution[2] / solution[0]), scale)

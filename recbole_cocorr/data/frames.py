@@ -1,9 +1,10 @@
 """Interactions as pandas tables: histories out of one, recommendations as one, and a data set made of one."""
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from numbers import Number
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -124,7 +125,7 @@ def write_dataset(table: pd.DataFrame, folder: str | Path, name: str) -> Path:
     path = make_folder(Path(folder) / name, "data set") / f"{name}.inter"
     lines = ["user_id:token\titem_id:token\ttimestamp:float", *map("\t".join, zip(users, items, times, strict=True))]
     text = "\n".join(lines) + "\n"
-    if path.exists() and path.read_text(encoding="utf-8") != text:
+    if path.exists() and (not path.is_file() or path.read_bytes() != text.encode()):
         raise UserError(f"{path} exists already with other rows; remove it, or take another name or folder")
     with atomic_write(path, what="data set") as file:
         file.write(text)
@@ -152,7 +153,11 @@ def _tokens(table: pd.DataFrame, name: str, missing: bool = False) -> np.ndarray
     """A column of ids as text; None where an id is missing, if that is allowed."""
     column = table[name]
     values = column.to_numpy(dtype=object, na_value=None) if len(column) else np.empty(0, dtype=object)
-    codes, distinct = pd.factorize(values)  # -1: missing
+    try:
+        codes, distinct = pd.factorize(values)  # -1: missing
+    except TypeError:  # a list, for example
+        row = next((i for i, value in enumerate(values) if not isinstance(value, Hashable)), 0)
+        raise _refuse(name, row, f"is {short(values[row])}, neither text nor a whole number") from None
     if not missing and (codes < 0).any():
         raise _refuse(name, int(np.argmax(codes < 0)), "is missing")
     tokens = np.empty(len(distinct) + 1, dtype=object)
@@ -171,14 +176,24 @@ def _tokens(table: pd.DataFrame, name: str, missing: bool = False) -> np.ndarray
     return tokens[codes]
 
 
+def _clock(table: pd.DataFrame, name: str) -> pd.Series:
+    """The column of times: real numbers, or pandas' times with the zone UTC."""
+    column = table[name]
+    kinds = pd.api.types
+    try:
+        # pandas would take a number among objects for nanoseconds.
+        if kinds.is_object_dtype(column) and any(isinstance(value, Number) for value in column.dropna()):
+            column = pd.to_numeric(column)
+        if kinds.is_numeric_dtype(column) and not (kinds.is_bool_dtype(column) or kinds.is_complex_dtype(column)):
+            return column
+        return pd.to_datetime(column, utc=True)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise UserError(f"{name} of the table holds neither numbers nor times: {error}") from None
+
+
 def _moments(table: pd.DataFrame, name: str, needed: np.ndarray) -> np.ndarray:
     """Times that can be ordered: numbers or pandas' times; only those of the rows in ``needed`` must be there."""
-    column = table[name]
-    if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
-        try:
-            column = pd.to_datetime(column, utc=True)
-        except (ValueError, TypeError) as error:
-            raise UserError(f"{name} of the table holds neither numbers nor times: {error}") from None
+    column = _clock(table, name)
     lacking = needed & column.isna().to_numpy()
     if lacking.any():
         raise _refuse(name, int(np.argmax(lacking)), "is missing")
@@ -191,14 +206,17 @@ def _moments(table: pd.DataFrame, name: str, needed: np.ndarray) -> np.ndarray:
 def _times(table: pd.DataFrame, name: str) -> list[str]:
     """Times as an atomic file writes them."""
     _moments(table, name, np.ones(len(table), dtype=bool))
-    column = table[name]
+    column = _clock(table, name)
     if pd.api.types.is_integer_dtype(column):
         return [str(value) for value in column]
-    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+    if pd.api.types.is_numeric_dtype(column):
         finite = np.isfinite(column.to_numpy(dtype=float))
         if not finite.all():
             raise _refuse(name, int(np.argmin(finite)), "is no finite number")
         return [repr(float(value)) for value in column]
     epoch = pd.Timestamp(0, tz=datetime.timezone.utc)
-    nanoseconds = ((pd.to_datetime(column, utc=True) - epoch) // pd.Timedelta(1, "ns")).tolist()
+    try:
+        nanoseconds = ((column.dt.as_unit("ns") - epoch) // pd.Timedelta(1, "ns")).tolist()
+    except pd.errors.OutOfBoundsDatetime:
+        raise UserError(f"{name} of the table holds a time before 1678 or after 2261") from None
     return [unit_seconds(str(value), "ns") for value in nanoseconds]

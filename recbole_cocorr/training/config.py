@@ -347,11 +347,6 @@ class Config(RecBoleConfig):
                     "training_rows is sequence and torch_compile True, which compiles the vector of a whole history "
                     "alone; leave one out"
                 )
-            if final.get("shuffle_history"):
-                raise UserError(
-                    "training_rows is sequence and shuffle_history True, which gives each row an order of its own; set "
-                    "training_rows: prefix"
-                )
             if final.get("transform"):
                 raise UserError(
                     f"training_rows is sequence, and transform {final['transform']} changes the histories of single "

@@ -64,7 +64,13 @@ class Explanation:
             if speaks:
                 shown = ", ".join(f"{item} ({value:+.3f})" for value, item in speaks)
                 lines.append(f"  by {title}, because of {shown}")
-        return "\n".join(lines if len(lines) > 1 else [*lines, "  no click speaks for it"])
+        if len(lines) == 1:
+            compared = any(c.difference is not None or c.weight is not None for c in self.clicks)
+            reason = (
+                "no click speaks for it" if compared else "there is one click alone, and nothing to compare it with"
+            )
+            lines.append(f"  {reason}")
+        return "\n".join(lines)
 
 
 def explain(
@@ -91,8 +97,6 @@ def explain(
     UserError
         If the model knows neither the item nor one of the history, or the corrector has other items.
     """
-    if isinstance(history, str):
-        raise UserError("history is a list of tokens, not one string")
     number = recommender.known_item(item)
     ids, unknown = recommender.known(history)
     if not ids:

@@ -16,6 +16,7 @@ from torch import nn
 
 from recbole_cocorr.artifact.checkpoint_file import MOST_LENGTH
 from recbole_cocorr.base.checkpoints import checkpoint_file
+from recbole_cocorr.base.checks import shown, tokens_of
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.readers import Record
 from recbole_cocorr.data import frames
@@ -173,11 +174,19 @@ class Recommender:
 
     # -- tokens ----------------------------------------------------------------------------------
 
-    def known(self, tokens: Iterable[str]) -> tuple[list[int], list[str]]:
-        """Ids of the tokens that the model knows, and the tokens that it does not."""
+    def known(self, tokens: Iterable[str], name: str = "history") -> tuple[list[int], list[str]]:
+        """Ids of the tokens that the model knows, and the tokens that it does not.
+
+        Raises
+        ------
+        UserError
+            If they are no list; ``name`` says what they are.
+        """
+        if frames.is_frame(tokens):
+            raise UserError(f"{name} is a list of tokens, not a DataFrame; recommend_many takes one")
         ids, unknown = [], []
         id_of = self.vocabulary.id_of
-        for token in map(str, tokens):
+        for token in tokens_of(tokens, name):
             number = id_of.get(token)
             if number is None:
                 unknown.append(token)
@@ -231,13 +240,11 @@ class Recommender:
         UserError
             If ``k`` is no whole number of at least 1, or no known token is left in the candidates.
         """
-        if isinstance(history, str) or isinstance(candidates, str):
-            raise UserError("history and candidates are lists of tokens, not one string")
-        if candidates is None:
-            return self.recommend_many([history], k, exclude_history)[0]
         check_k(k)
         ids, unknown = self.known(history)
-        chosen, strange = self.known(candidates)
+        if candidates is None:
+            return self._ranked([(ids, unknown)], k, exclude_history)[0]
+        chosen, strange = self.known(candidates, "candidates")
         unknown += strange
         if not chosen:
             raise UserError("no candidate is an item that the model knows")
@@ -284,9 +291,12 @@ class Recommender:
         if frames.is_frame(histories):
             table = frames.histories_of(histories)
             return frames.answers_frame(table, self.for_users(table.histories, k, exclude_history))
-        if isinstance(histories, str) or any(isinstance(history, str) for history in histories):
-            raise UserError("histories is a list of lists of tokens; one of them is a string")
-        known = [self.known(history) for history in histories]
+        if not isinstance(histories, Iterable):
+            raise UserError(f"histories is {shown(histories)}; it must be a list of lists of tokens, or a DataFrame")
+        return self._ranked([self.known(history, "each of the histories") for history in histories], k, exclude_history)
+
+    def _ranked(self, known: list[tuple[list[int], list[str]]], k: int, exclude_history: bool) -> list[Recommendations]:
+        """What :meth:`known` says of each history, answered."""
         reported([token for _, unknown in known for token in unknown])
         rows = [ids for ids, _ in known if ids]
         answers = self._best(rows, k, rows if exclude_history else None)

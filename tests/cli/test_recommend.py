@@ -163,3 +163,26 @@ def test_a_bad_row_is_named(text, columns, words):
 def test_a_file_that_is_not_there():
     with pytest.raises(UserError, match=r"there is no file none\.csv"):
         read_clicks("none.csv")
+
+
+def test_a_user_without_clicks_needs_no_time():
+    clicks = read_clicks(put("user,item,time\n1,50,2\n2,,\n"))
+    assert (clicks.users, clicks.histories) == (["1", "2"], [["50"], []])
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "unit", "words"),
+    [
+        (
+            "user,item,timestamp,time",
+            "1,50,2,3",
+            None,
+            r"more than one column could be meant \(user, item, timestamp, time",
+        ),
+        ("user,user_id,item", "1,7,50", None, r"more than one column could be meant \(user, item, user_id"),
+        ("user,item", "1,50", "ms", "--time_unit is ms, and no column of times is read"),
+    ],
+)
+def test_no_column_and_no_flag_is_passed_over(header, row, unit, words):
+    with pytest.raises(UserError, match=words):
+        read_clicks(put(f"{header}\n{row}\n"), unit=unit)

@@ -65,5 +65,16 @@ def test_what_cannot_be_learned_from():
     with pytest.raises(UserError, match="not finite"):
         Trust.fit(bad, np.zeros((1, 2)), np.array([1]))
     worse = np.tile(np.array([[0.0, 1.0]]), (50, 1)) + np.random.default_rng(0).normal(size=(50, 2)) * 0.1
-    with pytest.raises(UserError, match="no better than a coin"):
+    with pytest.raises(UserError, match="add nothing to the cloud's; train the model longer"):
         Trust.fit(worse, np.zeros((50, 2)), np.ones(50, int))
+
+
+def test_a_model_that_the_cloud_knows_better_is_not_called_worse_than_chance():
+    rng = np.random.default_rng(0)
+    evidence = rng.normal(size=(400, 5))
+    device = 0.8 * evidence + rng.normal(size=evidence.shape) * 0.5
+    order = np.argsort(device - 3 * evidence, axis=1)  # the chosen one first
+    device, evidence = (np.take_along_axis(scores, order, axis=1) for scores in (device, evidence))
+    assert (device.argmax(axis=1) == 0).mean() > 0.4, "alone it is better than one in five"
+    with pytest.raises(UserError, match="own scores add nothing to the cloud's"):
+        Trust.fit(device, np.sinh(evidence) * 0.01, np.ones(400, int))

@@ -127,7 +127,7 @@ def test_unknown_tokens_are_reported_once(saved, caplog):
         recommender.recommend(history, candidates=["x1"])
     with pytest.raises(UserError, match="no candidate"):
         recommender.recommend(history, candidates=[])
-    with pytest.raises(UserError, match="lists of tokens, not one string"):
+    with pytest.raises(UserError, match="is a list of tokens, not one string"):
         recommender.recommend("i1")
 
 

@@ -100,7 +100,7 @@ def test_clicks_that_are_none_are_refused(saved, clicks):  # noqa: F811
 def test_one_string_is_no_history(saved):  # noqa: F811
     recommender = load_model(saved()[0])
     for wrong in ("i1", ["i1", "i2"]):
-        with pytest.raises(UserError, match="a list of lists of tokens; one of them is a string"):
+        with pytest.raises(UserError, match="each of the histories is a list of tokens, not one string"):
             recommender.recommend_many(wrong)
     with pytest.raises(UserError, match="k is 0"):
         recommender.recommend_many([["i1"]], k=0)
@@ -275,3 +275,27 @@ def test_what_cannot_be_explained(saved):  # noqa: F811
         recommender.explain(["x1"], known)
     with pytest.raises(UserError, match="a list of tokens, not one string"):
         recommender.explain(known, known)
+
+
+def test_what_is_no_list_of_tokens_is_one_sentence(saved):  # noqa: F811
+    recommender = load_model(saved()[0])
+    first = recommender.vocabulary.items[1]
+    assert recommender.recommend_many(iter([[first], []]), k=1) == recommender.recommend_many([[first], []], k=1)
+    table = pd.DataFrame({"user": [1], "item": [first]})
+    for wrong, said in ((None, "not NoneType"), (5, "not int"), (table, "not a DataFrame; recommend_many takes one")):
+        with pytest.raises(UserError, match=f"history is a list of tokens, {said}"):
+            recommender.recommend(wrong)
+        with pytest.raises(UserError, match=f"history is a list of tokens, {said}"):
+            recommender.explain(wrong, first)
+    with pytest.raises(UserError, match="histories is None; it must be a list of lists of tokens, or a DataFrame"):
+        recommender.recommend_many(None)
+    for wrong in ([1, 2], {1: [first]}):
+        with pytest.raises(UserError, match="each of the histories is a list of tokens, not int"):
+            recommender.recommend_many(wrong)
+
+
+def test_one_click_alone_cannot_be_compared():
+    assert (
+        Explanation("a", 1.0, [Click("b", None)], []).text().endswith("one click alone, and nothing to compare it with")
+    )
+    assert Explanation("a", 1.0, [Click("b", -1.0), Click("c", -2.0)], []).text().endswith("no click speaks for it")

@@ -64,6 +64,20 @@ def test_what_is_written(tmp_path):
     assert write_dataset(zoned, tmp_path, "y").read_text(encoding="utf-8") == text
 
 
+def test_numbers_among_objects_are_seconds(tmp_path):
+    frame = pd.DataFrame({"user": [7, 7], "item": ["a", "b"], "time": pd.Series([881250949, 881250940], dtype=object)})
+    plain = write_dataset(frame.assign(time=frame["time"].astype(int)), tmp_path, "x").read_bytes()
+    assert write_dataset(frame, tmp_path, "y").read_bytes() == plain
+
+
+def test_a_file_that_is_no_text_stays(tmp_path):
+    frame = pd.DataFrame({"user": [7], "item": ["a"], "time": [1]})
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "x.inter").write_bytes(b"\xff")
+    with pytest.raises(UserError, match="exists already with other rows"):
+        write_dataset(frame, tmp_path, "x")
+
+
 def test_the_written_file_is_the_one_that_rows_make(tmp_path):
     write_dataset(table(), tmp_path / "a", "small")
     write_inter(tmp_path / "b", "small", random_rows(60, 200, 3, 30))
@@ -82,6 +96,13 @@ def test_the_written_file_is_the_one_that_rows_make(tmp_path):
         ({"user": ["a"], "item": ["[PAD]"], "time": [1]}, "row 1 of the table: item '.PAD.' is the name of RecBole's"),
         ({"user": ["a"], "item": ["x\ty"], "time": [1]}, "row 1 of the table: .* contains a tab"),
         ({"user": [], "item": [], "time": []}, "interactions has no row"),
+        ({"user": ["a"], "item": [["i"]], "time": [1]}, r"row 1 of the table: item is \['i'\], neither text nor"),
+        ({"user": ["a"], "item": ["i"], "time": [1j]}, "time of the table holds neither numbers nor times"),
+        ({"user": ["a"], "item": ["i"], "time": ["0001-01-01"]}, "time of the table holds a time before 1678"),
+        (
+            {"user": ["a", "b"], "item": ["i", "j"], "time": [5, "2020-01-01"]},
+            "time of the table holds neither numbers",
+        ),
     ],
 )
 def test_a_table_that_does_not_fit(columns, words):

@@ -85,15 +85,28 @@ def _rows(path: Path, columns: str | None, unit: str | None) -> Iterator[tuple[i
             table = any_table(columns, unit, needed=("user", "item"))
         except RowError as error:
             raise UserError(f"--columns {columns}: {error}; it is for example user=who,item=what,time=when") from None
+        _check_unit(path, table, unit)
         yield from table.read(path, "utf-8")
         return
+    fitting: list[tuple[Table, tuple[int, Row | ValueError] | None, Iterator[tuple[int, Row | ValueError]]]] = []
     for user, item, time in product(NAMES["user"], NAMES["item"], (*NAMES["time"], None)):
-        rows = Table(user, item, time, unit=unit).read(path, "utf-8")
+        if time is None and any(table.time for table, *_ in fitting):
+            continue
+        table = Table(user, item, time, unit=unit)
+        rows = table.read(path, "utf-8")
         try:
-            first = next(rows, None)
+            fitting.append((table, next(rows, None), rows))
         except WrongFormat:
             continue
+    if len(fitting) > 1 and fitting[0][1] is not None:
+        names = dict.fromkeys(str(name) for table, *_ in fitting for name in table.columns)
+        raise UserError(
+            f"{path}: more than one column could be meant ({', '.join(names)}); say which: --columns "
+            "user=NAME,item=NAME,time=NAME"
+        )
+    for table, first, rows in fitting[:1]:
         if first is not None:
+            _check_unit(path, table, unit)
             yield first
         yield from rows
         return
@@ -102,3 +115,8 @@ def _rows(path: Path, columns: str | None, unit: str | None) -> Iterator[tuple[i
         f"{path}: the header names no columns {', '.join(names)}; say which they are: --columns "
         "user=NAME,item=NAME,time=NAME"
     )
+
+
+def _check_unit(path: Path, table: Table, unit: str | None) -> None:
+    if unit is not None and table.time is None:
+        raise UserError(f"{path}: --time_unit is {unit}, and no column of times is read; name it with --columns")

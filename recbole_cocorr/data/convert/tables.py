@@ -96,7 +96,10 @@ class Table:
                     fields[user],
                     fields[item],
                     "" if rating is None else number_text("rating", fields[rating]),
-                    "" if time is None else seconds(what, fields[time]),
+                    # A row without an item is no click, and needs no time.
+                    ""
+                    if time is None or not (fields[item].strip() or fields[time].strip())
+                    else seconds(what, fields[time]),
                 )
             except RowError as error:
                 yield number, error
