@@ -11,7 +11,7 @@ from tests.demo import artifact_served, pick, ranking_of, title
 from tests.device import ITEMS, TOKENS
 from tests.device.test_neighbours import made_up, with_table
 
-DECAY = 0.9
+DECAY = 0.5
 EXAMPLE = TOKENS[1:4]  # the best known
 LOG = ["item-5", "item-9", "item-5", "item-20", "item-21", "item-2"]
 
