@@ -117,7 +117,7 @@ def _make(checkpoint: Path, out: Path, data_path: str | None) -> bool:
     with write_together(out, "demo") as together:
         corrector = together.folder("corrector")
         has_corrector = _fit(checkpoint, corrector, data_path)
-        _export(checkpoint, together.folder("artifact"), corrector if has_corrector else None)
+        _export(checkpoint, together.folder("artifact"), corrector if has_corrector else None, data_path)
     return has_corrector
 
 
@@ -141,7 +141,7 @@ def _fit(checkpoint: Path, folder: Path, data_path: str | None) -> bool:
     return True
 
 
-def _export(checkpoint: Path, target: Path, corrector: Path | None) -> None:
+def _export(checkpoint: Path, target: Path, corrector: Path | None, data_path: str | None) -> None:
     from recbole_cocorr.exporter.check import check_artifact
     from recbole_cocorr.exporter.export import export
 
@@ -150,6 +150,6 @@ def _export(checkpoint: Path, target: Path, corrector: Path | None) -> None:
         checkpoint,
         target,
         check=lambda recommender, folder: check_artifact(recommender.model, folder, None)[1],
-        corrector=corrector,
-        neighbours=0,  # the page shows what the cloud adds
+        corrector=corrector,  # with it comes the neighbour table, the page's second list without the cloud
+        data_path=data_path,
     )

@@ -9,7 +9,14 @@ from pathlib import Path
 
 from recbole_cocorr.base.errors import UserError
 
-_ARTICLE = re.compile(r"^(.+), (The|A|An)$")
+# MovieLens puts an article last, in whatever language: "Godfather, The", "Postino, Il", "Enfer, L'".
+_ARTICLES = (
+    *("The", "A", "An"),
+    *("Le", "La", "Les", "L'", "Un", "Une"),
+    *("Il", "Lo", "Gli", "Uno", "Una", "El", "Los", "Las", "O", "Os", "Um", "Uma"),
+    *("Der", "Die", "Das", "Den", "Ein", "Eine", "De", "Het", "Een", "Det", "En", "Ett", "Et"),
+)
+_ARTICLE_LAST = re.compile(rf"(?P<rest>[^()]*[^()\s]), (?P<article>{'|'.join(_ARTICLES)})(?=\s*(?:[()]|$))")
 
 
 def find_items(dataset: str, data_path: str | None = None) -> Path | None:
@@ -78,8 +85,13 @@ def titles_of(items: Path | None, tokens: Sequence[str]) -> list[tuple[str, str,
 
 
 def _read(title: str) -> str:
-    """A title as it is read: MovieLens puts an article last ("Godfather, The")."""
-    return _ARTICLE.sub(r"\2 \1", title)
+    """A title as people write it: "The Postman (Il Postino)" for "Postman, The (Postino, Il)"."""
+    return _ARTICLE_LAST.sub(_article_first, title)
+
+
+def _article_first(match: re.Match[str]) -> str:
+    article = match["article"]
+    return f"{article}{'' if article.endswith(chr(39)) else ' '}{match['rest']}"
 
 
 def _columns(file: Path, wanted: tuple[tuple[str, ...], ...]) -> Iterator[tuple[str, ...]]:

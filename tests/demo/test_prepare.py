@@ -86,9 +86,8 @@ def test_the_corrector_is_fitted_and_exported(monkeypatch, tmp_path):
         (folder / what).touch()
         calls.append((what, folder.name, *rest))
 
-    def export(checkpoint, folder, check, corrector, neighbours):
-        assert neighbours == 0  # the page shows what the cloud adds
-        made("manifest.json", folder, checkpoint, corrector and corrector.name)
+    def export(checkpoint, folder, check, corrector, data_path):
+        made("manifest.json", folder, checkpoint, corrector and corrector.name, data_path)
 
     def fit_corrector(checkpoint, folder, *rest):
         if not Path("data/ml-100k/ml-100k.inter").is_file():
@@ -98,7 +97,7 @@ def test_the_corrector_is_fitted_and_exported(monkeypatch, tmp_path):
     monkeypatch.setattr(fit, "fit_corrector", fit_corrector)
     monkeypatch.setattr(device_export, "export", export)
     find_artifact(out, mine, data_path="data")
-    assert calls == [("manifest.json", "artifact", mine, None)], "the data are not there"
+    assert calls == [("manifest.json", "artifact", mine, None, "data")], "the data are not there"
     calls.clear()
     shutil.rmtree(out)
     Path("data/ml-100k").mkdir(parents=True)
@@ -106,7 +105,7 @@ def test_the_corrector_is_fitted_and_exported(monkeypatch, tmp_path):
     assert find_artifact(out, mine, data_path="data") == (out / "artifact", mine, out / "corrector")
     fitted, exported = calls
     assert fitted == ("trust", "corrector", mine, corrector_settings({}), "data")
-    assert exported == ("manifest.json", "artifact", mine, "corrector")
+    assert exported == ("manifest.json", "artifact", mine, "corrector", "data")
     assert sorted(str(f.relative_to(out)) for f in out.rglob("*.*")) == ["artifact/manifest.json"]
 
 

@@ -31,6 +31,29 @@ def test_the_films_that_ship_with_recbole():
     assert found[3] == ("no such item", "no such item", "")
 
 
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("Postman, The (Postino, Il)", "The Postman (Il Postino)"),
+        ("Postino, Il (1994)", "Il Postino (1994)"),
+        ("Boot, Das", "Das Boot"),
+        ("Double vie de Véronique, La (Double Life of Veronique, The)", None),
+        ("Enfer, L'", "L'Enfer"),
+        ("Eye of Vichy, The (Oeil de Vichy, L')", "The Eye of Vichy (L'Oeil de Vichy)"),
+        ("Convent, The (Convento, O)", "The Convent (O Convento)"),
+        ("Maybe, Maybe Not (Bewegte Mann, Der)", "Maybe, Maybe Not (Der Bewegte Mann)"),
+        ("Paris, Texas", "Paris, Texas"),
+        ("Mrs. Brown (Her Majesty, Mrs. Brown)", "Mrs. Brown (Her Majesty, Mrs. Brown)"),
+        ("Theory, Thesis", "Theory, Thesis"),
+        (", The", ", The"),
+    ],
+)
+def test_titles_are_written_as_people_write_them(tmp_path, written, read):
+    file = write(tmp_path, f"item_id:token\tmovie_title:token_seq\na\t{written}\n")
+    expected = read or "La Double vie de Véronique (The Double Life of Veronique)"
+    assert titles_of(file, ["a"]) == [("a", expected, "")]
+
+
 def test_columns_are_found_by_their_names_and_the_most_clicked_come_first(tmp_path):
     item = 'price:float\titem_id:token\tname:token_seq\n1\ta\tA "quoted\n2\tb\t\n3\tc\tBirds, The\n4\n'
     inter = "user_id:token\titem_id:token\nu\tc\nv\tc\nu\ta\n"

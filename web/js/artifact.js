@@ -77,7 +77,7 @@ export class Artifact {
     artifact.stateShape = manifest.arrays.state?.shape ?? null;
     if (artifact.runtime === "native") {
       artifact.native = await NativeModel.open(manifest, arrays);
-      artifact.targets = artifact.neighbours = null; // the library has its own copies
+      artifact.targets = null; // the library has its own copy; the neighbour table also says what speaks for an item
     } else {
       await artifact.loadGraphs(GRAPHS);
     }

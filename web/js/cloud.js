@@ -32,13 +32,18 @@ class Pending {
     this.answer = this.#fetched(url, headers, body);
   }
 
-  /** The answer, or null if it is not there within `milliseconds`. */
-  within(milliseconds) {
+  /**
+   * The answer, or null if it was not there `milliseconds` after the request left: the moment from which its round trip
+   * is measured, however long the page has drawn meanwhile.
+   */
+  async within(milliseconds) {
+    const left = milliseconds - (performance.now() - this.since);
     let timer;
     const over = new Promise((resolve) => {
-      timer = setTimeout(resolve, milliseconds, null);
+      timer = setTimeout(resolve, Math.max(left, 0), null);
     });
-    return Promise.race([this.answer, over]).finally(() => clearTimeout(timer));
+    const answer = await Promise.race([this.answer, over]).finally(() => clearTimeout(timer));
+    return answer?.milliseconds > milliseconds ? null : answer;
   }
 
   /** Give it up. */

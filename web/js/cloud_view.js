@@ -1,7 +1,8 @@
-/** What the page shows of the cloud: the switch, the second list, and what it cost. */
+/** What the page shows beside the device's list: the switch of the cloud, the second list, why it differs, what it cost. */
 
 import { arrowKeys, fill } from "./lists.js";
 import { movement } from "./movement.js";
+import { becauseText, changeText, greatestRise } from "./story.js";
 
 const element = (id) => document.getElementById(id);
 const ranking = element("corrected");
@@ -40,13 +41,11 @@ export function showLoading() {
   element("cloud-about").textContent = "Loading what computes corrections …";
 }
 
-/** Both lists, or, without a `method`, the device's alone. */
+/** What the switch says and shows; `method` is null while it is off. */
 export function showSwitch(method, service, deadline) {
   const on = Boolean(method);
-  document.body.classList.toggle("with-cloud", on);
-  for (const id of ["cloud", "cloud-figures", "cloud-said"]) element(id).hidden = !on;
+  element("cloud-figures").hidden = !on;
   element("cloud-method").hidden = !on || element("cloud-method").querySelectorAll("input").length < 2;
-  element("next-title").textContent = on ? "The device alone" : "Next for you";
   element("cloud-about").textContent = on
     ? `On: after each click ${method.sends} go to ${service}.`
     : "Off: nothing leaves this page.";
@@ -54,37 +53,63 @@ export function showSwitch(method, service, deadline) {
   clear();
 }
 
-/** The corrected list beside the device's, both with more places than are `shown`. */
-export function showBoth(corrected, device, moved, shown, titles) {
-  const rows = corrected.slice(0, shown).map((token, place) => {
-    const [kind, text, spoken] = movement(moved[place]);
-    return { token, parts: [["place", `${place + 1}`], ["title", titles.title(token)], [`move ${kind}`, text, spoken]] };
-  });
-  fill(ranking, rows);
-  const first = new Set(device.slice(0, shown));
-  const other = rows.filter(({ token }, place) => token !== device[place]).length;
-  const entered = rows.filter(({ token }) => !first.has(token)).length;
-  element("cloud-note").textContent = other
-    ? `${other} of ${rows.length} places differ from the device's; ${entered} ${entered === 1 ? "title is" : "titles are"} new here.`
-    : `The same ${rows.length} places as the device's.`;
+/** Whether there is a second list, called `title`; null where the device's model is alone. */
+export function showSecond(title) {
+  document.body.classList.toggle("two-lists", title !== null);
+  for (const id of ["cloud", "cloud-said"]) element(id).hidden = title === null;
+  element("next-title").textContent = title === null ? "Next for you" : "The model alone";
+  element("cloud-title").textContent = title;
 }
 
-/** What became of the request: {status, reason, upload, download, milliseconds}; `late` if it came after the deadline. */
-export function showAnswer({ status, reason, upload, download, milliseconds }, late) {
+/**
+ * The second list beside that of the model alone, both with more places than are `shown`. `moved` says how far each title
+ * stands from its place in the first, `reason` gives the click that speaks for a token, or null.
+ */
+export function showBoth(corrected, alone, moved, shown, reason, titles) {
+  const rows = corrected.slice(0, shown).map((token, place) => {
+    const [kind, text, spoken] = movement(moved[place]);
+    const parts = [["place", `${place + 1}`], ["title", titles.title(token)], [`move ${kind}`, text, spoken]];
+    if (["up", "new"].includes(kind) && reason(token)) parts.push(["because", becauseText(reason(token), titles)]);
+    return { token, parts };
+  });
+  fill(ranking, rows);
+  const first = new Set(alone.slice(0, shown));
+  const other = rows.filter(({ token }, place) => token !== alone[place]).length;
+  const entered = rows.filter(({ token }) => !first.has(token)).length;
+  element("cloud-note").textContent = other
+    ? `▲ ▼ against the model alone: ${other} of ${rows.length} places differ, ${entered} ${entered === 1 ? "title is" : "titles are"} new.`
+    : `The same ${rows.length} places as the model alone.`;
+}
+
+/** What made the second list differ: the story in one sentence. */
+export function changeOf(by, corrected, moved, shown, reason, titles) {
+  return changeText(by, greatestRise(corrected.slice(0, shown), moved, reason), reason, titles);
+}
+
+export const say = (text) => (element("cloud-said").textContent = text);
+
+/**
+ * What became of the request: {status, reason, upload, download, milliseconds}; `late` if it came after the deadline,
+ * `change` what it changed.
+ */
+export function showAnswer({ status, reason, upload, download, milliseconds }, deadline, late, change) {
   element("cloud-status").textContent = status;
   element("cloud-status").className = status;
   element("upload").textContent = upload.toLocaleString("en");
   element("download").textContent = download.toLocaleString("en");
-  const known = milliseconds !== undefined;
-  element("round-trip").textContent = known ? milliseconds.toFixed(milliseconds < 10 ? 2 : 0) : "–";
-  const after = late ? " after the deadline; the list has been updated" : " in time";
-  element("cloud-said").textContent = status === "corrected" ? `Corrected${after}.` : `${reason}: the list is the device's own.`;
+  element("round-trip").textContent = milliseconds === undefined ? "–" : inMilliseconds(milliseconds);
+  if (status !== "corrected") return say(`${reason}: the list is the device's own.`);
+  const took = `after ${inMilliseconds(milliseconds)} ms`;
+  const when = late ? `${took}, later than the ${deadline} ms allowed; the list has been updated` : `in time, ${took} of ${deadline}`;
+  say(`Corrected ${when}. ${change}`);
 }
+
+const inMilliseconds = (value) => value.toFixed(value < 10 ? 2 : 0);
 
 export function clear() {
   fill(ranking, []);
   for (const id of ["upload", "download", "round-trip", "cloud-status"]) element(id).textContent = "–";
   element("cloud-status").className = "";
-  element("cloud-said").textContent = "";
-  element("cloud-note").textContent = "Nothing yet.";
+  element("cloud-note").textContent = "The cloud is asked after your next click.";
+  say("");
 }

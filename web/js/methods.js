@@ -6,13 +6,15 @@ import { shapeName } from "./correction.js";
 const [MOST_CLICKS, MOST_CANDIDATES] = [128, 512];
 
 /**
- * Each has `request(session, log)`, which gives {path, headers, body} and what `rank` needs, and
- * `rank(session, asked, content, headers, k, log)`, the ranking with the answer; it fails for one that does not fit.
+ * In words each has its `name`, who makes the change (`by`) and what leaves the page (`sends`). `request(session, log)`
+ * gives {path, headers, body} and what `rank` needs; `rank(session, asked, content, headers, k, log)` gives the ranking
+ * with the answer, and fails for one that does not fit.
  */
 export const METHODS = {
   correct: {
-    name: "GCN correction",
-    sends: "the hidden states of the last clicks",
+    name: "correction network",
+    by: "The correction network in the cloud",
+    sends: "the vectors that stand for your last clicks (the model's hidden states)",
     request(session) {
       const { rows, clicks, fingerprint } = session.hiddenStates();
       return { path: "v1/correct", headers: named(fingerprint, clicks), body: rows };
@@ -24,8 +26,9 @@ export const METHODS = {
     },
   },
   score: {
-    name: "item-item scores",
-    sends: `the numbers of the clicked items and of the device's ${MOST_CANDIDATES} best`,
+    name: "what others clicked",
+    by: "The cloud, with what it learned from everybody's clicks,",
+    sends: `the numbers of the titles you clicked and of the device's ${MOST_CANDIDATES} best`,
     request(session, log) {
       const { vocabulary, manifest } = session.artifact;
       const candidates = session.rankAll(MOST_CANDIDATES, log).map((item) => item.token);

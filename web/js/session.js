@@ -114,14 +114,27 @@ export class Session {
    *
    * @param {number} [k] How many, at most.
    * @param {string[]} [exclude] Items to leave out.
+   * @param {object} [options]
+   * @param {boolean} [options.neighbours] Whether the artifact's neighbour table, where it has one, adds its scores.
    * @returns {Ranked[]} Best first.
    */
-  rankAll(k = 10, exclude = []) {
+  rankAll(k = 10, exclude = [], { neighbours = true } = {}) {
+    if (!neighbours) return this.#rankAlone(k, exclude);
     checkPlaces(k);
     this.#checkClicked();
     const { vocabulary } = this.artifact;
     const out = exclude.map((token) => vocabulary.row(token)).filter(Boolean);
     return this.#engine.best(k, out).map(([row, score]) => ({ token: vocabulary.token(row), score }));
+  }
+
+  #rankAlone(k, exclude) {
+    checkPlaces(k);
+    this.#checkClicked();
+    const { vocabulary } = this.artifact;
+    const out = new Set(exclude);
+    const tokens = vocabulary.tokens.slice(1).filter((token) => !out.has(token));
+    const scores = this.#engine.scores(tokens.map((token) => vocabulary.row(token)), false);
+    return best(scores, k, new Set()).map((place) => ({ token: tokens[place], score: scores[place] }));
   }
 
   /**

@@ -2,6 +2,7 @@
 
 import { arrowKeys, fill } from "./lists.js";
 import { movement } from "./movement.js";
+import { listed } from "./story.js";
 
 const element = (id) => document.getElementById(id);
 const [found, ranking, log] = ["found", "ranking", "log"].map(element);
@@ -24,13 +25,12 @@ export const onAgain = (again) => element("again").addEventListener("click", aga
 
 export function showAbout(manifest, items, cloud) {
   const { name, dataset } = manifest.model;
-  const of = dataset ? ` of ${dataset}` : "";
-  const sends = cloud ? "and asks the cloud for corrections" : "and sends nothing";
-  element("about").textContent = `${name} ranks ${items} items${of} in this page, ${sends}.`;
+  const titles = `${items.toLocaleString("en")} titles${dataset ? ` of ${dataset}` : ""}`;
+  const sends = cloud ? "asks the cloud for corrections" : "sends nothing";
+  element("about").textContent = `${name} runs in this page: it ranks ${titles} after every click, and ${sends}.`;
 }
 
 export function ready() {
-  clear();
   document.querySelector("main").hidden = false;
   element("cloud-row").hidden = false;
 }
@@ -41,7 +41,7 @@ export function showFound(tokens, all, clicked, titles) {
     return { token, parts: [["title", mark + titles.title(token)], ["about", titles.about(token)]] };
   });
   fill(found, rows);
-  const more = all > tokens.length ? `The first ${tokens.length} of ${all}; the search finds the rest.` : "";
+  const more = all > tokens.length ? `The first ${tokens.length} of ${all.toLocaleString("en")}; the search finds the rest.` : "";
   element("found-note").textContent = all ? more : "No title has these words.";
 }
 
@@ -56,7 +56,7 @@ export function showRanking(tokens, moved, titles) {
     return { token, parts };
   });
   fill(ranking, rows);
-  element("next-note").textContent = moved ? "Places moved since the click before." : "The next click shows what moves.";
+  element("next-note").textContent = moved ? "▲ ▼ places since the click before." : "From the clicks alone.";
 }
 
 export function showLog(tokens, window, policy, titles) {
@@ -72,7 +72,9 @@ export function showLog(tokens, window, policy, titles) {
   element("again").disabled = false;
 }
 
+/** The figures are shown from the first click on. */
 export function showFigures(clicks, figures, uploaded = 0) {
+  element("figures").hidden = clicks === 0;
   const milliseconds = (value) => (value === undefined ? "–" : value.toFixed(value < 10 ? 2 : 1));
   element("clicks").textContent = clicks;
   element("last-ms").textContent = milliseconds(figures.last);
@@ -80,10 +82,25 @@ export function showFigures(clicks, figures, uploaded = 0) {
   element("sent").textContent = figures.sent(uploaded);
 }
 
-export function showNews(token, first, titles) {
-  element("news").className = "";
-  element("news").textContent = first ? `After “${titles.title(token)}”: “${titles.title(first)}” is first.` : "";
+/** What the device did with the last click. */
+export function showNews(token, first, milliseconds, titles) {
+  const [clicked, best] = [titles.title(token), titles.title(first)];
+  if (!first) return say(`You clicked “${clicked}”. Nothing is left to rank.`);
+  say(`You clicked “${clicked}”. The model on this device ranked all other titles in ${inWords(milliseconds)}: “${best}” is first.`);
 }
+
+/** Before the first click: whose lists these are. */
+export function showExample(tokens, titles) {
+  const clicked = listed(tokens.map((token) => titles.title(token)));
+  say(`An example: suppose you clicked ${clicked}. Click any title, and the lists become yours.`);
+}
+
+function say(text) {
+  element("news").className = "";
+  element("news").textContent = text;
+}
+
+const inWords = (milliseconds) => (milliseconds < 1 ? "less than a millisecond" : `${Math.round(milliseconds)} ms`);
 
 export function showError(error) {
   element("news").className = "error";
@@ -91,11 +108,7 @@ export function showError(error) {
 }
 
 export function clear() {
-  fill(ranking, []);
   log.replaceChildren();
-  element("news").className = "";
-  element("news").textContent = "Click a title, and the model ranks the rest.";
-  element("next-note").textContent = "Nothing yet.";
-  element("past-note").textContent = "None yet.";
+  element("past-note").textContent = "None yet. They are kept nowhere but in this page.";
   element("again").disabled = true;
 }

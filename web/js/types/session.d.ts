@@ -56,9 +56,13 @@ export class Session {
      *
      * @param {number} [k] How many, at most.
      * @param {string[]} [exclude] Items to leave out.
+     * @param {object} [options]
+     * @param {boolean} [options.neighbours] Whether the artifact's neighbour table, where it has one, adds its scores.
      * @returns {Ranked[]} Best first.
      */
-    rankAll(k?: number, exclude?: string[]): Ranked[];
+    rankAll(k?: number, exclude?: string[], { neighbours }?: {
+        neighbours?: boolean;
+    }): Ranked[];
     /**
      * The best of some candidates.
      *
