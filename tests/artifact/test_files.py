@@ -120,8 +120,8 @@ def test_other_files_are_no_manifests(raw):
         (b"[]", "is no manifest of a device artifact"),
         (b'{"format": "safetensors"}', "is no manifest of a device artifact"),
         (
-            b'{"format": "recbole_cocorr.device", "format_version": 4, "package_version": "9.1"}',
-            "has manifest of a device artifact format 4, written by recbole_cocorr 9.1; this version reads format 1",
+            b'{"format": "recbole_cocorr.device", "format_version": 5, "package_version": "9.1"}',
+            "has manifest of a device artifact format 5, written by recbole_cocorr 9.1; this version reads format 1",
         ),
         (b'{"format": "recbole_cocorr.device", "format_version": 1}', "is damaged"),
         (

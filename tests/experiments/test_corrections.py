@@ -74,7 +74,7 @@ def test_the_command(chains, tmp_path, capsys, monkeypatch):
     printed = capsys.readouterr().out
     assert "another user's" in printed and "failed: Pop on chains, seed 1: it cannot be" in printed
     content = json.loads((out / "correctors.json").read_text())
-    assert content["settings"] == {"l2": 1.0, "neighbours": 20, "decay": 0.9}
+    assert content["settings"] == {"l2": 1.0, "neighbours": 20, "decay": 0.9, "next_click": 1.0}
     assert [(f["label"], f["error"]) for f in content["failed"]] == [("Pop", "it cannot be")]
     rows = {r["variant"]: r for r in content["rows"]}
     assert {"own", "none", "stale 1", "stale 2", "stale 5", "another user's", "valid none", "valid own"} <= set(rows)

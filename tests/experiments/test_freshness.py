@@ -299,7 +299,16 @@ def test_times_that_are_no_dates():
 def test_the_command(data, tmp_path, capsys):
     out = tmp_path / "out"
     flags = ["--dataset=late", f"--data_path={data}", "--use_gpu=False", "--epochs=3", "--train_batch_size=100"]
-    flags += ["--model=GRU4Rec", "--freeze=0.7", "--slices=2", "--seeds=1,2", "--l2=1", "--neighbours=20", "--retrain"]
+    flags += [
+        "--model=GRU4Rec",
+        "--freeze=0.7",
+        "--slices=2",
+        "--seeds=1,2",
+        "--l2=1",
+        "--neighbours=20",
+        "--next_click=0",
+    ]
+    flags += ["--retrain"]
     assert main(["freshness", *flags, f"--out={out}"]) == 0
     printed = capsys.readouterr().out
     assert "NDCG@10 of interactions after the freeze" in printed and "goes on learning minus no correction" in printed

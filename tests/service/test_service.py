@@ -28,7 +28,7 @@ from recbole_cocorr.service.v1 import correction_pb2 as pb
 from recbole_cocorr.service.wire import DESCRIBE, SERVICE, decode_correction
 from recbole_cocorr.training.checkpoint import checkpoint_fingerprint, load_checkpoint, save_checkpoint
 from tests.device import make
-from tests.service import TOKEN, ask, held, process, request, save, serving
+from tests.service import TOKEN, ask, held, process, request, run_in_thread, save, serving
 
 OK, INVALID = grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT
 
@@ -192,7 +192,7 @@ def test_a_lone_request_is_not_held_and_what_waits_goes_together():
         assert model.batches == [[0], [1, 2, 3], [4, 5]]
         await batcher.close()
 
-    asyncio.run(run())
+    run_in_thread(run())
 
 
 def test_a_lone_request_begins_at_once():
@@ -208,7 +208,7 @@ def test_a_lone_request_begins_at_once():
         await task
         await batcher.close()
 
-    asyncio.run(run())
+    run_in_thread(run())
 
 
 def test_requests_that_are_handed_over_one_by_one_are_computed_together():
@@ -225,7 +225,7 @@ def test_requests_that_are_handed_over_one_by_one_are_computed_together():
         assert model.batches == [list(range(8))]
         await batcher.close()
 
-    asyncio.run(run())
+    run_in_thread(run())
 
 
 def test_a_request_keeps_the_model_it_came_for():
@@ -242,7 +242,7 @@ def test_a_request_keeps_the_model_it_came_for():
         assert (old.batches, new.batches) == ([[0], [1]], [[2, 3]])
         await batcher.close()
 
-    asyncio.run(run())
+    run_in_thread(run())
 
 
 def test_who_gave_up_is_not_computed_and_makes_room():
@@ -270,7 +270,7 @@ def test_who_gave_up_is_not_computed_and_makes_room():
         assert metrics.registry.get_sample_value("recbole_cocorr_dropped_total", {"method": "Correct"}) == 2
         await batcher.close()
 
-    asyncio.run(run())
+    run_in_thread(run())
 
 
 def test_a_failing_batch_fails_alone():
@@ -288,7 +288,7 @@ def test_a_failing_batch_fails_alone():
         assert await batcher.correct(Failing(), row(1)) == b"fine"
         await batcher.close()
 
-    asyncio.run(run())
+    run_in_thread(run())
 
 
 # -- the server's life -------------------------------------------------------------------------------
