@@ -1,11 +1,13 @@
 """The rows of a comparison: the models of the catalogue, those of benchmark.yaml, and any RecBole model by name."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.property_files import nearest, property_file, read_properties
+from recbole_cocorr.base.readers import Record
 from recbole_cocorr.models import registry
 from recbole_cocorr.models.catalogue import variants
 
@@ -36,13 +38,47 @@ class Entry:
     options: tuple[dict[str, Any], ...] = ()
 
 
+# What the benchmark sets itself, so that a row cannot.
+RESERVED = frozenset(["model", "dataset", "protocol", "seed", "learning_rate", "checkpoint_dir", "resume", "nproc"])
+_KEYS = ("model", "settings", "learning_rates", "options", "by_name_only")
+
+
 def benchmark_defaults() -> dict[str, Any]:
-    """``properties/benchmark.yaml``: further rows, the grid and the seeds."""
+    """``properties/benchmark.yaml``: further rows, the grid and the seeds.
+
+    Raises
+    ------
+    UserError
+        If it lacks one of these.
+    """
     content = read_properties("", "benchmark")
     for key in ("models", "learning_rates", "seeds"):
         if not content.get(key):
             raise UserError(f"{property_file('', 'benchmark')} lacks {key!r}")
+    record = Record(content, str(property_file("", "benchmark")))
+    record.array("learning_rates", (int, float)), record.wholes("seeds"), record.record("models")
     return content
+
+
+def _entry_of(label: str, row: Record) -> Entry:
+    """A row of benchmark.yaml; raises UserError for what it cannot hold."""
+    unknown = next((key for key in row if key not in _KEYS), None)
+    if unknown is not None:
+        raise UserError(f"{row.source}: {row.where}{unknown} means nothing in a row; {nearest(unknown, _KEYS)}")
+    settings = {} if row.absent("settings") else row.record("settings").content
+    options = [] if row.absent("options") else row.records("options")
+    rates = None if row.absent("learning_rates") else tuple(row.array("learning_rates", (int, float)))
+    if rates is not None and not all(0 < rate < math.inf for rate in rates):
+        raise row.refuse("learning_rates", "a list of numbers above 0")
+    for one in (settings, *(option.content for option in options)):
+        key = next(iter(sorted(RESERVED & set(one))), None)
+        if key is not None:
+            remedy = "; write learning_rates: [...] in the row" if key == "learning_rate" else ""
+            raise UserError(f"{row.source}: {label!r} sets {key}, which is the benchmark's own to set{remedy}")
+    contents = [option.content for option in options]
+    if any(contents.count(content) > 1 for content in contents):
+        raise UserError(f"{row.source}: {label!r} has one of its options twice")
+    return Entry(label, row.text("model", default=label), dict(settings), rates or None, tuple(contents))
 
 
 def catalogue_entries() -> list[Entry]:
@@ -68,15 +104,11 @@ def find_entries(names: Sequence[str] | None, own_rates: bool = True) -> list[En
     """
     rows = {entry.label: entry for entry in catalogue_entries()}
     by_name_only = set()
-    for label, row in benchmark_defaults()["models"].items():
-        row = row or {}
-        rates = row.get("learning_rates")
-        options = row.get("options") or []
-        if not isinstance(options, list) or not all(isinstance(option, dict) for option in options):
-            raise UserError(f"properties/benchmark.yaml: the options of {label!r} must be a list of settings")
-        settings = dict(row.get("settings") or {})
-        rows[label] = Entry(label, row.get("model", label), settings, rates and tuple(rates), tuple(options))
-        if row.get("by_name_only"):
+    source = str(property_file("", "benchmark"))
+    for label, content in benchmark_defaults()["models"].items():
+        row = Record(content or {}, source, f"models.{label}.")
+        rows[label] = _entry_of(label, row)
+        if row.flag("by_name_only", False):
             by_name_only.add(label)
     if names is None:
         names = [label for label in rows if label not in by_name_only]

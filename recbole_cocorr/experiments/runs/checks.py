@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.experiments.entries import RESERVED
 from recbole_cocorr.experiments.runs.plan import Plan, RunSpec
 from recbole_cocorr.experiments.runs.run_files import RunRecord
 from recbole_cocorr.training.agreement import PLACE, SPEED, check_agreement
@@ -27,8 +28,7 @@ def check_plan(plan: Plan, finished: Callable[[RunSpec], RunRecord | None] = lam
         The first sentence that a run would fail with; and for a finished run under other settings than the plan now
         stands for, which happens where a file of settings has changed meanwhile.
     """
-    reserved = {"model", "dataset", "protocol", "seed", "learning_rate", "checkpoint_dir", "resume", "nproc"}
-    for key in sorted(reserved & set(plan.settings)):
+    for key in sorted(RESERVED & set(plan.settings)):
         raise UserError(f"--{key} is the benchmark's own to set; leave it out")
     for tuning in plan.tunings():
         configs: dict[str, Config] = {}

@@ -164,7 +164,7 @@ def test_options_are_a_list_of_settings(options, tmp_path, monkeypatch):
     (tmp_path / "properties").mkdir()
     text = "learning_rates: [0.1]\nseeds: [1]\nmodels: {A: {model: GRU4Rec, options: " + json.dumps(options) + "}}\n"
     (tmp_path / "properties" / "benchmark.yaml").write_text(text, encoding="utf-8")
-    with pytest.raises(UserError, match="the options of 'A' must be a list of settings"):
+    with pytest.raises(UserError, match=r"models\.A\.options\S* is .*; it must be (a list|an object of named values)"):
         find_entries(["A"])
 
 

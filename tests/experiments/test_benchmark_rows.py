@@ -1,0 +1,35 @@
+"""Rows of a benchmark.yaml of one's own: what does not fit is one sentence."""
+
+from pathlib import Path
+
+import pytest
+
+from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.experiments.entries import find_entries
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("models: [GRU4Rec]", "models is .*; it must be an object of named values"),
+        ("models: {GRU4Rec: 3}", r"models\.GRU4Rec is 3; it must be an object of named values"),
+        ("models: {GRU4Rec: {learning_rates: 0.1}}", r"models\.GRU4Rec\.learning_rates is 0\.1; it must be a list"),
+        ("models: {GRU4Rec: {learning_rates: [-1]}}", "it must be a list of numbers above 0"),
+        ("models: {GRU4Rec: {settings: [1]}}", r"models\.GRU4Rec\.settings is a list of 1; it must be an object"),
+        ("models: {GRU4Rec: {option: []}}", r"models\.GRU4Rec\.option means nothing in a row; did you mean 'options'"),
+        (
+            "models: {GRU4Rec: {options: [{learning_rate: 0.1}]}}",
+            "'GRU4Rec' sets learning_rate, .* write learning_rates:",
+        ),
+        ("models: {GRU4Rec: {settings: {seed: 3}}}", "'GRU4Rec' sets seed, which is the benchmark's own to set"),
+        ("models: {GRU4Rec: {options: [{a: 1}, {a: 1}]}}", "'GRU4Rec' has one of its options twice"),
+        ("models: {X: {model: 3}}", r"models\.X\.model is 3; it must be a text"),
+        ("learning_rates: 0.1", "learning_rates is 0.1; it must be a list"),
+    ],
+)
+def test_what_does_not_fit(tmp_path, monkeypatch, text, words):
+    monkeypatch.chdir(tmp_path)
+    Path("properties").mkdir()
+    Path("properties/benchmark.yaml").write_text(text + "\n", encoding="utf-8")
+    with pytest.raises(UserError, match=words):
+        find_entries(None)
