@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from recbole_cocorr.base.arguments import count, output_file
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.extras import require
 
 
@@ -43,6 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
     from recbole_cocorr.training.recommend_file import recommend_file
 
     a = arguments
+    if Path(a.out).exists() and Path(a.input).exists() and Path(a.out).samefile(a.input):
+        raise UserError(f"--out names the input, {a.input}; name another file, so that the clicks stay")
     recommender = load_model(a.checkpoint)
     written = recommend_file(recommender, a.input, a.out, a.k, a.exclude_history, a.columns, a.time_unit)
     # On stderr: --out may be /dev/stdout.

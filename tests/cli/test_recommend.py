@@ -85,6 +85,9 @@ def test_what_fails_leaves_the_old_file(trained, capsys):
     assert command("recommend --checkpoint latest --input users.csv --out recs.csv") == 2
     assert "the model knows none of these items, for example 'zz8'" in capsys.readouterr().err
     assert Path("recs.csv").read_text() == "old\n"
+    assert command("recommend --checkpoint latest --input users.csv --out ./users.csv") == 2
+    assert "--out names the input, users.csv" in capsys.readouterr().err
+    assert Path("users.csv").read_text() == "user,item\na,zz8\nb,zz9\n"
 
 
 @pytest.mark.parametrize(
