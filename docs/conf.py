@@ -32,7 +32,7 @@ def _for_the_site(app, page: str, source: list[str]) -> None:
     Pages beside this folder become downloads. The sections of index.md, and the pages that they name, become the
     site's navigation.
     """
-    source[0] = re.sub(r"\]\((\.\./\w+\.md)\)", r"](path:\1)", source[0])
+    source[0] = re.sub(r"\]\((\.\./[\w/]+\.md)\)", r"](path:\1)", source[0])
     if page != "index":
         return
     for title, section in re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", source[0], re.MULTILINE | re.DOTALL):
