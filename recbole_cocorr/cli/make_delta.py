@@ -47,8 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
     a = arguments
     delta = make_delta(a.checkpoint, a.artifact, a.interactions, a.out, a.corrector, window, a.data_path)
     path = a.out / delta_file(delta.version)
-    told = described(delta, path.stat().st_size)
-    print(f"{path}: {told['items']} new items, {told['rows']} changed rows of neighbours, {told['bytes']:,} bytes")
+    facts = described(delta, path.stat().st_size)
+    print(f"{path}: {facts['items']} new items, {facts['rows']} changed rows of neighbours, {facts['bytes']:,} bytes")
     if window is not None:
-        print(f"popularity of {window:g} days: {told['popular']} items" if told["popular"] else "popularity: no help")
+        print(f"popularity of {window:g} days: {facts['popular']} items" if facts["popular"] else "popularity: no help")
     return 0

@@ -12,7 +12,7 @@ def vectors_of_new(weights: sparse.csr_matrix, vectors: np.ndarray) -> tuple[np.
     Parameters
     ----------
     weights : scipy.sparse.csr_matrix, shape [n, n]
-        B of :class:`~recbole_cocorr.correctors.item_item.ItemItem`; column i: what item i is told by. Weights below 0
+        B of :class:`~recbole_cocorr.correctors.item_item.ItemItem`; column i: what speaks for item i. Weights below 0
         are left out.
     vectors : numpy.ndarray of float32, shape [k, d]
         Of the first k items, padding first; the items from k on are new.
@@ -23,11 +23,11 @@ def vectors_of_new(weights: sparse.csr_matrix, vectors: np.ndarray) -> tuple[np.
         The new items that have such a neighbour, and their vectors.
     """
     known, size = len(vectors), weights.shape[0]
-    told = sparse.csr_matrix(weights[:known, known:].T, dtype=np.float64)
-    told.data = np.maximum(told.data, 0)
-    total = np.asarray(told.sum(axis=1)).ravel()
+    votes = sparse.csr_matrix(weights[:known, known:].T, dtype=np.float64)
+    votes.data = np.maximum(votes.data, 0)
+    total = np.asarray(votes.sum(axis=1)).ravel()
     lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
-    mean, length = told @ vectors.astype(np.float64), told @ lengths
+    mean, length = votes @ vectors.astype(np.float64), votes @ lengths
     size_of_mean = np.linalg.norm(mean, axis=1)
     some = np.flatnonzero((total > 0) & (size_of_mean > 0))
     scale = length[some] / total[some] / size_of_mean[some]

@@ -86,9 +86,9 @@ def _apply(folder: Path, delta: Delta, source: str) -> None:
     def write(work: Path) -> Manifest:
         entries = {n: e for n, e in manifest.arrays.items() if not n.startswith("popular_")}
         entries |= {name: write_array(work, name, array) for name, array in arrays.items()}
-        told = {"base": delta.base, "items": delta.items, "series": delta.series, "version": delta.version}
+        source = {"base": delta.base, "items": delta.items, "series": delta.series, "version": delta.version}
         size = delta.items + delta.new
-        changed = replace(manifest, items=size, arrays=entries, probes=probes, check={}, delta=told)
+        changed = replace(manifest, items=size, arrays=entries, probes=probes, check={}, delta=source)
         if changed.catalogue() != delta.leads_to:
             raise UserError(f"{source} does not lead to the catalogue that it names; it was made of other items")
         return changed

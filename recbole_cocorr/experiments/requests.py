@@ -62,9 +62,9 @@ def evenly(clicks: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
     tuple of numpy.ndarray of int, shape [B]
         Clicks since the last request, 0 where one is made now; how many were made.
     """
-    made = np.floor(np.round(clicks * share, 9)).astype(np.int64)
-    last = np.ceil(np.round(made / share, 9)).astype(np.int64) if share else made
-    return clicks - last, made
+    count = np.floor(np.round(clicks * share, 9)).astype(np.int64)
+    last = np.ceil(np.round(count / share, 9)).astype(np.int64) if share else count
+    return clicks - last, count
 
 
 def rows_of(answer: str, rule: RequestRule, rankings: Rankings, shares: Sequence[float] = SHARES) -> list[Row]:
@@ -73,13 +73,13 @@ def rows_of(answer: str, rule: RequestRule, rankings: Rankings, shares: Sequence
     gain = own["ndcg@10"] - alone["ndcg@10"]
     rows: list[Row] = []
     for share in shares:
-        since, made = evenly(rankings.clicks, share)
-        evenly_now, ever = (since == 0) & (made > 0), made > 0
-        kept = {name: values.copy() for name, values in alone.items()}
+        since, count = evenly(rankings.clicks, share)
+        evenly_now, ever = (since == 0) & (count > 0), count > 0
+        last_kept = {name: values.copy() for name, values in alone.items()}
         for stale in np.unique(since[ever]).tolist():
             at = ever & (since == stale)
             values = per_row(rankings.ranks(stale)[at], ["ndcg", "hit"], [10])
-            for name, metric in kept.items():
+            for name, metric in last_kept.items():
                 metric[at] = values[name]
 
         def row(way: str, asked: np.ndarray, metrics: dict[str, np.ndarray], share: float = share) -> Row:
@@ -103,7 +103,7 @@ def rows_of(answer: str, rule: RequestRule, rankings: Rankings, shares: Sequence
         by_chance = np.full(len(gain), share)  # the mean over all draws
         rows.append(row("random", by_chance, mixed(by_chance)))
         rows.append(row("evenly", evenly_now, mixed(evenly_now)))
-        rows.append(row("evenly, last answer kept", evenly_now, kept))
+        rows.append(row("evenly, last answer kept", evenly_now, last_kept))
     return rows
 
 
@@ -115,8 +115,8 @@ def rankings_with_scores(device: DeviceScores, loader: EvalLoader, corrector, tr
 
     @cache
     def ranks(stale: int | None) -> np.ndarray:
-        told = None if stale is None else known if stale == 0 else histories(loader, stale)
-        return ranks_under(device, loader, corrector, trust, {"": Variant(told)})[""]
+        clicks = None if stale is None else known if stale == 0 else histories(loader, stale)
+        return ranks_under(device, loader, corrector, trust, {"": Variant(clicks)})[""]
 
     return Rankings(np.array([len(h) for h in known]), np.where(candidates > 0, own, -np.inf), ranks)
 
