@@ -391,7 +391,11 @@ def test_damaged_tables_never_crash(written, tmp_path_factory, table, data):
         raw[place : place + len(noise)] = noise[: len(raw) - place]
     (target / name).unlink()
     (target / name).write_bytes(raw)
-    session = Session.open(target, policy="carry")
+    try:
+        session = Session.open(target, policy="carry")
+    except UserError as error:  # the scales, which are read at once
+        assert name.startswith("item_scales") and len(str(error)) < 400
+        return
     for call in (
         lambda: session.history(TOKENS[1:]),
         lambda: session.click("item-2"),

@@ -18,7 +18,9 @@ def make(name: str = "CoCorrRec", **changed) -> Recommender:
     """A model in float32, as a checkpoint gives it, with numbers of order 1."""
     settings = {"MAX_ITEM_LIST_LENGTH": WINDOW, "hidden_size": 16, "use_gpu": False, **changed}
     if name == "CoCorrRec":
-        settings = {"num_heads": 2, "mini_batch_size": 3, **settings}
+        # The form with all parts that a device may have: a test of the gated block says so.
+        form = {"block": "plain", "target_transform": "mlp"}
+        settings = {"num_heads": 2, "mini_batch_size": 3, **form, **settings}
     if name == "GRU4Rec":
         settings = {"embedding_size": 16, "num_layers": 2, **settings}
     if name == "SASRec":

@@ -161,7 +161,7 @@ def test_a_benchmark_does_not_go_on_where_a_file_of_settings_has_changed(small_d
     capsys.readouterr()
     assert benchmark(small_data, out, "--seeds=1,2") == 2
     said = capsys.readouterr().err
-    assert "dropout_prob=0.4, this run has dropout_prob=0.15" in said and "--out" in said
+    assert "dropout_prob=0.5, this run has dropout_prob=0.15" in said and "--out" in said
     assert [f.parent for f in out.glob("runs/*/run.json")] == [run.parent] and run.read_bytes() == before
     assert benchmark(small_data, out, "--seeds=1,2", "--dry_run") == 2, "the plan is not shown as if it held"
     Path("properties/model/CoCorrRec.yaml").unlink()
@@ -178,5 +178,5 @@ def test_a_run_that_lacks_the_test_items_is_not_tested_under_other_settings(smal
     content = json.loads(run.read_text())
     content["config"]["dropout_prob"] = 0.05
     run.write_text(json.dumps(content))
-    with pytest.raises(UserError, match=r"dropout_prob=0.05, this run has dropout_prob=0.4"):
+    with pytest.raises(UserError, match=r"dropout_prob=0.05, this run has dropout_prob=0.5"):
         worker.execute(spec_of(small_data, settings=spec.settings), tmp_path)

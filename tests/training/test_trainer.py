@@ -228,9 +228,8 @@ def test_value_metrics_are_of_all_scores_and_labels(make_config, name):
 
 
 def test_the_best_epoch_by_validation_is_what_remains(make_config, ring):
-    config = make_config(
-        dataset="ring", data_path=str(ring), epochs=7, learning_rate=0.02, stopping_step=10, dropout_prob=0.2
-    )
+    form = {"dropout_prob": 0.2, "block": "plain", "weight_average": None}
+    config = make_config(dataset="ring", data_path=str(ring), epochs=7, learning_rate=0.02, stopping_step=10, **form)
     trainer, (train, valid, test) = prepare(config)
     seen = []
 

@@ -87,7 +87,7 @@ def test_the_clouds_share_is_what_the_formula_says():
 
 
 def test_the_target_mlp_is_what_the_formula_says():
-    model, _ = ready(LABELS["CoCorrRec"], 5)
+    model, _ = ready(Entry("phi", "CoCorrRec", {"hidden_size": 64, "target_transform": "mlp"}), 5)
     items = torch.arange(1, CANDIDATES + 1)[None]
     assert count_flops(lambda: model.item_vectors(items)) == formulas.target_mlp(CANDIDATES, 64)
 

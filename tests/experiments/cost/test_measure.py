@@ -7,7 +7,7 @@ from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.experiments.cost.field import build
 from recbole_cocorr.experiments.cost.measure import Settings, Subject, count, measure
 from recbole_cocorr.experiments.cost.parameters import count_parameters, per_item_names
-from recbole_cocorr.experiments.entries import catalogue_entries, find_entries
+from recbole_cocorr.experiments.entries import Entry, catalogue_entries, find_entries
 from recbole_cocorr.experiments.results.cost import NUMBERS
 from tests.reference import cost_formulas as formulas
 
@@ -53,15 +53,22 @@ def test_din_has_no_user_vector(rows):
     assert row["flops_encode"] == 0 and row["flops_score"] == row["flops"]
 
 
-def test_scores_are_dot_products_and_phi_comes_from_its_table(rows):
+def test_scores_are_dot_products(rows):
     for label in LABELS:
         score = 2 * 20 * 64 + (20 if label == "BERT4Rec" else 0)
         row = rows[label, 12]
         if label != "DIN":
             assert row["flops_score"] == score
-        more = formulas.target_mlp(20, 64).total if label.startswith("CoCorrRec") else 0
-        assert row["flops_score_without_table"] == row["flops_score"] + more
-        assert row["item_table_bytes"] >= (2 if more else 1) * 61 * 64 * 4
+        assert row["flops_score_without_table"] == row["flops_score"]
+        assert row["item_table_bytes"] >= 61 * 64 * 4
+
+
+def test_phi_comes_from_its_table():
+    entry = Entry("phi", "CoCorrRec", {"hidden_size": 64, "use_gcn": False, "target_transform": "mlp"})
+    (row,) = measure([entry], [12], SETTINGS).rows
+    assert row["flops_score"] == 2 * 20 * 64
+    assert row["flops_score_without_table"] == row["flops_score"] + formulas.target_mlp(20, 64).total
+    assert row["item_table_bytes"] >= 2 * 61 * 64 * 4
 
 
 def test_the_cloud_works_for_cocorrrec_alone(rows):
@@ -119,12 +126,18 @@ def test_what_grows_with_the_catalogue_is_the_item_table(label):
 
 def test_the_gcn_is_in_the_cloud_and_all_else_on_the_device():
     d, H, K = 64, 4, 5
-    counted = count_parameters(build(LABELS["CoCorrRec"], 6, 30, K), frozenset({"item_embedding.weight"}))
     ttt = 4 * d * d + H * d + H + K + 2 * d + d * d // H + d + 2 * d
-    device = ttt + 2 * d + 2 * (d * d + d) + 2  # two RMSNorms, the target MLP, alpha and beta
     cloud = 2 * (6 * d * d + 6 * d) + 4 * d * d + d * (H * K * K + K * d)
-    assert (counted.device, counted.cloud, counted.items) == (device, cloud, 31 * d)
-    assert device < 66_000
+    forms = {
+        "plain": ttt + 2 * d + 2 * (d * d + d) + 2,  # two RMSNorms, the target MLP, alpha and beta
+        "gated": ttt + 4 * d + 6 * d * d + 2,  # four RMSNorms, the feed-forward network, alpha and beta
+    }
+    for block, device in forms.items():
+        phi = "mlp" if block == "plain" else "identity"
+        entry = Entry(block, "CoCorrRec", {"hidden_size": d, "block": block, "target_transform": phi})
+        counted = count_parameters(build(entry, 6, 30, K), frozenset({"item_embedding.weight"}))
+        assert (counted.device, counted.cloud, counted.items) == (device, cloud, 31 * d)
+        assert device < 66_000
 
 
 # -- the field -------------------------------------------------------------------------------------
