@@ -10,11 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recbole_cocorr.service.server import web
 from recbole_cocorr.service.server.settings import ServeSettings
 from recbole_cocorr.service.wire import decode_correction
 from tests.service import TOKEN, serving
 from tests.service.test_service import expected
+
+PLACE = "recbole_cocorr.service.server.connection."
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +160,7 @@ def test_head_and_a_body_that_waits_to_be_asked_for(route, rows):
     ],
 )
 def test_half_a_request_is_not_waited_for(checkpoint, sent, monkeypatch):
-    monkeypatch.setattr(web, "READ", 0.2)
+    monkeypatch.setattr(PLACE + "READ", 0.2)
     with (
         serving(ServeSettings(str(checkpoint), "127.0.0.1:0", http="127.0.0.1:0")) as server,
         socket.create_connection(("127.0.0.1", server.http_port), 20) as made,
@@ -200,7 +201,7 @@ def ended(made: socket.socket, flags: int = 0) -> bool:
 
 def test_a_head_without_an_end(route, monkeypatch):
     """A head that is too long ends its connection, long before its deadline, and nobody else's."""
-    monkeypatch.setattr(web, "READ", 3600.0)
+    monkeypatch.setattr(PLACE + "READ", 3600.0)
     with socket.create_connection(("127.0.0.1", route.http_port), 20) as made:
         with suppress(ConnectionError):
             made.sendall(b"GET / HTTP/1.1\r\n")
@@ -213,7 +214,7 @@ def test_a_head_without_an_end(route, monkeypatch):
 
 def test_a_head_that_comes_line_by_line(route, monkeypatch):
     """Its lines do not put the deadline off; others are served all the while."""
-    monkeypatch.setattr(web, "READ", 1.0)
+    monkeypatch.setattr(PLACE + "READ", 1.0)
     with socket.create_connection(("127.0.0.1", route.http_port), 20) as made:
         made.sendall(b"GET / HTTP/1.1\r\n")
         for _ in range(5000):  # 30 kB: not too long
