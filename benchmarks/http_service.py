@@ -103,6 +103,18 @@ def free_port() -> int:
         return listening.getsockname()[1]
 
 
+def wait_for(port: int) -> None:
+    """Return once somebody listens."""
+    end = time.monotonic() + 60
+    while True:
+        try:
+            return socket.create_connection(("127.0.0.1", port), 20).close()
+        except ConnectionRefusedError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
+
+
 def exchange(made: socket.socket, request: bytes, status: bytes) -> int:
     """Bytes of the answer of one request."""
     made.sendall(request)
@@ -197,7 +209,8 @@ def main() -> None:
                 processes.append(process)
                 sides.append((front, port, process.pid, *asked["correct"]))
             os.sched_setaffinity(0, cores[1:] or cores)
-            time.sleep(5)  # all of them listen
+            for _, port, *_ in sides:
+                wait_for(port)
             print(
                 f"{len(body)} bytes up, {model.shape.bytes} down; a delta of {len(delta.content)} bytes",
                 file=sys.stderr,

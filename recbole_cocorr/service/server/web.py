@@ -10,8 +10,7 @@ import ssl
 from collections import Counter
 from functools import lru_cache
 
-from recbole_cocorr.service.server import connection as one
-from recbole_cocorr.service.server.connection import Application, Connection, Request
+from recbole_cocorr.service.server.connection import READ, Application, Connection, Request
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
 _LONGEST_HOST = 300
@@ -43,7 +42,7 @@ class Web:
         OSError
             If the address is not usable.
         """
-        times = {"ssl_handshake_timeout": one.READ} if tls else {}
+        times = {"ssl_handshake_timeout": READ} if tls else {}
         self._server = await asyncio.get_running_loop().create_server(
             lambda: Connection(self._app, self), host, port, ssl=tls, **times
         )
