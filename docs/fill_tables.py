@@ -8,7 +8,7 @@ A table stands between two lines:
 NAME is a table's of the report on that folder (`python -m recbole_cocorr report results/records/FOLDER`). The first
 line may choose columns, and after a second bar rows by their first cell; caption and notes are then left out:
 
-    <!-- table NAME of FOLDER | Model; NDCG@10, out; HR@10, out | GRU4Rec; CoCorrRec (gated) -->
+    <!-- table NAME of FOLDER | Model; NDCG@10, out; HR@10, out | GRU4Rec; CoCorrRec (full) -->
 """
 
 import re

@@ -115,7 +115,7 @@ def _kinds(files: Sequence[Path], names: tuple[str, str, str]) -> tuple[list[str
     """What each column holds, the same in all files, and how many rows there are."""
     from pyarrow.parquet import ParquetFile
 
-    found, total = None, 0
+    of_all, total = None, 0
     for path in files:
         with _readable(path), ParquetFile(path) as file:
             schema, rows = file.schema_arrow, file.metadata.num_rows
@@ -133,13 +133,13 @@ def _kinds(files: Sequence[Path], names: tuple[str, str, str]) -> tuple[list[str
             if kind not in allowed:
                 wanted = "whole numbers, floats or timestamps" if of_time else "whole numbers or text"
                 raise UserError(f"{path}: the column {name!r} has the type {type_}; it must hold {wanted}")
-        if kinds != (found or kinds):
+        if kinds != (of_all or kinds):
             raise UserError(
-                f"{path}: its columns are {', '.join(kinds)}, those of {files[0]} {', '.join(found)}; write all files "
+                f"{path}: its columns are {', '.join(kinds)}, those of {files[0]} {', '.join(of_all)}; write all files "
                 "with the same types"
             )
-        found, total = kinds, total + rows
-    return found, total
+        of_all, total = kinds, total + rows
+    return of_all, total
 
 
 def _kind(type_: Any) -> str:

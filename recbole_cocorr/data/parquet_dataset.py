@@ -162,10 +162,10 @@ class ParquetDataset(SequenceDataset):
             order = np.argsort(table.times, kind="stable")
             pairs = table.users[order] * np.int64(len(table.item_tokens)) + table.items[order]
             if self.config["rm_dup_inter"] == "last":
-                kept = len(pairs) - 1 - np.unique(pairs[::-1], return_index=True)[1]
+                rows = len(pairs) - 1 - np.unique(pairs[::-1], return_index=True)[1]
             else:
-                kept = np.unique(pairs, return_index=True)[1]
-            table.keep(order[np.sort(kept)])
+                rows = np.unique(pairs, return_index=True)[1]
+            table.keep(order[np.sort(rows)])
         limits = [self._parse_intervals_str(self.config[f"{who}_inter_num_interval"]) for who in ("user", "item")]
         while any(limits):
             good = np.ones(len(table), dtype=bool)

@@ -78,7 +78,7 @@ class NativeEngine:
         self._click = self._library.cocorr_click
         start = (self._library.cocorr_user(self._session) - memory) // 4
         self.user = self._memory.view(np.float32)[start : start + manifest.width]
-        self._found = ctypes.c_uint64()
+        self._matches = ctypes.c_uint64()
 
     def _check(self, status: int) -> None:
         check(self._library, status, self.artifact.folder)
@@ -122,10 +122,10 @@ class NativeEngine:
         """Rows of the catalogue's best, and their scores."""
         k = min(k, self.artifact.manifest.items)
         out, rows, scores = np.array(exclude, np.uint32), np.empty(k, np.uint32), np.empty(k, np.float32)
-        found = ctypes.addressof(self._found)
-        arguments = (k, out.ctypes.data, len(out), rows.ctypes.data, scores.ctypes.data, found)
+        matches = ctypes.addressof(self._matches)
+        arguments = (k, out.ctypes.data, len(out), rows.ctypes.data, scores.ctypes.data, matches)
         self._check(self._library.cocorr_rank_all(self._session, *arguments))
-        count = self._found.value
+        count = self._matches.value
         return rows[:count].tolist(), scores[:count].tolist()
 
     def state(self) -> np.ndarray:
