@@ -80,6 +80,12 @@ def test_what_does_not_fit(route, connection, rows, change, status):
     assert post(connection, **parts)[0].status == status
 
 
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
+def test_who_asks_something_else_hears_what_there_is(route, method):
+    answer = exchange(route.http_port, f"{method} /other HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    assert answer.startswith(b"404 ") and b"POST /v1/correct" in answer
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.one_of(st.binary(min_size=1, max_size=300), st.just(b"POST /v1/correct HTTP/1.1\r\nContent-Length: x\r\n\r\n"))

@@ -67,7 +67,14 @@ class Route:
         The page that may ask from a browser (``Access-Control-Allow-Origin``); "" for pages of this origin alone.
     method : str
         Its name in the metrics.
+
+    Attributes
+    ----------
+    there_is : str
+        What may be asked, for who asks something else.
     """
+
+    there_is = ""
 
     def __init__(self, gate: Gate, names: tuple[str, ...] | None = (), origin: str = "", method: str = "http"):
         self._gate, self._names, self._method = gate, names, method
@@ -141,7 +148,7 @@ class Route:
         """
         if request.method == "OPTIONS":
             return Response(HTTPStatus.NO_CONTENT, [], b"")
-        raise Refusal(_Code.NOT_FOUND, "this is not here")
+        raise Refusal(_Code.NOT_FOUND, self.there_is)
 
     async def compute(self, request: Request) -> Response:
         """The answer of a POST; raises as :meth:`look_up` does."""
@@ -150,6 +157,8 @@ class Route:
 
 class MetricsRoute(Route):
     """Prometheus' metrics."""
+
+    there_is = "GET /metrics is what there is"
 
     def __init__(self, gate: Gate, metrics: Metrics, names: tuple[str, ...] | None = ()):
         super().__init__(gate, names, method="metrics")
@@ -177,6 +186,8 @@ class ServiceRoute(Route):
     deltas : dict of str to Served
         Files under ``/deltas/``, by name.
     """
+
+    there_is = "POST /v1/correct, POST /v1/score, GET /v1/describe and GET /deltas/latest.json are what there is"
 
     def __init__(self, service: Corrections, gate: Gate, names: tuple[str, ...] | None = (), origin: str = ""):
         super().__init__(gate, names, origin)
