@@ -236,6 +236,24 @@ def test_a_client_that_leaves_ends_its_computation():
     run_in_thread(run())
 
 
+def test_the_last_answer_of_a_server_that_stops():
+    wire, idle = Wire(), Wire()
+
+    async def run():
+        busy, other = Connection(Echo(), Nobody()), Connection(Echo(), Nobody())
+        busy.connection_made(wire)
+        other.connection_made(idle)
+        busy.data_received(b"POST /1 HTTP/1.1\r\nContent-Length: 0\r\n\r\n" + GET % 2)
+        for connection in (busy, other):
+            connection.finish()
+        assert idle.closed and not wire.closed
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+    run_in_thread(run())
+    assert lines_of(wire) == [b"POST /1 "] and b"Connection: close\r\n" in wire.sent and wire.closed
+
+
 # -- over sockets ------------------------------------------------------------------------------------
 
 
