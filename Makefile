@@ -64,6 +64,8 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/large_catalogue.py
 	$(BIN)/python benchmarks/parquet_input.py
 	$(BIN)/python benchmarks/sharded_items.py
+	$(BIN)/python benchmarks/cloud_service.py --memory 0
+	$(BIN)/python benchmarks/http_service.py
 
 TIME_FIELD := PopRecent,ItemKNN,EASE,GRU4Rec,SASRec,CoCorrRec (w/o GCN),SASRec (shuffled),CoCorrRec (shuffled)
 TIME_SEEDS := 1,2,3

@@ -25,7 +25,7 @@ ROOMS = {
     "correctors": "numpy scipy safetensors tqdm yaml",
     "training": "numpy scipy safetensors torch recbole colorama colorlog tqdm yaml",
     "exporter": "numpy torch onnx onnxscript onnxruntime",
-    "service": "numpy grpc google yaml grpc_health grpc_reflection onnx onnxruntime prometheus_client uvicorn uvloop",
+    "service": "numpy grpc google yaml grpc_health grpc_reflection onnx onnxruntime prometheus_client httptools uvloop",
     "experiments": "numpy scipy torch recbole grpc google tqdm yaml ray tabulate onnxruntime",
     "report": "numpy jinja2 matplotlib",
     "demo": "numpy",

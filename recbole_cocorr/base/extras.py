@@ -13,7 +13,7 @@ _EXTRAS: dict[str, tuple[tuple[str, ...], str]] = {
     "cloud": (
         (),
         "numpy scipy safetensors yaml tqdm onnx onnxruntime grpc google.protobuf grpc_health.v1 "
-        "grpc_reflection.v1alpha prometheus_client uvicorn httptools",
+        "grpc_reflection.v1alpha prometheus_client httptools",
     ),
     "report": (("train",), "matplotlib jinja2"),
 }

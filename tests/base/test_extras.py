@@ -28,7 +28,7 @@ def test_an_extra_that_is_installed(extra):
         ("grpc", {"cloud-client", "cloud"}),
         ("torch", {"train", "export", "report"}),
         ("onnxscript", {"export"}),
-        ("uvicorn", {"cloud"}),
+        ("httptools", {"cloud"}),
         ("matplotlib", {"report"}),
     ],
 )

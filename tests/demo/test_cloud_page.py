@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("grpc_health")
 pytest.importorskip("grpc_reflection")
 pytest.importorskip("prometheus_client")
-pytest.importorskip("uvicorn")
+pytest.importorskip("httptools")
 
 from recbole_cocorr import open_session
 from recbole_cocorr.artifact.evidence import Evidence

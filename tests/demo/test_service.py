@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("grpc_health")
 pytest.importorskip("grpc_reflection")
 pytest.importorskip("prometheus_client")
-pytest.importorskip("uvicorn")
+pytest.importorskip("httptools")
 
 from recbole_cocorr.artifact.manifest import Manifest, read_manifest
 from recbole_cocorr.base.errors import UserError

@@ -1,11 +1,14 @@
 """The client: what it makes of each answer, and that it never waits or raises."""
 
+import http.client
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 
 import grpc
 import numpy as np
@@ -282,6 +285,22 @@ def test_mutual_tls(checkpoint, rows, certificates):
             address = f"localhost:{server.port}"
             with Client(address, server.model.fingerprint, SHAPE, LONG, ca=certificates / "ca.pem", **own) as client:
                 assert client.correct(rows, 1, LONG).status == status, name
+
+
+def test_mutual_tls_over_http(checkpoint, certificates):
+    names = {"tls_cert": "server.pem", "tls_key": "server.key", "tls_client_ca": "ca.pem"}
+    settings = {key: str(certificates / name) for key, name in names.items()}
+    with serving(ServeSettings(str(checkpoint), "127.0.0.1:0", http="127.0.0.1:0", **settings)) as server:
+        for name in ("device", "stranger", None):
+            tls = ssl.create_default_context(cafile=certificates / "ca.pem")
+            if name:
+                tls.load_cert_chain(certificates / f"{name}.pem", certificates / f"{name}.key")
+            connection = http.client.HTTPSConnection("localhost", server.http_port, context=tls, timeout=20)
+            with nullcontext() if name == "device" else pytest.raises(OSError):
+                for _ in range(2):
+                    connection.request("GET", "/v1/describe")
+                    assert connection.getresponse().read()
+            connection.close()
 
 
 def test_killed_and_started_again_on_one_client(checkpoint, rows, server):

@@ -1,8 +1,12 @@
 """The route for a web page: what gRPC answers, and what is not HTTP."""
 
+import asyncio
 import http.client
 import json
 import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import numpy as np
@@ -10,11 +14,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recbole_cocorr.service.server import web
+from recbole_cocorr.service.server.correction_model import CorrectionModel
 from recbole_cocorr.service.server.settings import ServeSettings
+from recbole_cocorr.service.server.turns import Turns
 from recbole_cocorr.service.wire import decode_correction
-from tests.service import TOKEN, serving
-from tests.service.test_service import expected
+from tests.service import TOKEN, held, serving
+from tests.service.test_service import expected, value
+
+PLACE = "recbole_cocorr.service.server.connection."
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +84,12 @@ def test_describe_and_the_browsers_question(route, connection):
 def test_what_does_not_fit(route, connection, rows, change, status):
     parts = {"body": rows.tobytes(), "fingerprint": route.model.fingerprint, **change}
     assert post(connection, **parts)[0].status == status
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
+def test_who_asks_something_else_hears_what_there_is(route, method):
+    answer = exchange(route.http_port, f"{method} /other HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    assert answer.startswith(b"404 ") and b"POST /v1/correct" in answer
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -159,7 +172,7 @@ def test_head_and_a_body_that_waits_to_be_asked_for(route, rows):
     ],
 )
 def test_half_a_request_is_not_waited_for(checkpoint, sent, monkeypatch):
-    monkeypatch.setattr(web, "READ", 0.2)
+    monkeypatch.setattr(PLACE + "READ", 0.2)
     with (
         serving(ServeSettings(str(checkpoint), "127.0.0.1:0", http="127.0.0.1:0")) as server,
         socket.create_connection(("127.0.0.1", server.http_port), 20) as made,
@@ -200,7 +213,7 @@ def ended(made: socket.socket, flags: int = 0) -> bool:
 
 def test_a_head_without_an_end(route, monkeypatch):
     """A head that is too long ends its connection, long before its deadline, and nobody else's."""
-    monkeypatch.setattr(web, "READ", 3600.0)
+    monkeypatch.setattr(PLACE + "READ", 3600.0)
     with socket.create_connection(("127.0.0.1", route.http_port), 20) as made:
         with suppress(ConnectionError):
             made.sendall(b"GET / HTTP/1.1\r\n")
@@ -213,7 +226,7 @@ def test_a_head_without_an_end(route, monkeypatch):
 
 def test_a_head_that_comes_line_by_line(route, monkeypatch):
     """Its lines do not put the deadline off; others are served all the while."""
-    monkeypatch.setattr(web, "READ", 1.0)
+    monkeypatch.setattr(PLACE + "READ", 1.0)
     with socket.create_connection(("127.0.0.1", route.http_port), 20) as made:
         made.sendall(b"GET / HTTP/1.1\r\n")
         for _ in range(5000):  # 30 kB: not too long
@@ -232,3 +245,62 @@ def test_metrics_ask_for_the_token_too(checkpoint, monkeypatch):
         assert exchange(server.metrics_port, ask + b"\r\n").startswith(b"401 ")
         given = ask + f"Authorization: Bearer {TOKEN}\r\n\r\n".encode()
         assert b"recbole_cocorr_requests" in exchange(server.metrics_port, given)
+
+
+# -- the end -----------------------------------------------------------------------------------------
+
+
+def test_a_stop_answers_what_was_taken_in_and_refuses_the_rest(checkpoint, rows, monkeypatch):
+    stopped, stop = threading.Event(), Turns.stop
+
+    def stop_turns(turns: Turns) -> None:
+        stop(turns)
+        stopped.set()
+
+    monkeypatch.setattr(Turns, "stop", stop_turns)
+    settings_ = ServeSettings(str(checkpoint), "127.0.0.1:0", http="127.0.0.1:0")
+    with ThreadPoolExecutor(2) as pool, held(monkeypatch, CorrectionModel) as (begun, open_):
+        with serving(settings_) as server:
+
+            def asked() -> int:
+                made = http.client.HTTPConnection("127.0.0.1", server.http_port, timeout=20)
+                return post(made, rows.tobytes(), server.model.fingerprint)[0].status
+
+            taken = pool.submit(asked)
+            assert begun.wait(20)
+            stopping = asyncio.run_coroutine_threadsafe(server.stop(), server.loop)
+            assert stopped.wait(20)
+            late = pool.submit(asked)
+            assert late.result(20) == 503
+            open_.set()
+            assert taken.result(20) == 200
+            stopping.result(20)
+            server.port = 0
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", server.http_port), 20)
+
+
+def test_a_client_that_leaves_is_counted_and_not_computed(checkpoint, rows, monkeypatch):
+    settings_ = ServeSettings(str(checkpoint), "127.0.0.1:0", http="127.0.0.1:0")
+    with held(monkeypatch, CorrectionModel) as (begun, open_), serving(settings_) as server:
+        lines = f"X-Fingerprint: {server.model.fingerprint}\r\nX-Clicks: 5\r\nContent-Length: {rows.nbytes}\r\n\r\n"
+        raw = b"POST /v1/correct HTTP/1.1\r\nHost: localhost\r\n" + lines.encode() + rows.tobytes()
+        first = socket.create_connection(("127.0.0.1", server.http_port), 20)
+        first.sendall(raw)
+        assert begun.wait(20)
+        with socket.create_connection(("127.0.0.1", server.http_port), 20) as second:
+            second.sendall(raw)
+            wait_until(lambda: value(server, "queued", method="Correct") == 1)
+        wait_until(lambda: value(server, "requests_total", method="http", code="CANCELLED") == 1)
+        open_.set()
+        assert first.recv(20).startswith(b"HTTP/1.1 200 ")
+        wait_until(lambda: value(server, "dropped_total", method="Correct") == 1)
+        first.close()
+
+
+def wait_until(condition) -> None:
+    """Return once a condition holds; an error after 20 seconds."""
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)

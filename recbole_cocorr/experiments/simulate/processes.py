@@ -19,11 +19,12 @@ from recbole_cocorr.service.wire import CORRECT, SCORE
 
 
 class ServerProcess:
-    """``serve`` as a process, on a port that it keeps when it is started again."""
+    """``serve`` as a process, on a port that it keeps when it is started again; with further flags."""
 
-    def __init__(self, checkpoint: Path | None, corrector: Path | None = None):
+    def __init__(self, checkpoint: Path | None, corrector: Path | None = None, *flags: str):
         self._served = ["--checkpoint", str(checkpoint)] if checkpoint is not None else []
         self._served += ["--corrector", str(corrector)] if corrector is not None else []
+        self._served += flags
         self.port = 0
         self.start()
 

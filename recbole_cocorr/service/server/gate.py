@@ -1,9 +1,8 @@
 """What every request passes before it is answered, whichever RPC it is: its token, and its client's turn."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from functools import partial
 from typing import Any
 
 import grpc
@@ -40,7 +39,7 @@ class Gate(grpc.aio.ServerInterceptor):
         # Looked up when somebody asks for the metrics, where a set() would cost each request something.
         metrics.in_flight.set_function(lambda: len(self._tasks))
         metrics.held.set_function(lambda: turns.waiting)
-        self._over = False
+        self._over, self._late = False, 0
 
     def client(self, metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
         """A name for the token that a request carries, which tells clients of one address apart.
@@ -57,9 +56,8 @@ class Gate(grpc.aio.ServerInterceptor):
             raise Refusal(_Code.UNAUTHENTICATED, "a bearer token that the service knows is needed")
         return str(number)
 
-    @asynccontextmanager
-    async def turn(self, peer: Peer) -> AsyncIterator[None]:
-        """Wait for a turn, and have it for the length of the block.
+    async def in_turn(self, peer: Peer, work: Callable[[], Awaitable[Any]]) -> Any:
+        """Wait for a turn, work, and return what the work does.
 
         Raises
         ------
@@ -70,9 +68,12 @@ class Gate(grpc.aio.ServerInterceptor):
         self._tasks.add(task)
         try:
             async with self._turns.turn(peer):
-                yield
+                return await work()
         except CrowdedError:
             await asyncio.sleep(_PAUSE)
+            raise
+        except StoppingError:
+            self._late += 1
             raise
         except asyncio.CancelledError:
             if self._over:
@@ -92,6 +93,14 @@ class Gate(grpc.aio.ServerInterceptor):
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=1.0)
+
+    async def quiet(self, seconds: float, most: int) -> None:
+        """Once stopped: wait until nobody has asked for some seconds, so many times at most."""
+        for _ in range(most):
+            before = self._late
+            await asyncio.sleep(seconds)
+            if self._late == before:
+                return
 
     async def intercept_service(
         self,
@@ -119,10 +128,9 @@ class Gate(grpc.aio.ServerInterceptor):
 
     def _unary(self, answer: Callable[..., Any], client: str, name: str) -> Callable[..., Any]:
         async def method(request: Any, context: grpc.aio.ServicerContext) -> Any:
-            async with self.outcome(name) as outcome:
+            with self.outcome(name) as outcome:
                 try:
-                    async with self.turn(peer_of(context.peer(), client)):
-                        return await answer(request, context)
+                    return await self.in_turn(peer_of(context.peer(), client), partial(answer, request, context))
                 except grpc.aio.AbortError:  # of a service that is not ours
                     outcome.code = context.code()
                     raise
@@ -136,17 +144,15 @@ class Gate(grpc.aio.ServerInterceptor):
         async def method(messages: Any, context: grpc.aio.ServicerContext) -> None:
             async def one_by_one() -> AsyncIterator[Any]:
                 async for message in messages:
-                    async with self.turn(peer):
-                        pass
+                    await self.in_turn(peer, _nothing)
                     yield message
 
             peer = peer_of(context.peer(), client)
-            async with self.outcome(name) as outcome:
+            with self.outcome(name) as outcome:
                 if hasattr(messages, "__aiter__"):
                     answers = answer(one_by_one(), context)
                 else:
-                    async with self.turn(peer):
-                        pass
+                    await self.in_turn(peer, _nothing)
                     answers = answer(messages, context)
                 if not hasattr(answers, "__aiter__"):
                     return await answers
@@ -157,35 +163,44 @@ class Gate(grpc.aio.ServerInterceptor):
 
         return method
 
-    @asynccontextmanager
-    async def outcome(self, method: str) -> AsyncIterator["Outcome"]:
-        """Count how a request ends, and turn exceptions into the refusal for its caller.
+    def outcome(self, method: str) -> "Outcome":
+        """Count how a request ends, and turn exceptions into the refusal for its caller; for a ``with`` block.
 
-        After the block, which no exception leaves, the outcome holds the code and the reason of a refusal.
+        After the block, which no exception leaves but a cancellation and gRPC's own, the outcome holds the code and the
+        reason of a refusal.
         """
-        outcome = Outcome()
-        try:
-            yield outcome
-        except asyncio.CancelledError:  # the caller has given up
-            outcome.code = _Code.CANCELLED
-            raise
-        except grpc.aio.AbortError:
-            raise
-        except ConnectionError:
-            outcome.code = _Code.CANCELLED
-        except Exception as error:
-            refusal = refusal_of(error, method)
-            outcome.code, outcome.reason = refusal.code, refusal.reason
-        finally:
-            self._metrics.requests.labels(method, outcome.code.name).inc()
+        return Outcome(method, self._metrics)
 
 
-@dataclass
 class Outcome:
-    """How a request ended."""
+    """How a request ended.
 
-    code: grpc.StatusCode = _Code.OK
-    reason: str = ""
+    Attributes
+    ----------
+    code : grpc.StatusCode
+    reason : str
+    """
+
+    def __init__(self, method: str, metrics: Metrics):
+        self.code, self.reason = _Code.OK, ""
+        self._method, self._metrics = method, metrics
+
+    def __enter__(self) -> "Outcome":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: Any) -> bool:
+        refused = isinstance(error, Exception) and not isinstance(error, grpc.aio.AbortError)
+        if refused:
+            refusal = refusal_of(error, self._method)
+            self.code, self.reason = refusal.code, refusal.reason
+        elif isinstance(error, asyncio.CancelledError):  # the caller has given up
+            self.code = _Code.CANCELLED
+        self._metrics.count(self._method, self.code.name)
+        return refused
+
+
+async def _nothing() -> None:
+    pass
 
 
 def _refusing(refusal: Refusal) -> Callable[..., Any]:

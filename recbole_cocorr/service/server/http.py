@@ -16,19 +16,22 @@ of an artifact, with ETag. An error is a line of text.
 import json
 import ssl
 import time
+from collections.abc import Coroutine
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
 import grpc
 from prometheus_client import generate_latest
 
+from recbole_cocorr.service.server.connection import Request, Response
 from recbole_cocorr.service.server.delta_files import PATH, Served, is_known
-from recbole_cocorr.service.server.gate import Gate
+from recbole_cocorr.service.server.gate import Gate, Outcome
 from recbole_cocorr.service.server.metrics import Metrics
 from recbole_cocorr.service.server.refusal import Refusal
 from recbole_cocorr.service.server.service import Corrections
 from recbole_cocorr.service.server.turns import peer_of
-from recbole_cocorr.service.server.web import Web, body_of, header, host_is_known, respond
+from recbole_cocorr.service.server.web import Web, host_is_known
 from recbole_cocorr.service.v1 import correction_pb2 as pb
 from recbole_cocorr.service.wire import MOST_CANDIDATES, MOST_CLICKS, WireError, fingerprint_bytes
 
@@ -46,9 +49,9 @@ _STATUS = {
 }
 # Seconds that an answer may take.
 _DEADLINE = 5.0
-_Response = tuple[HTTPStatus, list[tuple[str, str]], bytes]
 _HEADERS = "Authorization, Content-Type, X-Fingerprint, X-Clicks, X-Clicked"
 _TEXT = ("Content-Type", "text/plain; charset=utf-8")
+_NO_STORE = ("Cache-Control", "no-store")
 
 
 class Route:
@@ -64,11 +67,26 @@ class Route:
         The page that may ask from a browser (``Access-Control-Allow-Origin``); "" for pages of this origin alone.
     method : str
         Its name in the metrics.
+
+    Attributes
+    ----------
+    there_is : str
+        What may be asked, for who asks something else.
     """
 
+    there_is = ""
+
     def __init__(self, gate: Gate, names: tuple[str, ...] | None = (), origin: str = "", method: str = "http"):
-        self._gate, self._names, self._origin, self._method = gate, names, origin, method
-        self._web = Web(self._serve)
+        self._gate, self._names, self._method = gate, names, method
+        self._for_browsers = []
+        if origin:
+            self._for_browsers = [
+                ("Access-Control-Allow-Origin", origin),
+                ("Access-Control-Allow-Headers", _HEADERS),
+                ("Access-Control-Allow-Methods", "GET, POST"),
+                ("Access-Control-Expose-Headers", "X-Fingerprint, X-Clicks, X-Shape"),
+            ]
+        self._web = Web(self)
 
     async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
         """Listen; returns the port."""
@@ -78,69 +96,80 @@ class Route:
         """Take nothing more in, answer earlier requests within ``grace`` seconds, end."""
         await self._web.stop(grace)
 
-    async def _serve(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        response: _Response = (HTTPStatus.OK, [], b"")
-        async with self._gate.outcome(self._method) as outcome:
-            if not host_is_known(scope, self._names):
-                raise Refusal(_Code.INVALID_ARGUMENT, "the header Host is missing, malformed or of another server")
-            if scope["method"] == "OPTIONS":  # a browser's question before the request; it carries no token
-                response = HTTPStatus.NO_CONTENT, [], b""
-            else:
-                client = self._gate.client([("authorization", header(scope, "authorization") or "")])
-                body = await body_of(receive, self.most_bytes(scope["path"]))
-                if body is None:
-                    raise Refusal(_Code.RESOURCE_EXHAUSTED, "the body is too long")
-                host, port = scope["client"] or ("", 0)
-                kind, host = ("ipv6", f"[{host}]") if ":" in host else ("ipv4", host)
-                async with self._gate.turn(peer_of(f"{kind}:{host}:{port}", client)):
-                    response = await self.answer(scope, body)
-        if outcome.code is _Code.CANCELLED:  # nobody is there to read an answer
-            return
-        if outcome.code is not _Code.OK:
-            response = _STATUS[outcome.code], [_TEXT], outcome.reason.encode() + b"\n"
-        status, headers, content = response
+    def serve(self, request: Request) -> Response | Coroutine[Any, Any, Response]:
+        """The answer of a request; a coroutine where it has to be computed, which needs a turn."""
+        if request.method == "POST":
+            return self._serve_in_turn(request)
+        response = None
+        with self._gate.outcome(self._method) as outcome:
+            self._client(request)
+            response = self.look_up(request)
+        return self._finished(outcome, response)
+
+    async def _serve_in_turn(self, request: Request) -> Response:
+        response = None
+        with self._gate.outcome(self._method) as outcome:
+            client, (host, port) = self._client(request), request.client
+            kind, host = ("ipv6", f"[{host}]") if ":" in host else ("ipv4", host)
+            peer = peer_of(f"{kind}:{host}:{port}", client)
+            response = await self._gate.in_turn(peer, partial(self.compute, request))
+        return self._finished(outcome, response)
+
+    def _client(self, request: Request) -> str:
+        """A name for the token that a request carries; refuses the request if something is wrong with it."""
+        if not host_is_known(request, self._names):
+            raise Refusal(_Code.INVALID_ARGUMENT, "the header Host is missing, malformed or of another server")
+        if request.method == "OPTIONS":  # a browser's question before the request; it carries no token
+            return ""
+        client = self._gate.client([("authorization", request.header(b"authorization") or "")])
+        if request.body is None:
+            raise Refusal(_Code.RESOURCE_EXHAUSTED, "the body is too long")
+        return client
+
+    def _finished(self, outcome: Outcome, response: Response | None) -> Response:
+        if response is None:
+            response = Response(_STATUS[outcome.code], [_TEXT], outcome.reason.encode() + b"\n")
+        headers = [*response.headers, *self._for_browsers]
         if not any(name == "Cache-Control" for name, _ in headers):
-            headers = [*headers, ("Cache-Control", "no-store")]
-        await respond(send, status, [*headers, *self._for_browsers()], content)
+            headers.append(_NO_STORE)
+        return response._replace(headers=headers)
 
     def most_bytes(self, path: str) -> int:
         """Most bytes of a request's body."""
         return 0
 
-    async def answer(self, scope: dict[str, Any], body: bytes) -> _Response:
-        """Status, headers and body of an answer.
+    def look_up(self, request: Request) -> Response:
+        """The answer where nothing has to be computed.
 
         Raises
         ------
         Refusal
             If the request is not answered.
         """
-        raise NotImplementedError
+        if request.method == "OPTIONS":
+            return Response(HTTPStatus.NO_CONTENT, [], b"")
+        raise Refusal(_Code.NOT_FOUND, self.there_is)
 
-    def _for_browsers(self) -> list[tuple[str, str]]:
-        if not self._origin:
-            return []
-        return [
-            ("Access-Control-Allow-Origin", self._origin),
-            ("Access-Control-Allow-Headers", _HEADERS),
-            ("Access-Control-Allow-Methods", "GET, POST"),
-            ("Access-Control-Expose-Headers", "X-Fingerprint, X-Clicks, X-Shape"),
-        ]
+    async def compute(self, request: Request) -> Response:
+        """The answer of a POST; raises as :meth:`look_up` does."""
+        return self.look_up(request)
 
 
 class MetricsRoute(Route):
     """Prometheus' metrics."""
 
+    there_is = "GET /metrics is what there is"
+
     def __init__(self, gate: Gate, metrics: Metrics, names: tuple[str, ...] | None = ()):
         super().__init__(gate, names, method="metrics")
         self._measures = metrics
 
-    async def answer(self, scope: dict[str, Any], body: bytes) -> _Response:
+    def look_up(self, request: Request) -> Response:
         """The metrics as text."""
-        if scope["method"] not in ("GET", "HEAD") or scope["path"] not in ("/", "/metrics"):
-            raise Refusal(_Code.NOT_FOUND, "GET /metrics is what there is")
+        if request.method not in ("GET", "HEAD") or request.path not in ("/", "/metrics"):
+            return super().look_up(request)
         kind = "text/plain; version=0.0.4; charset=utf-8"
-        return HTTPStatus.OK, [("Content-Type", kind)], generate_latest(self._measures.registry)
+        return Response(HTTPStatus.OK, [("Content-Type", kind)], generate_latest(self._measures.registry))
 
 
 class ServiceRoute(Route):
@@ -158,6 +187,8 @@ class ServiceRoute(Route):
         Files under ``/deltas/``, by name.
     """
 
+    there_is = "POST /v1/correct, POST /v1/score, GET /v1/describe and GET /deltas/latest.json are what there is"
+
     def __init__(self, service: Corrections, gate: Gate, names: tuple[str, ...] | None = (), origin: str = ""):
         super().__init__(gate, names, origin)
         self._service = service
@@ -170,47 +201,53 @@ class ServiceRoute(Route):
             return 4 * (MOST_CLICKS + MOST_CANDIDATES)
         return 4 * model.width * model.most_rows
 
-    async def answer(self, scope: dict[str, Any], body: bytes) -> _Response:
-        """A correction, scores, or what is served."""
-        method, path = scope["method"], scope["path"]
-        if method in ("GET", "HEAD") and path == "/v1/describe":
-            fields = (await self._service.describe()).ListFields()
-            served = {field.name: v.hex() if isinstance(v, bytes) else v for field, v in fields}
-            return HTTPStatus.OK, [("Content-Type", "application/json")], json.dumps(served).encode()
-        if method in ("GET", "HEAD") and path.startswith(PATH):
-            return self._delta(path[len(PATH) :], header(scope, "If-None-Match"))
-        if method != "POST" or path not in ("/v1/correct", "/v1/score"):
-            raise Refusal(_Code.NOT_FOUND, "POST /v1/correct, POST /v1/score and GET /v1/describe are what there is")
-        clicks, deadline = _whole(scope, "X-Clicks"), time.monotonic() + _DEADLINE
-        try:
-            fingerprint = fingerprint_bytes(header(scope, "X-Fingerprint") or "")
-        except WireError as error:
-            raise Refusal(_Code.INVALID_ARGUMENT, f"X-Fingerprint: {error}") from None
-        if path == "/v1/correct":
-            request = pb.CorrectRequest(fingerprint=fingerprint, clicks=clicks, hidden_states=body)
-            reply = await self._service.correct(request, deadline)
-            payload, shape = reply.correction, (reply.heads, reply.mini_batch, reply.head_width)
-        else:
-            cut = 4 * _whole(scope, "X-Clicked")
-            items = {"clicked": body[:cut], "candidates": body[cut:]}
-            reply = await self._service.score(pb.ScoreRequest(corrector=fingerprint, clicks=clicks, **items), deadline)
-            payload, shape = reply.scores, (len(reply.scores) // 4,)
-        headers = [("Content-Type", "application/octet-stream"), ("X-Fingerprint", fingerprint.hex())]
-        headers += [("X-Clicks", str(clicks)), ("X-Shape", ",".join(map(str, shape)))]
-        return HTTPStatus.OK, headers, payload
+    def look_up(self, request: Request) -> Response:
+        """What is served: its description, or a delta."""
+        if request.method in ("GET", "HEAD"):
+            if request.path == "/v1/describe":
+                return Response(HTTPStatus.OK, [("Content-Type", "application/json")], self._description())
+            if request.path.startswith(PATH):
+                return self._delta(request.path[len(PATH) :], request.header(b"if-none-match"))
+        return super().look_up(request)
 
-    def _delta(self, name: str, if_none_match: str | None) -> _Response:
+    def _description(self) -> bytes:
+        fields = self._service.description().ListFields()
+        return json.dumps({field.name: v.hex() if isinstance(v, bytes) else v for field, v in fields}).encode()
+
+    def _delta(self, name: str, if_none_match: str | None) -> Response:
         if name not in self.deltas:
             raise Refusal(_Code.NOT_FOUND, "there is no such delta; GET /deltas/latest.json names the newest one")
         served = self.deltas[name]
         headers = [("ETag", served.etag), ("Cache-Control", served.caching)]
         if is_known(served, if_none_match):
-            return HTTPStatus.NOT_MODIFIED, headers, b""
-        return HTTPStatus.OK, [("Content-Type", served.kind), *headers], served.content
+            return Response(HTTPStatus.NOT_MODIFIED, headers, b"")
+        return Response(HTTPStatus.OK, [("Content-Type", served.kind), *headers], served.content)
+
+    async def compute(self, request: Request) -> Response:
+        """A correction, or scores."""
+        if request.path not in ("/v1/correct", "/v1/score"):
+            return self.look_up(request)
+        clicks, deadline, body = _whole(request, b"x-clicks"), time.monotonic() + _DEADLINE, request.body
+        try:
+            fingerprint = fingerprint_bytes(request.header(b"x-fingerprint") or "")
+        except WireError as error:
+            raise Refusal(_Code.INVALID_ARGUMENT, f"X-Fingerprint: {error}") from None
+        if request.path == "/v1/correct":
+            asked = pb.CorrectRequest(fingerprint=fingerprint, clicks=clicks, hidden_states=body)
+            reply = await self._service.correct(asked, deadline)
+            payload, shape = reply.correction, f"{reply.heads},{reply.mini_batch},{reply.head_width}"
+        else:
+            cut = 4 * _whole(request, b"x-clicked")
+            items = {"clicked": body[:cut], "candidates": body[cut:]}
+            reply = await self._service.score(pb.ScoreRequest(corrector=fingerprint, clicks=clicks, **items), deadline)
+            payload, shape = reply.scores, str(len(reply.scores) // 4)
+        headers = [("Content-Type", "application/octet-stream"), ("X-Fingerprint", fingerprint.hex())]
+        headers += [("X-Clicks", str(clicks)), ("X-Shape", shape)]
+        return Response(HTTPStatus.OK, headers, payload)
 
 
-def _whole(scope: dict[str, Any], name: str) -> int:
-    text = header(scope, name) or ""
+def _whole(request: Request, name: bytes) -> int:
+    text = request.header(name) or ""
     if not (text.isascii() and text.isdigit() and len(text) < 20):
-        raise Refusal(_Code.INVALID_ARGUMENT, f"{name} is missing or no whole number")
+        raise Refusal(_Code.INVALID_ARGUMENT, f"{name.decode().title()} is missing or no whole number")
     return int(text)

@@ -29,7 +29,8 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         name, where = "recbole_cocorr_", {"registry": self.registry}
-        self.requests = Counter(name + "requests", "Answered requests, by gRPC status.", ["method", "code"], **where)
+        self._requests = Counter(name + "requests", "Answered requests, by gRPC status.", ["method", "code"], **where)
+        self._counters: dict[tuple[str, str], Counter] = {}
         by = (["method"],)
         self._queue = MethodMetrics(
             Histogram(name + "batch_size", "Requests computed together.", *by, buckets=_SIZES, **where),
@@ -53,6 +54,14 @@ class Metrics:
         served = "1 for the {} that is served."
         self.model = Gauge(name + "model_info", served.format("model"), ["fingerprint"], **where)
         self.corrector = Gauge(name + "corrector_info", served.format("corrector"), ["fingerprint"], **where)
+
+    def count(self, method: str, code: str) -> None:
+        """Count one more request that ended with a code."""
+        # Prometheus' own look-up takes ten times as long.
+        counter = self._counters.get((method, code))
+        if counter is None:
+            counter = self._counters[method, code] = self._requests.labels(method, code)
+        counter.inc()
 
     def of(self, method: str) -> MethodMetrics:
         """The measures of one RPC's queue."""

@@ -35,8 +35,8 @@ from recbole_cocorr.service.wire import MOST_CANDIDATES, MOST_CLICKS, SERVICE
 
 # What surrounds the hidden states of a request: fingerprint, counter, tags and lengths.
 _AROUND_PAYLOAD = 1024
-# Seconds in which what was on its way when the server stopped still gets an answer.
-_LAST_CALL = 0.3
+# Seconds in which what was on its way when the server stopped still gets an answer; again if something came, so often.
+_LAST_CALL, _MOST_CALLS = 0.3, 10
 
 
 class Server:
@@ -241,7 +241,7 @@ class Server:
         await asyncio.wait([asyncio.ensure_future(self._health.enter_graceful_shutdown())], timeout=1.0)
         await self._gate.stop(self.settings.grace)
         # A request that arrives now hears that the service stops, where gRPC's own word would be CANCELLED.
-        await asyncio.sleep(_LAST_CALL)
+        await self._gate.quiet(_LAST_CALL, _MOST_CALLS)
         waiting = [self._server.stop(_LAST_CALL)]
         waiting += [route.stop(_LAST_CALL) for route in self._routes]
         await asyncio.gather(*waiting)

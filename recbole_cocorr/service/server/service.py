@@ -119,6 +119,10 @@ class Corrections:
         self, request: pb.DescribeRequest | None = None, deadline: float | None = None
     ) -> pb.DescribeReply:
         """Which model and corrector are served."""
+        return self.description()
+
+    def description(self) -> pb.DescribeReply:
+        """The same, where nothing is waited for."""
         reply, m, s = pb.DescribeReply(), self.model, self.scorer
         if m is not None:
             sizes = {"width": m.width, "most_rows": m.most_rows, **m.shape._asdict()}

@@ -3,9 +3,8 @@
 import asyncio
 import ipaddress
 from collections import Counter, deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from functools import lru_cache
+from collections.abc import Awaitable, Callable
+from functools import lru_cache, partial
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -73,9 +72,8 @@ class Turns:
         """How many wait for their turn."""
         return self._waiting
 
-    @asynccontextmanager
-    async def turn(self, peer: Peer) -> AsyncIterator[None]:
-        """Wait for a turn, and have it for the length of the block.
+    def turn(self, peer: Peer) -> "_Turn":
+        """Wait for a turn, and have it for the length of an ``async with`` block.
 
         Raises
         ------
@@ -84,11 +82,7 @@ class Turns:
         StoppingError
             If nothing more is taken in.
         """
-        await self._take(peer)
-        try:
-            yield
-        finally:
-            self._give(peer)
+        return _Turn(partial(self._take, peer), partial(self._give, peer))
 
     def stop(self) -> None:
         """Take nothing more in; who waits already keeps its turn."""
@@ -216,6 +210,19 @@ class Turns:
             del self._per_client[peer.client]
         if by > 0:
             self._idle.clear()
+
+
+class _Turn:
+    """A turn as a block; made of a generator it would take twice as long."""
+
+    def __init__(self, take: Callable[[], Awaitable[None]], give: Callable[[], None]):
+        self._take, self._give = take, give
+
+    async def __aenter__(self) -> None:
+        await self._take()
+
+    async def __aexit__(self, *error: object) -> None:
+        self._give()
 
 
 @lru_cache(4096)
