@@ -27,9 +27,8 @@ def run_notebook(folder: Path) -> NotebookNode:
         If a cell fails.
     """
     book = nbformat.read(PAGE, as_version=4)
-    nbclient.NotebookClient(
-        book, timeout=900, resources={"metadata": {"path": str(folder)}}, record_timing=False
-    ).execute()
+    where = {"metadata": {"path": str(folder)}}
+    nbclient.NotebookClient(book, timeout=900, resources=where, record_timing=False, coalesce_streams=True).execute()
     return book
 
 
