@@ -32,7 +32,8 @@ def is_token(text: str) -> bool:
     return True
 
 
-tokens = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\t\r\n\0"), min_size=1).filter(
+# U+FEFF at the beginning of a file is its byte order mark.
+tokens = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\t\r\n\0\ufeff"), min_size=1).filter(
     is_token
 )
 plain_tokens = tokens.filter(lambda text: ":" not in text)

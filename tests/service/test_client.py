@@ -253,8 +253,11 @@ def certificates(tmp_path_factory):
         pytest.skip("openssl is not here")
     curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     for ca in ("ca", "other"):
-        openssl("req", "-x509", *curve, "-keyout", f"{ca}.key", "-out", f"{ca}.pem", "-days", "2", "-subj", f"/CN={ca}")
-    (folder / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1")
+        to = ["-keyout", f"{ca}.key", "-out", f"{ca}.pem", "-days", "2", "-subj", f"/CN={ca}"]
+        # Python 3.13 and newer ask for the usage, and for the key identifiers below.
+        openssl("req", "-x509", *curve, *to, "-addext", "keyUsage=critical,keyCertSign,cRLSign")
+    extensions = "subjectAltName=DNS:localhost,IP:127.0.0.1\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"
+    (folder / "names").write_text(extensions)
     for name, ca in (("server", "ca"), ("device", "ca"), ("stranger", "other")):
         openssl("req", "-new", *curve, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
         signed = ["-CA", f"{ca}.pem", "-CAkey", f"{ca}.key", "-CAcreateserial", "-extfile", "names"]
