@@ -187,8 +187,14 @@ def _clock(table: pd.DataFrame, name: str) -> pd.Series:
         if kinds.is_numeric_dtype(column) and not (kinds.is_bool_dtype(column) or kinds.is_complex_dtype(column)):
             return column
         return pd.to_datetime(column, utc=True)
+    except pd.errors.OutOfBoundsDatetime:  # pandas before 3 counts in nanoseconds from here on
+        raise _too_far(name) from None
     except (ValueError, TypeError, OverflowError) as error:
         raise UserError(f"{name} of the table holds neither numbers nor times: {error}") from None
+
+
+def _too_far(name: str) -> UserError:
+    return UserError(f"{name} of the table holds a time before 1678 or after 2261")
 
 
 def _moments(table: pd.DataFrame, name: str, needed: np.ndarray) -> np.ndarray:
@@ -218,5 +224,5 @@ def _times(table: pd.DataFrame, name: str) -> list[str]:
     try:
         nanoseconds = ((column.dt.as_unit("ns") - epoch) // pd.Timedelta(1, "ns")).tolist()
     except pd.errors.OutOfBoundsDatetime:
-        raise UserError(f"{name} of the table holds a time before 1678 or after 2261") from None
+        raise _too_far(name) from None
     return [unit_seconds(str(value), "ns") for value in nanoseconds]
