@@ -78,15 +78,17 @@ def test_config_files_are_separated_by_spaces_and_lie_below_the_command_line(run
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("CoCorrRec-paper", ("BCE", 0.0, True, "random", True)),
-        ("CoCorrRec-ce", ("CE", 0.5, False, "item-item", None)),
-        ("CoCorrRec-full", ("CE", 0.5, False, "random", None)),
+        (None, ("BCE", 0.5, True, "item-item", "gated", "identity", 0.999, False)),
+        ("CoCorrRec-paper", ("BCE", 0.0, True, "random", "plain", "mlp", None, True)),
+        ("CoCorrRec-ce", ("CE", 0.5, False, "item-item", "gated", "identity", 0.999, None)),
+        ("CoCorrRec-full", ("CE", 0.5, False, "random", "gated", "identity", 0.999, None)),
     ],
 )
 def test_config_files_may_name_a_file_of_properties(run, name, expected):
-    _, out, _ = run(f"--config_files={name}", "--epochs=1")
+    _, out, _ = run(*([f"--config_files={name}"] if name else []), "--epochs=1")
     saved = load_checkpoint(re.search(r"^model: (.+)$", out, re.MULTILINE)[1]).config
-    result = [saved[key] for key in ("loss_type", "dropout_prob", "use_gcn", "item_init")]
+    keys = ("loss_type", "dropout_prob", "use_gcn", "item_init", "block", "target_transform", "weight_average")
+    result = [saved[key] for key in keys]
     assert (*result, saved["train_neg_sample_args"].get("fixed")) == expected
 
 
