@@ -67,7 +67,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/cloud_service.py --memory 0
 	$(BIN)/python benchmarks/http_service.py
 
-TIME_FIELD := PopRecent,ItemKNN,EASE,GRU4Rec,SASRec,CoCorrRec (w/o GCN),SASRec (shuffled),CoCorrRec (shuffled)
+TIME_FIELD := PopRecent,ItemKNN,EASE,GRU4Rec (time),SASRec (time),CoCorrRec (time)
 TIME_SEEDS := 1,2,3
 
 # MODELS=, SEEDS= and SETTINGS=--epochs=2 change the runs.
@@ -75,7 +75,7 @@ time: $(STAMP)
 	set -e; for cuts in "0.7 0.8" "0.75 0.85" "0.8 0.9"; do set -- $$cuts; \
 	$(BIN)/python -m recbole_cocorr benchmark --datasets ml-100k --protocol time --out results/time-$$2 \
 		--models "$(or $(MODELS),$(TIME_FIELD))" --seeds "$(or $(SEEDS),$(TIME_SEEDS))" --jobs $(or $(JOBS),2) --threads 1 \
-		--valid_from=$$1 --test_from=$$2 $(SETTINGS); done
+		--valid_from=$$1 --test_from=$$2 --targets_per_user=every --stopping_step=6 $(SETTINGS); done
 
 proto: $(STAMP)
 	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. recbole_cocorr/service/v1/correction.proto

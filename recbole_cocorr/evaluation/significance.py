@@ -1,7 +1,8 @@
 """Is one model better than another? A paired comparison per user, over the seeds both were trained with.
 
-The units are users. A user's metric is first averaged over the seeds that both models share, so that three seeds do
-not count as three users, and the two averages are subtracted: one number d per user. Under the protocol a user's
+The units are users. A user's metric is first averaged over the user's test rows, of which there are several under
+``targets_per_user: every``, and over the seeds that both models share, so that three seeds do not count as three users.
+The two averages are subtracted: one number d per user. Under the protocol a user's
 candidates depend on the seed and not on the model, so with shared seeds both models ranked the same lists. The effect
 is the mean of d.
 
@@ -96,32 +97,43 @@ class Comparison:
 
 
 def user_metrics(users: Sequence[str], ranks: np.ndarray, metrics: Sequence[str]) -> UserMetrics:
-    """Compute every user's metrics from the place of the test item.
+    """Compute every user's metrics from the places of the test items.
 
     Parameters
     ----------
-    users : sequence of str, length U
-    ranks : numpy.ndarray of int, shape [U, 3]
+    users : sequence of str, length R
+        The user of each test row.
+    ranks : numpy.ndarray of int, shape [R, 3]
         As of :func:`recbole_cocorr.evaluation.ranking.rank_positive`.
     metrics : sequence of str
         Such as ``gauc``, ``ndcg@10``.
-
-    Raises
-    ------
-    UserError
-        If a user occurs twice.
     """
-    names = np.asarray(users, dtype=str)
-    order = np.argsort(names, kind="stable")
-    names = names[order]
-    twice = names[1:][names[1:] == names[:-1]]
-    if len(twice):
-        raise UserError(f"the user {str(twice[0])!r} occurs twice among the test rows, so users cannot be paired")
     values: dict[str, np.ndarray] = {}
     for name in metrics:
         metric, _, k = name.partition("@")
-        values[name] = per_row(ranks[order], [metric], [int(k)] if k else [1])[name]
-    return UserMetrics(names, values)
+        values[name] = user_means(users, per_row(ranks, [metric], [int(k)] if k else [1])[name])
+    return UserMetrics(np.unique(np.asarray(users, dtype=str)), values)
+
+
+def user_means(users: Sequence[str], values: np.ndarray) -> np.ndarray:
+    """The mean over each user's rows, users sorted by name.
+
+    Parameters
+    ----------
+    users : sequence of str, length R
+    values : numpy.ndarray of float64, shape [R]
+        NaN where it is not defined.
+
+    Returns
+    -------
+    numpy.ndarray of float64, shape [U]
+        NaN where it is defined in no row of the user.
+    """
+    names, user_of = np.unique(np.asarray(users, dtype=str), return_inverse=True)
+    defined = np.isfinite(values)
+    total = np.bincount(user_of[defined], values[defined], len(names))
+    count = np.bincount(user_of[defined], minlength=len(names))
+    return np.divide(total, count, out=np.full(len(names), np.nan), where=count > 0)
 
 
 def seed_average(runs: Sequence[UserMetrics], metric: str) -> np.ndarray:

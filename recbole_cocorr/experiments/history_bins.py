@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from recbole_cocorr.evaluation.significance import check_same_users, seed_average
+from recbole_cocorr.evaluation.significance import check_same_users, seed_average, user_means
 from recbole_cocorr.experiments.comparisons import metrics_per_user
 from recbole_cocorr.experiments.runs.groups import Group
 
@@ -114,7 +114,7 @@ def history_bins(group: Group, metric: str) -> dict[str, list[HistoryBin]]:
     check_same_users({f"{label} (seed {seed})": metrics for (label, seed), metrics in per_user.items()})
     (label, seed), _ = next(iter(per_user.items()))
     ranks = group.runs[label][seed].ranks
-    history = np.asarray(ranks.history)[np.argsort(np.asarray(ranks.users, dtype=str), kind="stable")]
+    history = user_means(ranks.users, np.asarray(ranks.history)).round().astype(int)
     starts = bin_starts(history)
     result = {}
     for label in group.runs:

@@ -1,5 +1,8 @@
-"""Artifacts that are written once: the exporter takes a second or more for each graph."""
+"""Artifacts that are written once, for all of pytest's processes: the exporter takes a second or more for each graph."""
 
+import fcntl
+import hashlib
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -41,17 +44,22 @@ def in_precision(plain: Path, folder: Path, recommender, table: str) -> None:
 @pytest.fixture(scope="session")
 def written(tmp_path_factory):
     """Write the artifact of a model by name, once; returns the recommender and the folder, to be left as it is."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "artifacts"
 
     def write(name: str = "CoCorrRec", table: str = "fp32", **settings):
         key = (name, table, *sorted(settings.items()))
         if key not in _WRITTEN:
-            folder = tmp_path_factory.mktemp(f"{name}-{table}")
-            if table == "fp32":
-                recommender = make(name, **settings)
-                write_artifact(folder, recommender, FINGERPRINT, table)
-            else:
-                recommender, plain = write(name, **settings)
-                in_precision(plain, folder, recommender, table)
+            recommender, plain = (make(name, **settings), None) if table == "fp32" else write(name, **settings)
+            folder = shared / f"{name}-{table}-{hashlib.sha256(repr(key).encode()).hexdigest()[:12]}"
+            folder.mkdir(parents=True, exist_ok=True)
+            with open(f"{folder}.lock", "w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if not (folder / "manifest.json").exists():  # the file that is written last
+                    if plain is None:
+                        write_artifact(folder, recommender, FINGERPRINT, table)
+                    else:
+                        in_precision(plain, folder, recommender, table)
             _WRITTEN[key] = recommender, folder
         return _WRITTEN[key]
 

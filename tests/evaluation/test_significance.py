@@ -137,8 +137,20 @@ def test_different_users_are_refused_in_one_sentence():
         compare("A", "B", {1: a}, {1: b}, METRICS)
     with pytest.raises(UserError, match="share no seed"):
         compare("A", "B", {1: a}, {2: a}, METRICS)
-    with pytest.raises(UserError, match="'x' occurs twice"):
-        user_metrics(["x", "y", "x"], table, METRICS)
+
+
+def test_a_user_of_several_rows_counts_once_with_their_mean():
+    rng = np.random.default_rng(0)
+    users, table = ["b", "a", "b", "c", "b", "a"], ranks(rng, 6)
+    metrics = user_metrics(users, table, METRICS)
+    alone = user_metrics(list("012345"), table, METRICS)
+    assert metrics.users.tolist() == ["a", "b", "c"]
+    for name in METRICS:
+        of_row = alone.values[name]
+        expected = [of_row[[1, 5]].mean(), of_row[[0, 2, 4]].mean(), of_row[3]]
+        assert metrics.values[name] == pytest.approx(expected)
+    (row,) = compare("m", "b", {1: metrics}, {1: metrics}, METRICS[:1])
+    assert row.users == 3
 
 
 def test_correction_is_over_all_comparisons_given():
