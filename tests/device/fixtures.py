@@ -1,4 +1,4 @@
-"""Artifacts that are written once, for all of pytest's processes: the exporter takes a second or more for each graph."""
+"""Artifacts that all of pytest's processes share: the exporter takes a second or more for each graph."""
 
 import fcntl
 import hashlib
