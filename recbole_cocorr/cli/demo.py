@@ -36,7 +36,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Carry it out; ends with Ctrl-C, SIGTERM or SIGHUP."""
     require("device")
     from recbole_cocorr.artifact.manifest import read_manifest
-    from recbole_cocorr.base.errors import UserError
     from recbole_cocorr.demo.prepare import find_artifact
     from recbole_cocorr.demo.runtime import find_runtime, runs_without
     from recbole_cocorr.demo.server import bind
@@ -57,11 +56,6 @@ def run(arguments: argparse.Namespace) -> int:
             if runtime is None and not runs_without(manifest):
                 runtime = find_runtime(a.out)
             with cloud_of(manifest, shown.checkpoint, shown.corrector, a.cloud, not a.no_cloud) as cloud:
-                if runtime is None and "correct" in cloud.methods:
-                    try:
-                        runtime = find_runtime(a.out)
-                    except UserError as error:  # the page can do without
-                        cloud = cloud.without("correct", str(error))
                 server.cloud = cloud.upstream
                 server.site = site_of(shown.artifact, runtime, a.data_path, cloud.page_settings(a.deadline_ms))
                 print(f"{server.address}  (Ctrl-C ends)", flush=True)

@@ -40,11 +40,6 @@ class Cloud(NamedTuple):
     methods: tuple[str, ...] = ()
     reason: str = ""
 
-    def without(self, method: str, reason: str) -> "Cloud":
-        """The same, not to be asked for one of the methods; ``reason`` is shown where none is left."""
-        methods = tuple(name for name in self.methods if name != method)
-        return Cloud(self.upstream, methods) if methods else Cloud(None, reason=reason)
-
     def page_settings(self, deadline_ms: float) -> dict[str, Any]:
         """The settings of the page; see :func:`recbole_cocorr.demo.site.site_of`."""
         service = "" if self.upstream is None else self.upstream.url

@@ -8,9 +8,8 @@ from recbole_cocorr.artifact.manifest import POLICIES
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.device.artifact import Artifact
 from recbole_cocorr.device.correction import Correction
-from recbole_cocorr.device.engine import most_recent, state_clicks
+from recbole_cocorr.device.engine import most_recent
 from recbole_cocorr.device.native_library import ARRAYS, Parts, check, library
-from recbole_cocorr.device.reader import corrected
 from recbole_cocorr.device.state import Snapshot
 
 _TABLES = ("fp32", "fp16", "int8")
@@ -28,8 +27,6 @@ def _unknown(artifact: Artifact) -> bool:
 
 class NativeEngine:
     """:class:`~recbole_cocorr.device.engine.Engine` on the native library.
-
-    A correction is computed by ONNX Runtime, which is loaded when the first one comes.
 
     Parameters
     ----------
@@ -144,10 +141,9 @@ class NativeEngine:
 
     def correct(self, correction: Correction) -> None:
         """Correct the user vector."""
-        (row,) = self.recent()[-1:]
-        user = corrected(self.artifact, row, state_clicks(self), self.state(), correction)
-        user = np.ascontiguousarray(user, np.float32)
-        self._check(self._library.cocorr_set_user(self._session, user.ctypes.data))
+        attention, bias = (np.ascontiguousarray(a, np.float32) for a in correction)
+        arguments = attention.ctypes.data, bias.ctypes.data
+        self._check(self._library.cocorr_correct(self._session, *arguments))
 
 
 def _parts_of(artifact: Artifact) -> Parts:

@@ -21,7 +21,8 @@ _FUNCTIONS = {
     "cocorr_click": (_STATUS, [_POINTER, ctypes.c_uint32]),
     "cocorr_history": (_STATUS, [_POINTER, _POINTER, _WHOLE]),
     "cocorr_user": (_POINTER, [_POINTER]),
-    "cocorr_set_user": (_STATUS, [_POINTER, _POINTER]),
+    "cocorr_upload": (ctypes.c_uint32, [_POINTER, _POINTER]),
+    "cocorr_correct": (_STATUS, [_POINTER, _POINTER, _POINTER]),
     "cocorr_scores": (_STATUS, [_POINTER, _POINTER, _WHOLE, ctypes.c_int, _POINTER]),
     "cocorr_rank_all": (_STATUS, [_POINTER, _WHOLE, _POINTER, _WHOLE, _POINTER, _POINTER, _POINTER]),
     "cocorr_recent": (ctypes.c_uint32, [_POINTER, _POINTER]),
@@ -41,6 +42,7 @@ ARRAYS = (
     *("item_vectors", "item_scales", "target_vectors", "target_scales"),
     *("token_bytes", "token_offsets", "token_index"),
     *("neighbour_indptr", "neighbour_items", "neighbour_weights", "neighbour_scales"),
+    "upload_norm",
 )
 _NUMBERS = ("items", "table", "policy", "probes", "neighbours", "neighbour_clicks")
 _TRUST = ("decay", "base", "per_log_click", "scale")

@@ -11,19 +11,6 @@ from recbole_cocorr.device.window import Window
 _AT_ONCE = 1024
 
 
-def corrected(artifact: Artifact, row: int, clicks: int, state: np.ndarray, correction: Correction) -> np.ndarray:
-    """User vector [d] of the last of ``clicks`` clicks, on ``row``, after which the state is ``state``."""
-    feed = {
-        "item": artifact.items.vectors(np.array([row], dtype=np.intp)),
-        "state": state,
-        "slot": np.array((clicks - 1) % artifact.manifest.mini_batch),
-        "attention": correction.attention,
-        "bias": correction.bias,
-    }
-    (user,) = artifact.graph("correct").run(None, feed)
-    return check_finite(user[0], artifact)
-
-
 class Reader:
     """Clicks to user vectors.
 
@@ -119,8 +106,16 @@ class Reader:
         return user
 
     def correct(self, row: int, clicks: int, correction: Correction) -> np.ndarray:
-        """User vector [d] of the last click, on ``row``, with a correction."""
-        return corrected(self.artifact, row, clicks, self.state(), correction)
+        """User vector [d] of the last of ``clicks`` clicks, on ``row``, with a correction."""
+        feed = {
+            "item": self.vectors([row]),
+            "state": self.state(),
+            "slot": np.array((clicks - 1) % self._every),
+            "attention": correction.attention,
+            "bias": correction.bias,
+        }
+        (user,) = self.artifact.graph("correct").run(None, feed)
+        return check_finite(user[0], self.artifact)
 
     def vectors(self, rows: list[int]) -> np.ndarray:
         """Item vectors [n, d] of ``rows``, as a graph reads them."""

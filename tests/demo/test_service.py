@@ -20,8 +20,7 @@ pytest.importorskip("httptools")
 from recbole_cocorr.artifact.manifest import Manifest, read_manifest
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.demo import service
-from recbole_cocorr.demo.runtime import FILES
-from recbole_cocorr.demo.service import Cloud, cloud_of, ended_by_signals, started
+from recbole_cocorr.demo.service import cloud_of, ended_by_signals, started
 from recbole_cocorr.demo.upstream import AwayError, Upstream
 from tests.conftest import CHECKOUT
 from tests.demo.test_cloud_page import folder
@@ -142,24 +141,16 @@ def test_the_page_does_without_one_that_cannot_start(manifest, tmp_path, monkeyp
         assert cloud == (None, (), "the correction service did not start: a is no checkpoint")
 
 
-def test_a_method_that_the_page_cannot_compute_is_not_offered():
-    upstream = Upstream("http://127.0.0.1:9")
-    assert Cloud(upstream, ("correct", "score")).without("correct", "no npm") == (upstream, ("score",), "")
-    assert Cloud(upstream, ("correct",)).without("correct", "no npm") == (None, (), "no npm")
-    upstream.close()
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_command_starts_it_and_ends_it(folder, checkpoint, corrector, tmp_path, number):
     out = tmp_path / "out"
     shutil.copytree(folder, out / "artifact")
     shutil.copytree(corrector, out / "corrector")
     shutil.copy(checkpoint, out / "checkpoint.safetensors")
-    for name in FILES:
-        (tmp_path / name).write_text("runtime")
-    command = [sys.executable, "-m", "recbole_cocorr", "demo", f"--out={out}", f"--runtime={tmp_path}"]
+    command = [sys.executable, "-m", "recbole_cocorr", "demo", f"--out={out}"]
     command += ["--port=0", "--no_browser", "--deadline_ms=7"]
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1"}
+    environment["PATH"] = str(tmp_path)  # without npm
     environment["RECBOLE_COCORR_SERVE_MAX_BATCH"] = "no number"  # of somebody's other service
     pipe = subprocess.PIPE
     # A test run in the background ignores Ctrl-C, and hands that on.

@@ -6,7 +6,7 @@
 
 #include "cocorr.h"
 
-enum { PARTS = 12 }; /* arrays of an artifact */
+enum { PARTS = 13 }; /* arrays of an artifact */
 
 static uint64_t seed;
 
@@ -40,6 +40,13 @@ static int policy_run(const cocorr_model *m, int policy, uint64_t bytes)
             const char *token = cocorr_token(m, best[i], &length);
             if (token) cocorr_row(m, token, length);
         }
+        const cocorr_sizes *z = &m->sizes;
+        const uint64_t sent = (uint64_t)z->heads * z->mini_batch * (z->mini_batch + z->head_width);
+        float *numbers = malloc((sent > (uint64_t)z->window * z->width ? sent : (uint64_t)z->window * z->width) * sizeof *numbers);
+        for (uint64_t i = 0; i < sent; i++) numbers[i] = (float)chance(64) - 32;
+        cocorr_correct(s, numbers, numbers + (uint64_t)z->heads * z->mini_batch * z->mini_batch);
+        cocorr_upload(s, numbers);
+        free(numbers);
         float *state = malloc(m->sizes.state * sizeof *state);
         int32_t *recent = malloc(m->sizes.recent * sizeof *recent);
         cocorr_state(s, state);
@@ -90,7 +97,7 @@ static void changed(const cocorr_parts *original)
     if (kind == 4) {
         const double values[] = {0, -1, 1e-300, 1e300, 1, 1e6, -1e6};
         (&p.decay)[chance(4)] = values[chance(7)];
-        if (p.native.bytes > 64 && chance(2)) memset((char *)copies[0] + 8 + 4 * chance(13), (int)chance(3), 1);
+        if (p.native.bytes > 64 && chance(2)) memset((char *)copies[0] + 8 + 4 * chance(14), (int)chance(3), 1);
     }
     if (cocorr_open_parts(&m, &p))
         refused++;

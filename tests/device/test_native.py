@@ -24,6 +24,7 @@ from recbole_cocorr.device.native_library import LIBRARY
 from recbole_cocorr.exporter.check import check_graphs, reference
 from recbole_cocorr.models.cocorrrec.graphs import initial_state
 from recbole_cocorr.models.cocorrrec.native_weights import native_weights
+from recbole_cocorr.models.cocorrrec.network import RMS_EPS
 from tests.conftest import CHECKOUT
 from tests.device import ITEMS, TOKENS, assert_close, clicks, make, sent_to, tokens_of
 from tests.device.fixtures import FINGERPRINT
@@ -80,20 +81,28 @@ def without_graphs(folder: Path, recommender, table: str = "fp32") -> Path:
     vectors = model.item_embedding.weight.detach().numpy()
     arrays, probes = write_catalogue(folder, TOKENS, vectors, table, lambda rows: phi(model, rows))
     state = initial_state(model)
-    for name, array in (("native", np.frombuffer(native_weights(model), np.uint8)), ("state", state.numpy())):
+    numbers = {"native": np.frombuffer(native_weights(model), np.uint8), "state": state.numpy()}
+    graphs, size, correction = ["step", "fold", "prefill"], model.layers[0].ttt.mini_batch_size, None
+    if len(model.layers) == 1:
+        heads, width = state.shape[0], state.shape[2]
+        correction = {"attention": [heads, size, size], "bias": [heads, size, width]}
+        graphs.append("correct")
+        numbers["upload_norm"] = model.hidden_norm.weight.detach().numpy()
+    for name, array in numbers.items():
         arrays[name] = write_array(folder, name, array)
     arrays["weights"] = write_array(folder, "weights", np.zeros(1, np.uint8))
-    for name in ("step", "fold", "prefill"):
+    for name in graphs:
         (folder / f"{name}.onnx").write_bytes(b"none")
         made[name] = FileEntry(f"{name}.onnx", 4, digest_of(b"none"))
-    size, window = model.layers[0].ttt.mini_batch_size, model.max_seq_length
+    window = model.max_seq_length
     sizes = {"items": ITEMS, "width": model.hidden_size, "window": window, "mini_batch": size}
     manifest = Manifest(
         model={"name": "CoCorrRec"},
         **sizes,
         table=table,
         policy="window",
-        correction=None,
+        correction=correction,
+        norm_eps=RMS_EPS,
         graphs=made,
         arrays=arrays,
         fingerprint=FINGERPRINT,
@@ -134,6 +143,10 @@ def test_every_click_is_that_of_the_full_pass_in_pytorch(tmp_path, shape, policy
         if t % 4 == 3:
             at_once.history(tokens_of(rows[t - 3 : t + 1]))
             assert_close(at_once.user_vector, session.user_vector, TOLERANCE)
+        if len(model.layers) == 1:
+            sent, arrays = sent_to(model, t)
+            session.apply(arrays, t + 1)
+            assert_close(session.user_vector, reference(model, read, sent), TOLERANCE)
     scores = (phi(model, vectors) @ session.user_vector)[1:]
     ranking = session.rank_all(ITEMS)
     assert_close(ranking.scores, sorted(scores.tolist(), reverse=True), TOLERANCE)
@@ -341,6 +354,61 @@ def test_the_example_ranks_as_a_session_does(own_copy, tmp_path):
     assert_close([float(score) for score in scores], expected.scores)
     done = subprocess.run([example, tmp_path / "none", "x"], capture_output=True, text=True, check=False)
     assert done.returncode and done.stderr == "manifest.json is missing or is no manifest of a device artifact\n"
+
+
+EXCHANGE = r"""
+#include <stdio.h>
+#include <stdlib.h>
+#include "cocorr.h"
+
+int main(int count, char **words)
+{
+    cocorr_model m;
+    cocorr_session *s;
+    float numbers[4096];
+    int status = count < 3 ? COCORR_BAD_ARGUMENT : cocorr_open(&m, words[1]);
+    if (status) return status;
+    const uint64_t bytes = cocorr_session_bytes(&m), sent = m.sizes.heads * m.sizes.mini_batch;
+    status = cocorr_start(&s, &m, COCORR_WINDOW, calloc(1, bytes), bytes);
+    const int before_a_click = status ? status : cocorr_correct(s, numbers, numbers);
+    if (before_a_click != COCORR_NO_CLICK) return before_a_click;
+    for (int i = 2; i < count && !status; i++) status = cocorr_click(s, (uint32_t)atoi(words[i]));
+    const uint32_t n = status ? 0 : cocorr_upload(s, numbers);
+    for (uint32_t i = 0; i < n * m.sizes.width; i++) printf("%.9g ", numbers[i]);
+    for (uint64_t i = 0; i < sent * (m.sizes.mini_batch + m.sizes.head_width); i++) numbers[i] = (float)(i * 7 % 11);
+    if (!status) status = cocorr_correct(s, numbers, numbers + sent * m.sizes.mini_batch);
+    for (uint32_t i = 0; i < m.sizes.width && !status; i++) printf("%.9g ", cocorr_user(s)[i]);
+    numbers[0] = 1 / (numbers[0] * 0);
+    if (!status && cocorr_correct(s, numbers, numbers) != COCORR_BAD_ARGUMENT) return 98;
+    return status;
+}
+"""
+
+
+@pytest.mark.parametrize("shape", [{}, {"block": "gated"}, {"num_layers": 2}], ids=["plain", "gated", "two layers"])
+def test_the_exchange_with_the_cloud_in_c_alone(tmp_path, shape):
+    """What would be uploaded, and the user vector that a correction makes of it."""
+    recommender = make(**shape)
+    model = recommender.model
+    (tmp_path / "exchange.c").write_text(EXCHANGE)
+    program = compiled(tmp_path / "exchange", "-std=c99", str(tmp_path / "exchange.c"), *C_FILES)
+    folder = without_graphs(tmp_path, recommender, "int8")
+    for count in (1, 5, 23):
+        rows = clicks(count)
+        done = subprocess.run([program, folder, *map(str, rows)], capture_output=True, text=True, check=False)
+        if len(model.layers) > 1:
+            assert (done.returncode, done.stdout) == (16, "")  # COCORR_NO_CORRECTION
+            continue
+        assert done.returncode == 0, done.stderr
+        session = Session.open(folder, policy="window", runtime="native")
+        session.history(tokens_of(rows))
+        shapes = session.artifact.manifest.correction
+        sizes = [int(np.prod(shapes[name])) for name in ("attention", "bias")]
+        numbers = np.arange(sum(sizes), dtype=np.float32) * 7 % 11
+        parts = np.split(numbers, sizes[:1])
+        session.apply([part.reshape(s) for part, s in zip(parts, shapes.values(), strict=True)], count)
+        expected = [*session.hidden_states().hidden_states.ravel(), *session.user_vector]
+        assert_close([float(word) for word in done.stdout.split()], expected, TOLERANCE)
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import { Vocabulary } from "./vocabulary.js";
 
 const FORMAT_VERSIONS = [1, 4];
 const RUNTIMES = ["native", "onnx"];
-// Graphs that a click may need. `correct` is opened for the first correction, and no session here has new items.
-const GRAPHS = ["step", "fold", "prefill", "window"];
+// Graphs that a session needs; no session here has new items.
+const GRAPHS = ["step", "fold", "prefill", "window", "correct"];
 
 export class Artifact {
   /**
@@ -27,7 +27,7 @@ export class Artifact {
   native = null;
 
   /**
-   * Everything is fetched here, so that no click needs the network; a model's first correction fetches what computes it.
+   * Everything is fetched here, so that no click needs the network.
    *
    * @param {URL | string} folder The artifact's address, of a server or, in Node, a file: address.
    * @param {object} [options]
@@ -47,7 +47,6 @@ export class Artifact {
     if (manifest.delta) throw new Error("the artifact has a delta, which this page does not read");
     const artifact = new Artifact();
     artifact.folder = root;
-    artifact.onnx = onnx;
     artifact.manifest = manifest;
     artifact.runtime = runtime ?? (runsNatively(manifest) ? "native" : "onnx");
     if (!RUNTIMES.includes(artifact.runtime)) throw new Error(`runtime is ${runtime}; it must be native or onnx`);
@@ -79,30 +78,26 @@ export class Artifact {
       artifact.native = await NativeModel.open(manifest, arrays);
       artifact.targets = null; // the library has its own copy; the neighbour table also says what speaks for an item
     } else {
-      await artifact.loadGraphs(GRAPHS);
+      await artifact.#loadGraphs(onnx);
     }
     return artifact;
   }
 
-  /**
-   * Open some of the artifact's graphs, which loads ONNX Runtime Web. One after another: it starts up under the first.
-   * @private
-   */
-  async loadGraphs(names) {
+  /** Open the artifact's graphs, which loads ONNX Runtime Web. One after another: it starts up under the first. */
+  async #loadGraphs(onnx) {
     const { graphs, arrays: { weights } } = this.manifest;
-    const wanted = names.filter((name) => graphs[name] && !this.graphs[name]);
-    if (!wanted.length) return;
-    if (!this.onnx) {
+    if (!onnx) {
       throw new Error("this needs ONNX Runtime Web: give `onnx: () => import(\"onnxruntime-web/wasm\")` to open it");
     }
-    const files = await fetched(this.folder, { weights, ...Object.fromEntries(wanted.map((name) => [name, graphs[name]])) });
-    this.ort ??= await this.onnx();
+    const wanted = Object.fromEntries(GRAPHS.filter((name) => graphs[name]).map((name) => [name, graphs[name]]));
+    const files = await fetched(this.folder, { weights, ...wanted });
+    this.ort = await onnx();
     const options = {
       executionProviders: ["wasm"],
       externalData: [{ path: weights.file, data: new Uint8Array(files.weights) }],
       logSeverityLevel: 3,
     };
-    for (const name of wanted) {
+    for (const name of Object.keys(wanted)) {
       this.graphs[name] = await this.ort.InferenceSession.create(new Uint8Array(files[name]), options);
     }
   }

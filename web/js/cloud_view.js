@@ -8,7 +8,6 @@ const element = (id) => document.getElementById(id);
 const ranking = element("corrected");
 
 export const isOn = () => element("cloud-switch").checked;
-export const switchOff = () => (element("cloud-switch").checked = false);
 export const onSwitch = (change) => element("cloud-row").addEventListener("change", change);
 
 /** Call `click` with the token of a title of the corrected list that is clicked. */
@@ -36,10 +35,6 @@ export function offer(reason, methods) {
 
 /** Of the methods, the one that is chosen. */
 export const chosen = () => document.querySelector("input[name=method]:checked").value;
-
-export function showLoading() {
-  element("cloud-about").textContent = "Loading what computes corrections …";
-}
 
 /** What the switch says and shows; `method` is null while it is off. */
 export function showSwitch(method, service, deadline) {

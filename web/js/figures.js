@@ -1,8 +1,8 @@
 /** Milliseconds of the clicks, and requests made since the page was loaded. */
 
 const KEPT = 1000;
-// Requests whose bytes the page has counted itself, and those for its own files, which the first correction fetches.
-const NOT_COUNTED = ["/v1/", "/runtime/", "/artifact/"];
+// Requests whose bytes the page has counted itself, and the icon, which a browser fetches when it likes.
+const NOT_COUNTED = ["/v1/", "/icon.svg"];
 
 const isKnown = ({ pathname, search }) => !search && NOT_COUNTED.some((start) => pathname.startsWith(start));
 

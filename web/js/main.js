@@ -4,7 +4,6 @@ import { Artifact } from "./artifact.js";
 import { Cloud } from "./cloud.js";
 import * as cloudView from "./cloud_view.js";
 import { Corrected } from "./corrected.js";
-import { correctionBytes } from "./correction.js";
 import { Figures } from "./figures.js";
 import { METHODS } from "./methods.js";
 import { onnxRuntime } from "./onnx_runtime.js";
@@ -59,15 +58,6 @@ async function warmUp() {
   const session = new Session(page.artifact);
   for (let i = 0; i <= page.artifact.window; i++) await session.click(page.titles.tokens[0]);
   session.rankAll(COMPARED);
-}
-
-/** The first correction fetches what computes it, and is slower too: it is one that changes nothing. */
-async function warmUpCorrection() {
-  const session = new Session(page.artifact);
-  await session.click(page.titles.tokens[0]);
-  const shapes = page.artifact.manifest.correction;
-  const { clicks, fingerprint } = session.hiddenStates();
-  await session.apply(new ArrayBuffer(correctionBytes(shapes)), clicks, fingerprint);
 }
 
 /** A new session without a click, and the lists of an example in its place. */
@@ -142,7 +132,7 @@ function secondTitle() {
 
 async function switchCloud() {
   page.corrected?.cancel();
-  const method = await wanted();
+  const method = wanted();
   page.corrected = method && new Corrected(page.session, page.cloud, method);
   view.showAbout(page.artifact.manifest, page.titles.length, method);
   cloudView.showSwitch(method, page.service, page.cloud.deadline);
@@ -158,22 +148,8 @@ async function switchCloud() {
   }
 }
 
-/** The method that is switched on, once it is ready; null if it is off, or cannot be made ready. */
-async function wanted() {
-  if (!cloudView.isOn()) return null;
-  const method = METHODS[cloudView.chosen()];
-  if (method !== METHODS.correct) return method;
-  try {
-    cloudView.showLoading();
-    await (page.canCorrect ??= warmUpCorrection());
-    return method;
-  } catch (error) {
-    page.canCorrect = null;
-    cloudView.switchOff();
-    view.showError(error);
-    return null;
-  }
-}
+/** The method that is switched on; null if it is off. */
+const wanted = () => (cloudView.isOn() ? METHODS[cloudView.chosen()] : null);
 
 /** The second list without the cloud, and what made it differ. */
 function showTable() {

@@ -1,7 +1,6 @@
 /** CoCorrRec by the C library, in WebAssembly. Mirrors device/native_engine.py; cocorr_wasm.c says what each call does. */
 
 import { bytes } from "./bytes.js";
-import { corrected, stateClicks } from "./reader.js";
 
 // In the order of the first members of cocorr_parts (cocorr.h). Tokens are looked up in JavaScript.
 const PARTS = [
@@ -198,10 +197,14 @@ export class NativeEngine {
     this.clicks = clicks;
   }
 
-  /** Correct the user vector, until the next click: by ONNX Runtime, which is loaded for the first correction. */
-  async correct(correction) {
-    await this.artifact.loadGraphs(["correct"]);
-    this.user = await corrected(this.artifact, this.recent().at(-1), stateClicks(this), this.state(), correction);
+  /** Correct the user vector, until the next click. */
+  async correct({ attention, bias }) {
+    const { model } = this;
+    const at = model.room(attention.length + bias.length);
+    const then = at + 4 * attention.length;
+    model.floats(at, attention.length).set(attention);
+    model.floats(then, bias.length).set(bias);
+    model.check(model.calls.correct(this.session, at, then));
   }
 
   /** Write rows into the scratch memory, with room for so many numbers behind them. */

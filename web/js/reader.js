@@ -8,19 +8,6 @@ export function stateClicks({ policy, clicks, artifact }) {
   return policy === "carry" ? clicks : Math.min(clicks, artifact.window);
 }
 
-/** User vector of the last of `clicks` clicks, on `row`, after which the state is `state`, with a correction. */
-export async function corrected(artifact, row, clicks, state, { attention, bias }) {
-  const shapes = artifact.manifest.correction;
-  const feed = {
-    item: artifact.tensor("float32", artifact.items.vectors([row]), [1, artifact.width]),
-    state: artifact.tensor("float32", state, artifact.stateShape),
-    slot: whole(artifact, (clicks - 1) % artifact.miniBatch),
-    attention: artifact.tensor("float32", attention, shapes.attention),
-    bias: artifact.tensor("float32", bias, shapes.bias),
-  };
-  return finite((await artifact.graphs.correct.run(feed)).user);
-}
-
 export class Reader {
   constructor(artifact) {
     this.artifact = artifact;
@@ -62,9 +49,17 @@ export class Reader {
   }
 
   /** User vector of the last click, on `row`, with a correction; `clicks` are those that the state was made of. */
-  async correct(row, clicks, correction) {
-    await this.artifact.loadGraphs(["correct"]);
-    return corrected(this.artifact, row, clicks, (await this.#current()).data, correction);
+  async correct(row, clicks, { attention, bias }) {
+    const { artifact } = this;
+    const shapes = artifact.manifest.correction;
+    const feed = {
+      item: this.#tensor([row]),
+      state: await this.#current(),
+      slot: whole(artifact, (clicks - 1) % artifact.miniBatch),
+      attention: artifact.tensor("float32", attention, shapes.attention),
+      bias: artifact.tensor("float32", bias, shapes.bias),
+    };
+    return finite((await artifact.graphs.correct.run(feed)).user);
   }
 
   /** The state of the clicks that were read, as numbers; empty for a model without one. */

@@ -10,7 +10,7 @@
 #else
 #define BY_PROCESSOR
 #endif
-#ifdef __GNUC__
+#if defined(__GNUC__) && !defined(__wasm__) /* the clones need it; elsewhere it is bytes */
 #define INLINE static inline __attribute__((always_inline))
 #else
 #define INLINE static inline
@@ -19,6 +19,7 @@
 #define HEADER 64
 #define MOST_SESSION ((uint64_t)1 << 30)
 #define BLOCK 256
+#define MOMENT_EPS 1e-6f
 #define LONGEST_ROW 8u /* of the neighbour table, in rows of average length */
 
 const char *cocorr_message(int status)
@@ -40,6 +41,7 @@ const char *cocorr_message(int status)
         "the state is none that a session of this model gives",
         "an argument does not fit",
         "this machine cannot map files, or it orders bytes the other way",
+        "the model takes no correction, or was exported before the native runtime took any; export it again",
     };
     return status >= 0 && status < (int)(sizeof sentences / sizeof *sentences) ? sentences[status] : "unknown status";
 }
@@ -251,11 +253,15 @@ static int read_header(cocorr_model *m)
     z->window = word[4], z->layers = word[5], z->gated = word[6];
     memcpy(&m->rms_eps, &word[7], 4);
     memcpy(&m->norm_eps, &word[8], 4);
-    if (word[9] | word[10] | word[11] | word[12] | word[13]) return COCORR_OTHER_VERSION;
+    memcpy(&m->alpha, &word[9], 4);
+    memcpy(&m->beta, &word[10], 4);
+    m->corrects = word[11];
+    if (m->corrects > 1 || word[12] | word[13]) return COCORR_OTHER_VERSION;
     const uint32_t most = 1u << 16;
     if (!z->width || z->width > most || !z->heads || z->width % (2 * (uint64_t)z->heads)) return COCORR_BAD_SIZES;
     if (!z->mini_batch || z->mini_batch > most || !z->window || z->window > most) return COCORR_BAD_SIZES;
-    if (!z->layers || z->layers > 1024 || z->gated > 1) return COCORR_BAD_SIZES;
+    if (!z->layers || z->layers > 1024 || z->gated > 1 || (m->corrects && z->layers > 1)) return COCORR_BAD_SIZES;
+    if (!is_finite(m->alpha) || !is_finite(m->beta)) return COCORR_BAD_WEIGHTS;
     if (!(m->rms_eps > 0 && m->rms_eps < 1 && m->norm_eps > 0 && m->norm_eps < 1)) return COCORR_BAD_WEIGHTS;
     z->head_width = z->width / z->heads;
     const uint64_t numbers = all_numbers(z);
@@ -298,6 +304,7 @@ int cocorr_open_parts(cocorr_model *m, const cocorr_parts *parts)
     if (!check_table(p, &p->item_vectors, &p->item_scales, m->sizes.width)) return COCORR_BAD_SIZES;
     if (!p->target_vectors.bytes) m->parts.target_vectors = p->item_vectors, m->parts.target_scales = p->item_scales;
     if (!check_table(p, &p->target_vectors, &p->target_scales, m->sizes.width)) return COCORR_BAD_SIZES;
+    if (p->upload_norm.bytes && !is_part(&p->upload_norm, m->sizes.width * 4ull, 4)) return COCORR_BAD_SIZES;
     /* A host that keeps its own vocabulary gives none. */
     if (p->token_offsets.bytes) {
         const uint64_t slots = p->token_index.bytes / 4;
@@ -364,7 +371,7 @@ struct cocorr_session {
     uint64_t clicks;
     int policy;
     float *state, *spare, *user; /* what a failed call must not change is written into spare, or undone */
-    float *x, *normed, *raw, *heads, *mixed, *wide, *query, *residual;
+    float *x, *normed, *raw, *heads, *mixed, *wide, *query, *residual, *shares;
     /* By click number modulo L: the projections of the first layer, which do not depend on the slot; and of which row. */
     float *cache;
     uint32_t *cache_rows;
@@ -398,6 +405,7 @@ static uint64_t lay_out(const cocorr_model *m, cocorr_session *s, char *memory)
     ARRAY(wide, float, z->gated ? 4 * d : 0);
     ARRAY(query, float, z->head_width);
     ARRAY(residual, float, z->head_width);
+    ARRAY(shares, float, z->mini_batch);
     ARRAY(cache, float, z->window * all);
     ARRAY(cache_rows, uint32_t, z->window);
     ARRAY(recent, int32_t, z->recent);
@@ -470,6 +478,29 @@ INLINE void project(cocorr_session *s, const layer_weights *w, const float *x, f
     for (uint32_t h = 0; h < z->heads; h++) raw[3 * d + h] = sigmoid(raw[3 * d + h] + w->gate_bias[h]);
 }
 
+/* What the heads give, to the block's output in x. */
+INLINE void join(cocorr_session *s, const layer_weights *w)
+{
+    const cocorr_sizes *z = &s->model->sizes;
+    const uint32_t d = z->width;
+    const float eps = s->model->norm_eps;
+    float *restrict x = s->x, *restrict out = s->heads, *restrict mixed = s->mixed;
+    standardise(out, d, eps);
+    for (uint32_t i = 0; i < d; i++) out[i] = out[i] * w->post_weight[i] + w->post_bias[i];
+    if (!z->gated) {
+        product(x, out, w->output, d, d);
+        return;
+    }
+    product(mixed, out, w->output, d, d);
+    for (uint32_t i = 0; i < d; i++) x[i] += mixed[i];
+    rms_norm(s->normed, x, w->gate_norm, d, s->model->rms_eps);
+    float *restrict wide = s->wide;
+    product(wide, s->normed, w->wide, d, 4 * d);
+    for (uint32_t i = 0; i < 2 * d; i++) wide[i] = wide[i] * sigmoid(wide[i]) * wide[2 * d + i];
+    product(mixed, wide, w->narrow, 2 * d, d);
+    for (uint32_t i = 0; i < d; i++) x[i] += mixed[i];
+}
+
 /* One click of a layer: its key and gradient go into the state, and x becomes the block's output if it is wanted. */
 INLINE void layer_click(
     cocorr_session *s, const layer_weights *w, const float *raw, float *state, uint32_t slot, const float *cosine,
@@ -511,22 +542,7 @@ INLINE void layer_click(
         standardise(out, f, eps);
         for (uint32_t i = 0; i < f; i++) out[i] = out[i] * gamma[i] + beta[i] + q[i];
     }
-    if (!wanted) return;
-    float *restrict x = s->x, *restrict out = s->heads, *restrict mixed = s->mixed;
-    standardise(out, d, eps);
-    for (uint32_t i = 0; i < d; i++) out[i] = out[i] * w->post_weight[i] + w->post_bias[i];
-    if (!z->gated) {
-        product(x, out, w->output, d, d);
-        return;
-    }
-    product(mixed, out, w->output, d, d);
-    for (uint32_t i = 0; i < d; i++) x[i] += mixed[i];
-    rms_norm(s->normed, x, w->gate_norm, d, s->model->rms_eps);
-    float *restrict wide = s->wide;
-    product(wide, s->normed, w->wide, d, 4 * d);
-    for (uint32_t i = 0; i < 2 * d; i++) wide[i] = wide[i] * sigmoid(wide[i]) * wide[2 * d + i];
-    product(mixed, wide, w->narrow, 2 * d, d);
-    for (uint32_t i = 0; i < d; i++) x[i] += mixed[i];
+    if (wanted) join(s, w);
 }
 
 /* A full mini-batch becomes part of W and b. */
@@ -590,6 +606,65 @@ BY_PROCESSOR static void read_click(
 static uint32_t recent_row(const cocorr_session *s, uint64_t number)
 {
     return (uint32_t)s->recent[number % s->model->sizes.recent];
+}
+
+/* Mean, and deviation with n - 1; 0 of a lone number. */
+INLINE void moments(const float *x, uint32_t n, float *mean, float *deviation)
+{
+    float sum = 0, squares = 0;
+    for (uint32_t i = 0; i < n; i++) sum += x[i];
+    *mean = sum / (float)n;
+    for (uint32_t i = 0; i < n; i++) squares += (x[i] - *mean) * (x[i] - *mean);
+    *deviation = n > 1 ? sqrtf(squares / (float)(n - 1)) : 0;
+}
+
+/* Adds what was sent, brought to the moments of the device's own (eqs. 14 and 15). */
+INLINE void fuse(float *restrict own, const float *restrict sent, uint32_t n, float weight)
+{
+    float mean, deviation, sent_mean, sent_deviation;
+    moments(own, n, &mean, &deviation);
+    moments(sent, n, &sent_mean, &sent_deviation);
+    const float factor = deviation / (sent_deviation + MOMENT_EPS);
+    for (uint32_t i = 0; i < n; i++) own[i] += weight * ((sent[i] - sent_mean) * factor + mean);
+}
+
+/* The last click again, with a correction; the state is only read. Leaves the layer's output in x. */
+BY_PROCESSOR static void read_corrected(cocorr_session *s, const float *attention, const float *bias)
+{
+    const cocorr_model *m = s->model;
+    const cocorr_sizes *z = &m->sizes;
+    const uint32_t d = z->width, f = z->head_width, K = z->mini_batch;
+    const uint64_t read = s->policy == COCORR_WINDOW && s->clicks > z->window ? z->window : s->clicks;
+    const size_t slot = (read - 1) % K;
+    const layer_weights w = weights_of(m, 0);
+    const float *final_norm = m->weights + (z->gated ? d : 0) + layer_numbers(z);
+    const float *cosine = final_norm + d + slot * (f / 2), *sine = cosine + (size_t)K * (f / 2), *state = s->state;
+    float *restrict q = s->query, *restrict shares = s->shares, *restrict r = s->residual, *restrict b = s->mixed;
+    item_vector(m, recent_row(s, s->clicks - 1), s->x);
+    if (z->gated) {
+        memcpy(s->normed, s->x, d * sizeof(float));
+        rms_norm(s->x, s->normed, m->weights, d, m->rms_eps);
+    }
+    project(s, &w, s->x, s->raw);
+    for (uint32_t h = 0; h < z->heads; h++, state += (size_t)(f + 1 + 2 * K) * f) {
+        const float *restrict W = state, *restrict keys = W + f * f + f, *restrict grads = keys + (size_t)K * f;
+        const float *restrict gamma = w.gamma + h * f, *restrict beta = w.beta + h * f;
+        float *restrict out = s->heads + h * f;
+        turn(q, s->raw + h * f, cosine, sine, f);
+        for (size_t j = 0; j <= slot; j++) shares[j] = dot(q, keys + j * f, f);
+        fuse(shares, attention + (h * (size_t)K + slot) * K, (uint32_t)slot + 1, m->alpha);
+        for (uint32_t i = 0; i < f; i++) r[i] = b[i] = 0;
+        for (size_t j = 0; j <= slot; j++)
+            for (uint32_t i = 0; i < f; i++) r[i] += shares[j] * grads[j * f + i], b[i] += grads[j * f + i];
+        for (uint32_t i = 0; i < f; i++) b[i] = W[f * f + i] - w.steps[slot] * b[i];
+        fuse(b, bias + (h * (size_t)K + slot) * f, f, m->beta);
+        product(out, q, W, f, f);
+        for (uint32_t i = 0; i < f; i++) out[i] += b[i] - w.steps[slot] * r[i];
+        standardise(out, f, m->norm_eps);
+        for (uint32_t i = 0; i < f; i++) out[i] = out[i] * gamma[i] + beta[i] + q[i];
+    }
+    join(s, &w);
+    rms_norm(s->normed, s->x, final_norm, d, m->rms_eps);
 }
 
 /* The last clicks, at most L, read from the initial state into spare; "rows" come after those of the session. */
@@ -751,6 +826,31 @@ int cocorr_set_user(cocorr_session *s, const float *user)
 {
     if (!all_finite(user, s->model->sizes.width)) return COCORR_BAD_USER;
     memcpy(s->user, user, s->model->sizes.width * sizeof(float));
+    return COCORR_OK;
+}
+
+uint32_t cocorr_upload(const cocorr_session *s, float *hidden_states)
+{
+    const cocorr_model *m = s->model;
+    const uint32_t d = m->sizes.width, n = (uint32_t)(s->clicks < m->sizes.window ? s->clicks : m->sizes.window);
+    if (!m->corrects || !m->parts.upload_norm.bytes) return 0;
+    for (uint32_t i = 0; i < n; i++) {
+        item_vector(m, recent_row(s, s->clicks - n + i), s->x);
+        rms_norm(hidden_states + i * (size_t)d, s->x, m->parts.upload_norm.data, d, m->rms_eps);
+    }
+    return all_finite(hidden_states, n * (uint64_t)d) ? n : 0;
+}
+
+int cocorr_correct(cocorr_session *s, const float *attention, const float *bias)
+{
+    const cocorr_sizes *z = &s->model->sizes;
+    const uint64_t rows = (uint64_t)z->heads * z->mini_batch;
+    if (!s->model->corrects) return COCORR_NO_CORRECTION;
+    if (!s->clicks) return COCORR_NO_CLICK;
+    if (!all_finite(attention, rows * z->mini_batch) || !all_finite(bias, rows * z->head_width)) return COCORR_BAD_ARGUMENT;
+    read_corrected(s, attention, bias);
+    if (!all_finite(s->normed, z->width)) return COCORR_BAD_USER;
+    memcpy(s->user, s->normed, z->width * sizeof(float));
     return COCORR_OK;
 }
 

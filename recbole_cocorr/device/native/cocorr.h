@@ -34,7 +34,8 @@ typedef enum {
     COCORR_NO_CLICK,       /* a ranking before the first click */
     COCORR_BAD_STATE,      /* a state that no session of this model gives */
     COCORR_BAD_ARGUMENT,   /* a policy, a number or memory that does not fit */
-    COCORR_UNSUPPORTED     /* this machine cannot map files, or orders bytes the other way */
+    COCORR_UNSUPPORTED,    /* this machine cannot map files, or orders bytes the other way */
+    COCORR_NO_CORRECTION   /* a model that takes no correction from the cloud */
 } cocorr_status;
 
 enum { COCORR_CARRY = 0, COCORR_WINDOW = 1 };
@@ -50,6 +51,7 @@ typedef struct {
     cocorr_part native, item_vectors, item_scales, target_vectors, target_scales;
     cocorr_part token_bytes, token_offsets, token_index;
     cocorr_part neighbour_indptr, neighbour_items, neighbour_weights, neighbour_scales;
+    cocorr_part upload_norm;
     uint32_t items, table, policy, probes;
     uint32_t neighbours, neighbour_clicks; /* N and T, both 0 without a neighbour table; a row has at most 8 N entries */
     double decay, base, per_log_click, scale;
@@ -66,7 +68,8 @@ typedef struct {
     cocorr_parts parts;
     cocorr_sizes sizes;
     const float *weights;
-    float rms_eps, norm_eps;
+    float rms_eps, norm_eps, alpha, beta;
+    uint32_t corrects;
     void *mapped[16];
     uint64_t mapped_bytes[16];
     uint32_t maps;
@@ -103,6 +106,11 @@ uint64_t cocorr_clicks(const cocorr_session *session);
 const float *cocorr_user(const cocorr_session *session);
 /* Rank by another user vector until the next click. */
 int cocorr_set_user(cocorr_session *session, const float *user);
+
+/* What the cloud corrects by: the hidden states [n][width] of the last n clicks, n at most L; gives n, 0 if it cannot. */
+uint32_t cocorr_upload(const cocorr_session *session, float *hidden_states);
+/* Rank by what a correction of these clicks makes of them, until the next click: A^ [heads][K][K] and B^ [heads][K][f]. */
+int cocorr_correct(cocorr_session *session, const float *attention, const float *bias);
 
 /* Scores of some rows; those of the neighbour table are added if "neighbours" is not 0. */
 int cocorr_scores(cocorr_session *session, const uint32_t *rows, uint64_t count, int neighbours, float *scores);

@@ -227,6 +227,7 @@ static int open_manifest(cocorr_model *m, const char *folder, const char *text)
         {"token_bytes", &p.token_bytes}, {"token_offsets", &p.token_offsets}, {"token_index", &p.token_index},
         {"neighbour_indptr", &p.neighbour_indptr}, {"neighbour_items", &p.neighbour_items},
         {"neighbour_weights", &p.neighbour_weights}, {"neighbour_scales", &p.neighbour_scales},
+        {"upload_norm", &p.upload_norm},
     };
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
         const int status = map_array(m, folder, arrays, wanted[i].key, wanted[i].part);

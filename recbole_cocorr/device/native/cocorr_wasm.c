@@ -91,6 +91,11 @@ CALL(user) const float *user(const cocorr_session *s) { return cocorr_user(s); }
 
 CALL(set_user) int set_user(cocorr_session *s, const float *vector) { return cocorr_set_user(s, vector); }
 
+CALL(correct) int correct(cocorr_session *s, const float *attention, const float *bias)
+{
+    return cocorr_correct(s, attention, bias);
+}
+
 CALL(scores) int scores(cocorr_session *s, const uint32_t *rows, uint32_t count, int with_neighbours, float *to)
 {
     return cocorr_scores(s, rows, count, with_neighbours, to);

@@ -1,7 +1,8 @@
 """CoCorrRec's weights in one file, as the native runtime maps them.
 
 A header of 64 bytes: RCCNATIV, then little-endian uint32 version, d, H, K, L, layers and 1 for the gated block, float32
-epsilons of the RMSNorms and of the LayerNorms, and zeros. Then float32 numbers, in the order of :func:`native_weights`
+epsilons of the RMSNorms and of the LayerNorms; alpha and beta of a correction and uint32 1, or zeros for a model that
+takes none; and zeros. Then float32 numbers, in the order of :func:`native_weights`
 and :func:`_layer`. A matrix lies by its inputs, so that one input's products with all outputs stand side by side.
 """
 
@@ -14,7 +15,7 @@ from recbole_cocorr.layers.ttt.inner_gradient import NORM_EPS
 from recbole_cocorr.models.cocorrrec.network import RMS_EPS, CoCorrRec, GatedBlock, PlainBlock
 
 MAGIC, VERSION = b"RCCNATIV", 1
-_HEADER = struct.Struct("<8s7I2f20x")
+_HEADER = struct.Struct("<8s7I4fI8x")
 
 
 def _layer(block: PlainBlock) -> Iterator[torch.Tensor]:
@@ -49,4 +50,6 @@ def native_weights(model: CoCorrRec) -> bytes:
     tables = ttt.tables(ttt.W0)
     parts += [model.final_norm.weight, tables.cos, tables.sin]
     numbers = torch.cat([part.detach().float().flatten() for part in parts]).numpy()
-    return _HEADER.pack(MAGIC, VERSION, *sizes, RMS_EPS, NORM_EPS) + numbers.astype("<f4").tobytes()
+    corrects = model.use_gcn and len(model.layers) == 1
+    fusion = (float(model.fusion.alpha), float(model.fusion.beta)) if corrects else (0.0, 0.0)
+    return _HEADER.pack(MAGIC, VERSION, *sizes, RMS_EPS, NORM_EPS, *fusion, corrects) + numbers.astype("<f4").tobytes()

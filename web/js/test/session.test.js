@@ -22,7 +22,9 @@ test("what cannot be is said", { skip }, async () => {
   await session.click("item-1");
   assert.throws(() => session.rankAll(0), /k is 0; it must be a whole number from 1 on/);
   assert.throws(() => session.rank(["item-1"], 1.5), /k is 1.5; it must be/);
-  assert.throws(() => session.hiddenStates(), /takes no correction/);
+  const layered = await Session.open(pathToFileURL(join(folder, "shape-2")));
+  await layered.click("item-1");
+  assert.throws(() => layered.hiddenStates(), /takes no correction/);
   assert.throws(() => new Session(session.artifact, "neither"), /policy is neither; it must be carry or window/);
   await assert.rejects(Session.open(address, { runtime: "fast" }), /runtime is fast; it must be native or onnx/);
   await assert.rejects(Session.open(address, { runtime: "onnx" }), /needs ONNX Runtime Web: give `onnx:/);

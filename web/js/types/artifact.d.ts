@@ -1,6 +1,6 @@
 export class Artifact {
     /**
-     * Everything is fetched here, so that no click needs the network; a model's first correction fetches what computes it.
+     * Everything is fetched here, so that no click needs the network.
      *
      * @param {URL | string} folder The artifact's address, of a server or, in Node, a file: address.
      * @param {object} [options]
@@ -28,11 +28,8 @@ export class Artifact {
     private graphs;
     /** @private */
     private native;
-    /**
-     * Open some of the artifact's graphs, which loads ONNX Runtime Web. One after another: it starts up under the first.
-     * @private
-     */
-    private loadGraphs;
+    ort: any;
     /** @private */
     private tensor;
+    #private;
 }
