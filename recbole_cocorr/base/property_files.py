@@ -59,7 +59,7 @@ def is_packaged(path: Path) -> bool:
 
 
 def read_properties(kind: str, name: str) -> dict[str, Any]:
-    """The packaged file with the working directory's merged over it, key by key.
+    """The packaged file with the working directory's merged over it, key by key; of a mapping, entry by entry.
 
     Raises
     ------
@@ -73,7 +73,9 @@ def read_properties(kind: str, name: str) -> dict[str, Any]:
     for path in files[1:]:
         own = read_yaml(path, "configuration file")
         check_known(path, own, settings)
-        settings.update(own)
+        for key, value in own.items():
+            both = isinstance(value, dict) and isinstance(settings[key], dict)
+            settings[key] = {**settings[key], **value} if both else value
     return settings
 
 

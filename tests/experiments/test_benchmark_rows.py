@@ -33,3 +33,17 @@ def test_what_does_not_fit(tmp_path, monkeypatch, text, words):
     Path("properties/benchmark.yaml").write_text(text + "\n", encoding="utf-8")
     with pytest.raises(UserError, match=words):
         find_entries(None)
+
+
+def test_rows_of_ones_own_stand_beside_the_packaged_ones(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = find_entries(None)
+    Path("properties").mkdir()
+    text = "models: {Mine: {model: GRU4Rec, settings: {dropout_prob: 0.1}}, GRU4Rec: {settings: {hidden_size: 8}}}"
+    Path("properties/benchmark.yaml").write_text(text, encoding="utf-8")
+    after = {entry.label: entry for entry in find_entries(None)}
+    assert list(after) == [*(entry.label for entry in before), "Mine"]
+    assert after["Mine"].settings == {"dropout_prob": 0.1}
+    assert after["GRU4Rec"].settings == {"hidden_size": 8}
+    (named,) = find_entries(["SASRec (item-item)"])
+    assert named.settings["item_init"] == "item-item"
