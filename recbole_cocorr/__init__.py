@@ -91,11 +91,11 @@ def open_session(
     from recbole_cocorr.base.extras import require
 
     if cloud is not None:
-        require("cloud-client")
+        require("cloud-client", "numpy", "grpc", "google.protobuf")
         from recbole_cocorr.service.client.session import CorrectedSession
 
         return CorrectedSession.open(artifact, cloud, **settings)
-    require("device")
+    require("device", "numpy")  # ONNX Runtime is asked for by what runs on it
     from recbole_cocorr.device.session import Session
 
     other = sorted(settings.keys() - {"state", "history", "policy", "threads", "runtime"})

@@ -22,19 +22,21 @@ _EXTRAS: dict[str, tuple[tuple[str, ...], str]] = {
 _APART = {"recbole": "--no-deps recbole==1.2.1"}
 
 
-def require(extra: str) -> None:
+def require(extra: str, *modules: str) -> None:
     """See to it that the packages of an extra are installed; nothing is imported.
 
     Parameters
     ----------
     extra : {"device", "cloud-client", "train", "export", "cloud", "report"}
+    *modules : str
+        Those of its modules that are needed; all, if none is named.
 
     Raises
     ------
     UserError
         If one is not installed. The sentence names it and the line to type.
     """
-    for name in _modules(extra):
+    for name in modules or _modules(extra):
         if not _is_installed(name):
             what = _APART.get(name, f"'recbole_cocorr[{extra}]'")
             raise UserError(f"{name} is not installed; type: pip install {what}")

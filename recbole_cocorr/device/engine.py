@@ -8,6 +8,7 @@ import numpy as np
 
 from recbole_cocorr.artifact.evidence import fuse
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.extras import require
 from recbole_cocorr.device.artifact import Artifact
 from recbole_cocorr.device.correction import Correction
 from recbole_cocorr.device.ranking import best
@@ -75,9 +76,15 @@ class OnnxEngine:
     ----------
     artifact : Artifact
     policy : {"carry", "window"}
+
+    Raises
+    ------
+    UserError
+        If onnxruntime is not installed.
     """
 
     def __init__(self, artifact: Artifact, policy: str):
+        require("device", "onnxruntime")
         manifest = artifact.manifest
         self.artifact, self.policy = artifact, policy
         self.clicks, self.user = 0, np.zeros(manifest.width, np.float32)

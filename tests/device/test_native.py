@@ -316,10 +316,18 @@ def test_the_exporters_check_runs_the_library_too(own_copy):
 WITHOUT = """
 import sys
 sys.modules["onnxruntime"] = None
-from recbole_cocorr.device import Session
-session = Session.open(sys.argv[1])
+import numpy as np
+from recbole_cocorr import UserError, open_session
+session = open_session(sys.argv[1])
 session.history(["item-1", "item-2"])
 print(session.runtime, session.rank_all(3).items)
+shapes = session.artifact.manifest.correction
+session.apply([np.arange(np.prod(shape), dtype=np.float32).reshape(shape) for shape in shapes.values()], 2)
+assert session.corrected
+try:
+    open_session(sys.argv[1], runtime="onnx").click("item-1")
+except UserError as error:
+    print(error)
 """
 
 
@@ -331,7 +339,9 @@ def test_onnx_runtime_is_not_needed(written):
     assert done.returncode == 0, done.stderr[-2000:]
     session = Session.open(folder, runtime="onnx")
     session.history(["item-1", "item-2"])
-    assert done.stdout.strip() == f"native {session.rank_all(3).items}"
+    first, second = done.stdout.splitlines()
+    assert first == f"native {session.rank_all(3).items}"
+    assert second == "onnxruntime is not installed; type: pip install 'recbole_cocorr[device]'"
 
 
 # -- C alone ---------------------------------------------------------------------------------------------------------
