@@ -8,7 +8,6 @@ service's own front; so do "uvicorn" and "granian" (RSGI), where they are instal
 a checkpoint the network has the paper's sizes and fresh weights. "CPU us" is the server's processor time for a request.
 """
 
-import argparse
 import asyncio
 import multiprocessing
 import os
@@ -32,7 +31,7 @@ from recbole_cocorr.experiments.delay import checkpoint_of_length
 from recbole_cocorr.experiments.simulate.processes import ServerProcess
 from recbole_cocorr.exporter.delta import write_delta
 from recbole_cocorr.service.server.connection import Request, Response
-from recbole_cocorr.service.server.correction_model import load_correction_model
+from recbole_cocorr.service.server.correction_model import CorrectionModel, load_correction_model
 from recbole_cocorr.service.server.delta_files import load_deltas
 from recbole_cocorr.service.server.server import run
 from recbole_cocorr.service.server.web import Web
@@ -163,6 +162,18 @@ def load(port: int, request: bytes, in_flight: int, seconds: float, status: byte
     return rate, 1000 * np.array(found)
 
 
+def request_of(what: str, headers: str = "", body: bytes = b"") -> bytes:
+    """The bytes of a request."""
+    return f"{what} HTTP/1.1\r\nHost: 127.0.0.1\r\n{headers}\r\n".encode() + body
+
+
+def correct_request(model: CorrectionModel) -> bytes:
+    """A request for the correction of ten hidden states."""
+    body = encode_rows(np.random.default_rng(0).standard_normal((10, model.width)))
+    headers = f"X-Fingerprint: {model.fingerprint}\r\nX-Clicks: 10\r\nContent-Length: {len(body)}\r\n"
+    return request_of("POST /v1/correct", headers, body)
+
+
 def small_delta(folder: Path, items: int, width: int = 64) -> None:
     """A folder with a delta of some new items; the service does not ask which artifact it is of."""
     bytes_, offsets = encode_tokens(["", *(f"new-{i}" for i in range(items))])
@@ -187,13 +198,10 @@ def main() -> None:
         checkpoint_of_length(arguments.checkpoint, 10, file)
         small_delta(folder, arguments.items)
         model, delta = load_correction_model(file), load_deltas(str(folder))["delta-1.bin"]
-        head = "{} HTTP/1.1\r\nHost: 127.0.0.1\r\n{}\r\n".format
-        body = encode_rows(np.random.default_rng(0).standard_normal((10, model.width)))
-        lines = f"X-Fingerprint: {model.fingerprint}\r\nX-Clicks: 10\r\nContent-Length: {len(body)}\r\n"
-        correct = head("POST /v1/correct", lines).encode() + body
+        correct = correct_request(model)
         get = "GET /deltas/delta-1.bin"
-        asked = {"correct": (correct, b"200"), "delta": (head(get, "").encode(), b"200")}
-        asked["304"] = head(get, f"If-None-Match: {delta.etag}\r\n").encode(), b"304"
+        asked = {"correct": (correct, b"200"), "delta": (request_of(get), b"200")}
+        asked["304"] = request_of(get, f"If-None-Match: {delta.etag}\r\n"), b"304"
         try:
             port = free_port()
             server = ServerProcess(file, None, "--http", f"127.0.0.1:{port}", "--deltas", str(folder))
@@ -212,7 +220,7 @@ def main() -> None:
             for _, port, *_ in sides:
                 wait_for(port)
             print(
-                f"{len(body)} bytes up, {model.shape.bytes} down; a delta of {len(delta.content)} bytes",
+                f"a request of {len(correct)} bytes, {model.shape.bytes} down; a delta of {len(delta.content)} bytes",
                 file=sys.stderr,
             )
             print("what     in flight  requests/s   p50 ms   p99 ms   CPU us")

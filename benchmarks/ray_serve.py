@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import ray
-from http_service import free_port, load, wait_for
+from http_service import correct_request, free_port, load, wait_for
 from ray import serve
 from side_by_side import machine
 from starlette.requests import Request
@@ -24,7 +24,7 @@ from starlette.responses import Response
 from recbole_cocorr.experiments.delay import checkpoint_of_length
 from recbole_cocorr.experiments.simulate.processes import ServerProcess
 from recbole_cocorr.service.server.correction_model import load_correction_model
-from recbole_cocorr.service.wire import FLOAT32, decode_correction, decode_rows, encode_rows
+from recbole_cocorr.service.wire import FLOAT32, decode_correction, decode_rows
 
 
 @serve.deployment(max_ongoing_requests=256)
@@ -66,9 +66,7 @@ def main() -> None:
         file = Path(place) / "model.safetensors"
         checkpoint_of_length(arguments.checkpoint, 10, file)
         model = load_correction_model(file)
-        body = encode_rows(np.random.default_rng(0).standard_normal((10, model.width)))
-        lines = f"X-Fingerprint: {model.fingerprint}\r\nX-Clicks: 10\r\nContent-Length: {len(body)}\r\n"
-        request = f"POST /v1/correct HTTP/1.1\r\nHost: 127.0.0.1\r\n{lines}\r\n".encode() + body
+        request = correct_request(model)
         own, other = free_port(), free_port()
         server = ServerProcess(file, None, "--http", f"127.0.0.1:{own}")
         try:
