@@ -324,6 +324,9 @@ print(session.runtime, session.rank_all(3).items)
 shapes = session.artifact.manifest.correction
 session.apply([np.arange(np.prod(shape), dtype=np.float32).reshape(shape) for shape in shapes.values()], 2)
 assert session.corrected
+with open_session(sys.argv[1], cloud="127.0.0.1:9", deadline_ms=1) as in_cloud:
+    in_cloud.click("item-1")
+    assert in_cloud.rank_all(3).status != "corrected"
 try:
     open_session(sys.argv[1], runtime="onnx").click("item-1")
 except UserError as error:

@@ -210,6 +210,15 @@ def test_history_bins_of_every_model():
     assert figures.quality_by_history(group, {}, styles_of(FIELD), "ndcg@10") is None
 
 
+def test_history_bins_hold_a_user_of_several_rows_once():
+    group, twice = (comparison_groups(made_field(["SASRec", "CoCorrRec"], users=300))[0] for _ in range(2))
+    for by_seed in twice.runs.values():
+        for run in by_seed.values():
+            for rows in vars(run.ranks).values():
+                rows += rows
+    assert history_bins(twice, "ndcg@10") == history_bins(group, "ndcg@10")
+
+
 @pytest.mark.parametrize("count", [1, 2, len(FIELD)])
 def test_the_dots_of_a_correction_stand_in_its_row(count):
     places = {"own": 0.4, "none": 0.3, "stale 1": 0.2}
