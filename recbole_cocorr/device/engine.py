@@ -176,10 +176,6 @@ class OnnxEngine:
 
     def correct(self, correction: Correction) -> None:
         """Correct the user vector."""
-        clicks = state_clicks(self)
+        # Those that the state was made of.
+        clicks = self.clicks if self.policy == "carry" else min(self.clicks, self._window)
         self.user = self.reader.correct(self._recent[-1], clicks, correction)
-
-
-def state_clicks(engine: Engine) -> int:
-    """Clicks that an engine's state was made of."""
-    return engine.clicks if engine.policy == "carry" else min(engine.clicks, engine.artifact.manifest.window)

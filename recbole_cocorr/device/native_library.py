@@ -21,7 +21,6 @@ _FUNCTIONS = {
     "cocorr_click": (_STATUS, [_POINTER, ctypes.c_uint32]),
     "cocorr_history": (_STATUS, [_POINTER, _POINTER, _WHOLE]),
     "cocorr_user": (_POINTER, [_POINTER]),
-    "cocorr_upload": (ctypes.c_uint32, [_POINTER, _POINTER]),
     "cocorr_correct": (_STATUS, [_POINTER, _POINTER, _POINTER]),
     "cocorr_scores": (_STATUS, [_POINTER, _POINTER, _WHOLE, ctypes.c_int, _POINTER]),
     "cocorr_rank_all": (_STATUS, [_POINTER, _WHOLE, _POINTER, _WHOLE, _POINTER, _POINTER, _POINTER]),

@@ -3,7 +3,7 @@
 import { fuse } from "./evidence.js";
 import { RunningScores } from "./neighbours.js";
 import { best } from "./ranking.js";
-import { Reader, stateClicks } from "./reader.js";
+import { Reader } from "./reader.js";
 import { mostRecent } from "./state.js";
 
 /** A call that fails leaves everything as it was. */
@@ -74,7 +74,9 @@ export class OnnxEngine {
 
   /** Correct the user vector, until the next click. */
   async correct(correction) {
-    this.user = await this.reader.correct(this.rows.at(-1), stateClicks(this), correction);
+    const { policy, clicks, artifact } = this;
+    const read = policy === "carry" ? clicks : Math.min(clicks, artifact.window); // what the state was made of
+    this.user = await this.reader.correct(this.rows.at(-1), read, correction);
   }
 
   #withNeighbours(scores, rows) {

@@ -3,11 +3,6 @@
 // Clicks of a history that are read at once by a model that reads any number.
 const AT_ONCE = 1024;
 
-/** Clicks that an engine's state was made of. */
-export function stateClicks({ policy, clicks, artifact }) {
-  return policy === "carry" ? clicks : Math.min(clicks, artifact.window);
-}
-
 export class Reader {
   constructor(artifact) {
     this.artifact = artifact;

@@ -10,7 +10,8 @@
 #else
 #define BY_PROCESSOR
 #endif
-#if defined(__GNUC__) && !defined(__wasm__) /* the clones need it; elsewhere it is bytes */
+/* A clone is made of what is inlined into it. WebAssembly has no clones, and would be larger and no faster. */
+#if defined(__GNUC__) && !defined(__wasm__)
 #define INLINE static inline __attribute__((always_inline))
 #else
 #define INLINE static inline
@@ -468,6 +469,23 @@ INLINE void item_vector(const cocorr_model *m, uint32_t row, float *restrict x)
     }
 }
 
+/* The item vector of a row as the first layer reads it, in x. */
+INLINE void first_input(cocorr_session *s, uint32_t row)
+{
+    const cocorr_model *m = s->model;
+    item_vector(m, row, s->x);
+    if (!m->sizes.gated) return;
+    memcpy(s->normed, s->x, m->sizes.width * sizeof(float));
+    rms_norm(s->x, s->normed, m->weights, m->sizes.width, m->rms_eps);
+}
+
+/* The weights behind those of the layers: the final norm [d], then cosines and sines of the slots. */
+INLINE const float *final_weights(const cocorr_model *m)
+{
+    const cocorr_sizes *z = &m->sizes;
+    return m->weights + (z->gated ? z->width : 0) + z->layers * layer_numbers(z);
+}
+
 /* Queries, keys, values [d] and sigmoids of the gates [H] of a layer's input. */
 INLINE void project(cocorr_session *s, const layer_weights *w, const float *x, float *raw)
 {
@@ -573,7 +591,7 @@ BY_PROCESSOR static void read_click(
     const cocorr_sizes *z = &m->sizes;
     const size_t d = z->width, f = z->head_width, slot = before % z->mini_batch, all = 3 * d + z->heads;
     if (before && !slot) fold(m, state);
-    const float *final_norm = m->weights + (z->gated ? d : 0) + z->layers * layer_numbers(z);
+    const float *final_norm = final_weights(m);
     const float *cosine = final_norm + d + slot * (f / 2), *sine = cosine + (size_t)z->mini_batch * (f / 2);
     const float *raw = s->raw;
     layer_weights w = weights_of(m, 0);
@@ -581,11 +599,7 @@ BY_PROCESSOR static void read_click(
     float *kept = s->policy == COCORR_WINDOW ? s->cache + place * all : s->raw;
     const int known = s->policy == COCORR_WINDOW && s->cache_rows[place] == row;
     if (!known || z->layers > 1 || (wanted && z->gated)) {
-        item_vector(m, row, s->x);
-        if (z->gated) {
-            memcpy(s->normed, s->x, d * sizeof(float));
-            rms_norm(s->x, s->normed, m->weights, z->width, m->rms_eps);
-        }
+        first_input(s, row);
         if (!known) {
             project(s, &w, s->x, kept);
             s->cache_rows[place] = s->policy == COCORR_WINDOW ? row : 0;
@@ -637,14 +651,10 @@ BY_PROCESSOR static void read_corrected(cocorr_session *s, const float *attentio
     const uint64_t read = s->policy == COCORR_WINDOW && s->clicks > z->window ? z->window : s->clicks;
     const size_t slot = (read - 1) % K;
     const layer_weights w = weights_of(m, 0);
-    const float *final_norm = m->weights + (z->gated ? d : 0) + layer_numbers(z);
+    const float *final_norm = final_weights(m);
     const float *cosine = final_norm + d + slot * (f / 2), *sine = cosine + (size_t)K * (f / 2), *state = s->state;
     float *restrict q = s->query, *restrict shares = s->shares, *restrict r = s->residual, *restrict b = s->mixed;
-    item_vector(m, recent_row(s, s->clicks - 1), s->x);
-    if (z->gated) {
-        memcpy(s->normed, s->x, d * sizeof(float));
-        rms_norm(s->x, s->normed, m->weights, d, m->rms_eps);
-    }
+    first_input(s, recent_row(s, s->clicks - 1));
     project(s, &w, s->x, s->raw);
     for (uint32_t h = 0; h < z->heads; h++, state += (size_t)(f + 1 + 2 * K) * f) {
         const float *restrict W = state, *restrict keys = W + f * f + f, *restrict grads = keys + (size_t)K * f;
