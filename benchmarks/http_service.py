@@ -8,6 +8,7 @@ service's own front; so do "uvicorn" and "granian" (RSGI), where they are instal
 a checkpoint the network has the paper's sizes and fresh weights. "CPU us" is the server's processor time for a request.
 """
 
+import argparse
 import asyncio
 import multiprocessing
 import os
