@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import socket
 import threading
 import time
 from collections import Counter
@@ -503,6 +504,22 @@ def test_two_servers_do_not_share_a_port(server, checkpoint):
     taken = ServeSettings(str(checkpoint), f"127.0.0.1:{server.port}")
     with pytest.raises(UserError, match="cannot listen"), serving(taken):
         pass
+
+
+@pytest.mark.skipif(not hasattr(socket, "SO_REUSEPORT"), reason="this system shares no port")
+def test_copies_share_a_port_where_they_are_told_to(checkpoint, rows):
+    first = ServeSettings(str(checkpoint), "127.0.0.1:0", http="127.0.0.1:0", share_port=1)
+    with serving(first) as one:
+        both = replace(first, listen=f"127.0.0.1:{one.port}", http=f"127.0.0.1:{one.http_port}")
+        with serving(both) as two:
+            assert (two.port, two.http_port) == (one.port, one.http_port)
+            with pytest.raises(UserError, match="cannot listen"), serving(replace(both, share_port=0)):
+                pass
+        with grpc.insecure_channel(f"127.0.0.1:{one.port}") as channel:  # the other copy has ended
+            assert ask(channel, request(one.model.fingerprint, rows))[0] is OK
+        with socket.create_connection(("127.0.0.1", one.http_port), 20) as made:
+            made.sendall(b"GET /v1/describe HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert made.recv(1024).startswith(b"HTTP/1.1 200")
 
 
 def test_what_has_no_correction_network_is_refused(tmp_path):

@@ -88,9 +88,9 @@ class Route:
             ]
         self._web = Web(self)
 
-    async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
-        """Listen; returns the port."""
-        return await self._web.start(host, port, tls)
+    async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None, share_port: bool = False) -> int:
+        """Listen; returns the port. Several processes may listen on a port that all of them share."""
+        return await self._web.start(host, port, tls, share_port)
 
     async def stop(self, grace: float) -> None:
         """Take nothing more in, answer earlier requests within ``grace`` seconds, end."""

@@ -91,7 +91,7 @@ class Server:
             options=[
                 ("grpc.max_receive_message_length", up + _AROUND_PAYLOAD),
                 ("grpc.max_send_message_length", down + _AROUND_PAYLOAD),
-                ("grpc.so_reuseport", 0),  # a second server on the port is an error, not a lottery
+                ("grpc.so_reuseport", s.share_port),  # without it a second server on the port is an error
                 ("grpc.http2.min_recv_ping_interval_without_data_ms", 5000),
                 ("grpc.keepalive_permit_without_calls", 1),
                 # More requests of a connection wait at the client; a request is not reset because another just ended.
@@ -131,14 +131,14 @@ class Server:
         if s.http:
             self._service_route = ServiceRoute(self._service, self._gate, names, s.http_origin)
             self._service_route.deltas = deltas
-            self.http_port = await self._route(self._service_route, "http", tls)
+            self.http_port = await self._route(self._service_route, "http", tls, bool(s.share_port))
         if s.metrics:
             self.metrics_port = await self._route(MetricsRoute(self._gate, self.metrics, names), "metrics", tls)
 
-    async def _route(self, route: Route, name: str, tls: ssl.SSLContext | None) -> int:
+    async def _route(self, route: Route, name: str, tls: ssl.SSLContext | None, share_port: bool = False) -> int:
         address = getattr(self.settings, name)
         try:
-            port = await route.start(host_of(address), int(address.rpartition(":")[2]), tls)
+            port = await route.start(host_of(address), int(address.rpartition(":")[2]), tls, share_port)
         except OSError as error:
             raise UserError(f"{name} cannot listen on {address}: {error.strerror or error}") from None
         self._routes.append(route)

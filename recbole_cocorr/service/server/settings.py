@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import os
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -44,6 +45,7 @@ class ServeSettings:
     max_per_connection: int = _setting(
         64, "requests that one connection may have under way; 0: any number, behind a proxy", 0, 1_000_000
     )
+    share_port: int = _setting(0, "1: more copies may listen on the same listen and http; Linux shares out", 0, 1)
     threads: int = _setting(
         1, "threads of the correction network; never more than the processors that this process may use", 1, 256
     )
@@ -149,6 +151,8 @@ def _check(settings: ServeSettings, environment: Mapping[str, str]) -> None:
         )
     if settings.deltas and not settings.http:
         raise UserError("deltas are served over http; say --http HOST:PORT too")
+    if settings.share_port and not hasattr(socket, "SO_REUSEPORT"):
+        raise UserError("share_port is 1, and this system shares no port (SO_REUSEPORT); put a proxy before the copies")
     checked_choice(settings.log_level, "log_level", LEVELS)
     if bool(settings.tls_cert) != bool(settings.tls_key):
         raise UserError("tls_cert and tls_key belong together; one of them is missing")

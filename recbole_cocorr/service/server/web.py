@@ -34,8 +34,8 @@ class Web:
         self._open: dict[Connection, None] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
-        """Listen; returns the port.
+    async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None, share_port: bool = False) -> int:
+        """Listen; returns the port. With ``share_port`` another process may listen on it too.
 
         Raises
         ------
@@ -44,7 +44,7 @@ class Web:
         """
         times = {"ssl_handshake_timeout": READ} if tls else {}
         self._server = await asyncio.get_running_loop().create_server(
-            lambda: Connection(self._app, self), host, port, ssl=tls, **times
+            lambda: Connection(self._app, self), host, port, ssl=tls, reuse_port=share_port or None, **times
         )
         return self._server.sockets[0].getsockname()[1]
 
