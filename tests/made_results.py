@@ -10,6 +10,7 @@ import numpy as np
 from recbole_cocorr.evaluation.ranking import summarise
 from recbole_cocorr.experiments.correction_comparisons import CorrectedRanks, compare_corrected
 from recbole_cocorr.experiments.results.cost import NUMBERS
+from recbole_cocorr.experiments.results.device_quality import ALONE, SERVICE, DeviceQuality
 from recbole_cocorr.experiments.runs.groups import slug
 from recbole_cocorr.experiments.runs.run_files import (
     FORMAT_VERSION,
@@ -336,12 +337,35 @@ def write_failures(folder: Path, error: str = "a score is NaN") -> None:
     (folder / "failures.json").write_text(json.dumps([{"run": "sasrec-2021", "error": error}]))
 
 
+def device_quality() -> DeviceQuality:
+    """Two policies' lists on both phases, and a table."""
+    rows = []
+    for phase, more in (("valid", 0.1), ("test", 0.0)):
+        for place, added in enumerate((ALONE, "20 neighbours", SERVICE)):
+            for policy, clicks, users in (("window", 0, 1234), ("carry", 0, 1234), ("carry", 7, 56)):
+                metrics = {"ndcg@10": 0.2 + more + place / 100, "hit@10": 0.4 + more + place / 100}
+                rows.append(
+                    {
+                        "phase": phase,
+                        "policy": policy,
+                        "added": added,
+                        "users": users,
+                        "clicks": clicks,
+                        "metrics": metrics,
+                    }
+                )
+    click = {"onnx, window": {"p25": 1.0, "p50": 2.0, "p99": 3.0}}
+    table = {"count": 20, "bytes": 822880, "longest": 89, "base": 0.5, "per_log_click": -0.1, "click": click}
+    return DeviceQuality("amazon-beauty", "full", "CoCorrRec", 2021, 6, rows, [table])
+
+
 def whole_results(folder: Path, **changes: Any) -> Path:
     """A results folder with every part of the report."""
     write_results(folder, made_field(**changes) + made_sweep(**changes))
     write_cost(folder)
     write_sweep(folder)
     write_device(folder)
+    device_quality().save(folder / DeviceQuality.FILE)
     write_correctors(folder)
     write_ablation(folder)
     write_requests(folder)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from recbole_cocorr.base.arguments import count, output_file
 from recbole_cocorr.base.extras import require
-from recbole_cocorr.base.files import write_json
 from recbole_cocorr.cli._flags import POLICIES, PRECISIONS, add_data_path
 
 
@@ -19,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--policy", choices=(*POLICIES, "both"), default="both")
     parser.add_argument("--table", choices=PRECISIONS, default="fp32")
     add_data_path(parser, " (default: where training found it)")
-    parser.add_argument("--phase", choices=("test", "valid"), default="test", help="which rows")
+    parser.add_argument("--phase", choices=("test", "valid", "both"), default="test", help="whose items are ranked")
     parser.add_argument(
         "--neighbours",
         nargs="+",
@@ -31,25 +30,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--corrector", type=Path, metavar="DIR", help="of fit-corrector; the tables are fitted with its settings"
     )
-    parser.add_argument("--out", type=output_file, metavar="FILE", help="also write the result as JSON")
+    parser.add_argument(
+        "--out",
+        type=output_file,
+        metavar="FILE",
+        help="write the result as JSON (in a results folder: device-quality.json)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry it out."""
     require("export")
-    from recbole_cocorr.exporter.evaluate import compare_policies, table_text
+    from recbole_cocorr.experiments.device_quality import measure
 
-    policies = POLICIES if arguments.policy == "both" else (arguments.policy,)
-    result = compare_policies(
-        arguments.checkpoint,
-        policies,
-        arguments.table,
-        arguments.data_path,
-        arguments.phase,
-        arguments.neighbours,
-        arguments.corrector,
-    )
-    print(table_text(result))
-    if arguments.out:
-        write_json(arguments.out, result)
+    a = arguments
+    policies = POLICIES if a.policy == "both" else (a.policy,)
+    phases = ("valid", "test") if a.phase == "both" else (a.phase,)
+    quality = measure(a.checkpoint, policies, a.table, a.data_path, phases, a.neighbours, a.corrector)
+    print(quality.text())
+    if a.out:
+        quality.save(a.out)
     return 0

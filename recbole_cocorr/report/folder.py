@@ -6,6 +6,7 @@ from pathlib import Path
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.experiments.results.corrections import Ablation, Corrections
 from recbole_cocorr.experiments.results.cost import Cost
+from recbole_cocorr.experiments.results.device_quality import DeviceQuality
 from recbole_cocorr.experiments.results.device_times import DeviceTimes
 from recbole_cocorr.experiments.results.requests import Requests
 from recbole_cocorr.experiments.results.sweep import SweepTimes
@@ -26,6 +27,7 @@ class ResultsFolder:
     ablation : Ablation
     corrections : Corrections
     device : DeviceTimes
+    device_quality : DeviceQuality
     requests : Requests
     failures : dict of str to str
         Errors by run.
@@ -38,6 +40,7 @@ class ResultsFolder:
     ablation: Ablation
     corrections: Corrections
     device: DeviceTimes
+    device_quality: DeviceQuality
     requests: Requests
     failures: dict[str, str]
 
@@ -45,12 +48,12 @@ class ResultsFolder:
     def is_empty(self) -> bool:
         """Whether there is nothing to report on."""
         tested = any(record.test is not None for record in self.records)
-        others = (self.cost, self.sweep, self.ablation, self.corrections, self.requests)
+        others = (self.cost, self.sweep, self.ablation, self.corrections, self.device_quality, self.requests)
         return not (tested or any(result.rows for result in others) or self.device.models)
 
 
 def read_folder(folder: str | Path) -> ResultsFolder:
-    """Read a results folder, or one that holds costs, times of the device or shares of requests alone.
+    """Read a results folder, or one that holds costs, what a device does or shares of requests alone.
 
     Raises
     ------
@@ -61,7 +64,7 @@ def read_folder(folder: str | Path) -> ResultsFolder:
     if not folder.is_dir():
         raise UserError(f"the results folder {folder} does not exist; `{benchmark_command(folder)}` makes one")
     without_runs = not (folder / PLAN_FILE).is_file() and any(
-        (folder / r.FILE).is_file() for r in (Cost, DeviceTimes, Requests)
+        (folder / r.FILE).is_file() for r in (Cost, DeviceTimes, DeviceQuality, Requests)
     )
     results = ResultsFolder(
         path=folder,
@@ -71,6 +74,7 @@ def read_folder(folder: str | Path) -> ResultsFolder:
         ablation=Ablation.load_from(folder),
         corrections=Corrections.load_from(folder),
         device=DeviceTimes.load_from(folder),
+        device_quality=DeviceQuality.load_from(folder),
         requests=Requests.load_from(folder),
         failures=read_failures(folder),
     )

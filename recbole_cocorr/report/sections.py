@@ -11,6 +11,7 @@ from recbole_cocorr.experiments.history_bins import history_bins
 from recbole_cocorr.experiments.results.base import Row
 from recbole_cocorr.experiments.results.corrections import Ablation, Corrections
 from recbole_cocorr.experiments.results.cost import Cost
+from recbole_cocorr.experiments.results.device_quality import DeviceQuality
 from recbole_cocorr.experiments.results.device_times import DeviceTimes
 from recbole_cocorr.experiments.results.requests import Requests
 from recbole_cocorr.experiments.runs.groups import Group, slug, sweep_groups
@@ -19,6 +20,7 @@ from recbole_cocorr.models.card import Look
 from recbole_cocorr.report import correction_tables, corrector_tables, cost_figures, cost_tables, figures, tables
 from recbole_cocorr.report.both_ways import both_ways_tables
 from recbole_cocorr.report.commands import benchmark_command, command, sweep_command
+from recbole_cocorr.report.device_quality import device_quality_table
 from recbole_cocorr.report.device_times import click_times, device_table
 from recbole_cocorr.report.figures import Picture, Styles
 from recbole_cocorr.report.folder import ResultsFolder
@@ -88,6 +90,7 @@ def sections_of(results: ResultsFolder, compared: Compared, styles: Styles) -> l
         curves(groups, styles, benchmark),
         costs(results.cost, styles, cost),
         device(results.device, styles, folder),
+        device_quality(results.device_quality, folder),
         against_flops(groups, results.cost.rows, styles, cost),
         sweep(results, styles["CoCorrRec"]),
         history(groups, styles, benchmark),
@@ -274,6 +277,15 @@ def requests(result: Requests, folder: Path) -> Section:
     if result.rows:
         pictures = [quality_by_share(result, answer) for answer in result.answers]
         section.subsections.append(Subsection(pictures=pictures, tables=[requests_table(result)]))
+    return section
+
+
+def device_quality(result: DeviceQuality, folder: Path) -> Section:
+    """How well a device ranks, alone and with neighbour tables."""
+    flags = ("--checkpoint=FILE", "--phase=both", "--neighbours", "10", "20", f"--out={folder / result.FILE}")
+    section = Section("device-quality", "Quality on the device", "Not measured yet.", command("device-eval", *flags))
+    if result.rows:
+        section.subsections.append(Subsection(tables=[device_quality_table(result)]))
     return section
 
 

@@ -1,6 +1,5 @@
 """The export: whole or not at all, and not believed before it is checked."""
 
-import json
 import os
 import re
 import shutil
@@ -16,6 +15,7 @@ from recbole_cocorr.artifact.manifest import read_manifest
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.device import Session, verify
 from recbole_cocorr.device.artifact import Artifact
+from recbole_cocorr.experiments.results.device_quality import DeviceQuality
 from recbole_cocorr.exporter import check as checks
 from recbole_cocorr.exporter import export as exports
 from recbole_cocorr.training.checkpoint import (
@@ -108,13 +108,11 @@ def test_a_strangers_path(make_config, tmp_path, small_data, capsys):
     assert [scores[i] for i in theirs.items] == pytest.approx(theirs.scores, abs=0.05)  # int8
     # Both ways to read a long history, against a slow and obvious reading of them.
     assert run("device-eval", "--checkpoint", trainer.saved_model_file, "--out", tmp_path / "eval.json") == 0
-    result = json.loads((tmp_path / "eval.json").read_text())
-    assert result["rows"] == len(test.users)
-    assert 0 < result["long"] < result["rows"]
+    lists = DeviceQuality.load(tmp_path / "eval.json").rows
     for policy in ("carry", "window"):
-        assert result["policies"][policy]["all"]["ndcg@10"] == pytest.approx(
-            slow_ndcg(trainer.model, test, policy), 1e-5
-        )
+        every, long = (row for row in lists if row["policy"] == policy)
+        assert 0 < long["users"] < every["users"] == len(test.users) and long["clicks"] == 7
+        assert every["metrics"]["ndcg@10"] == pytest.approx(slow_ndcg(trainer.model, test, policy), 1e-5)
 
 
 def evaluated(trainer, test) -> float:

@@ -16,6 +16,7 @@ from recbole_cocorr.correctors.neighbours import table_of
 from recbole_cocorr.data.clicks import histories, training_interactions
 from recbole_cocorr.device import Session, verify
 from recbole_cocorr.device.artifact import Artifact
+from recbole_cocorr.experiments.results.device_quality import ALONE, SERVICE, DeviceQuality
 from recbole_cocorr.training.checkpoint import load_checkpoint
 from recbole_cocorr.training.data_of import data_of
 from tests.conftest import write_inter
@@ -78,11 +79,14 @@ def test_a_corrector_brings_a_table(trained, exported):
 def test_a_session_ranks_as_the_measurement_does(trained, exported, tmp_path, capsys):
     """device-eval against sessions that click through the test users' histories."""
     checkpoint, corrector, _ = trained
-    command = ["device-eval", "--checkpoint", str(checkpoint), "--policy=window", "--neighbours", "3", "20"]
-    assert main([*command, "--corrector", str(corrector), "--out", str(tmp_path / "eval.json")]) == 0
+    command = ["device-eval", "--checkpoint", str(checkpoint), "--policy=window", "--phase=both"]
+    command += ["--neighbours", "3", "20", "--corrector", str(corrector)]
+    assert main([*command, "--out", str(tmp_path / "eval.json")]) == 0
     text = capsys.readouterr().out
-    assert "window, 3 neighbours" in text and "20 neighbours: " in text and "a click, onnx, carry: p25 " in text
-    result = json.loads((tmp_path / "eval.json").read_text())
+    assert "window  3 neighbours" in text and "20 neighbours: " in text and "a click, onnx, carry: p25 " in text
+    result = DeviceQuality.load(tmp_path / "eval.json")
+    assert result.text() + "\n" == text
+    ndcg = {row["added"]: row["metrics"]["ndcg@10"] for row in result.rows if row["phase"] == "test"}
     content = load_checkpoint(checkpoint)
     test = data_of(content.config, content.items, str(checkpoint)).test
     known, gains, alone = histories(test), [], []
@@ -96,8 +100,7 @@ def test_a_session_ranks_as_the_measurement_does(trained, exported, tmp_path, ca
         for ranking, found in ((session.rank(names).items, gains), (by_model, alone)):
             place = ranking.index(names[0])
             found.append(1 / np.log2(place + 2) if place < 10 else 0.0)
-    with_it = result["policies"]["window, 20 neighbours"]["all"]["ndcg@10"]
-    without = result["policies"]["window"]["all"]["ndcg@10"]
+    with_it, without = ndcg["20 neighbours"], ndcg[ALONE]
     assert with_it == pytest.approx(np.mean(gains), abs=2e-3)
     assert without == pytest.approx(np.mean(alone), abs=2e-3)
     assert with_it > without
@@ -112,9 +115,8 @@ def test_a_session_ranks_as_the_measurement_does(trained, exported, tmp_path, ca
         cloud = service.scores([known[row]], candidates[None])
         place = int((-Trust(**validation).fuse(own, cloud, np.array([len(known[row])]))[0]).argsort().argsort()[0])
         fused.append(1 / np.log2(place + 2) if place < 10 else 0.0)
-    of_service = result["policies"]["window, service"]["all"]["ndcg@10"]
-    assert of_service == pytest.approx(np.mean(fused), abs=2e-3)
-    sizes = {table["count"]: table["bytes"] for table in result["neighbours"]}
+    assert ndcg[SERVICE] == pytest.approx(np.mean(fused), abs=2e-3)
+    sizes = {table["count"]: table["bytes"] for table in result.tables}
     assert sizes[3] == ITEMS * 3 * 3 + 8 * (ITEMS + 1) + 4 < sizes[20]
 
 

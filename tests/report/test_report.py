@@ -116,6 +116,7 @@ def test_page_holds_every_part(whole):
         "On the front (ringed)",
         "TTT mini-batch K",
         "by the length of the user's history",
+        "Quality on the device, amazon-beauty, protocol full",
         "91.0% of the correction of the attention",
         "chosen on validation only: 0.001, 0.005",
         "49 on amazon-beauty, protocol paper",
@@ -214,7 +215,7 @@ def test_one_run_has_a_report_and_every_missing_part_its_command(tmp_path):
     commands = commands_of(build(folder))
     assert all(f"'{folder}" in one or f"'--out={folder}" in one for one in commands), "the folder as it was named"
     assert "--ablate=correction" in result.text and "--models=CoCorrRec --seeds=2020" in result.text
-    assert text.count('class="missing"') == 7
+    assert text.count('class="missing"') == 8
     assert "<sup>*" not in text and "CoCorrRec minus" not in result.text
 
 

@@ -1,7 +1,7 @@
-"""Two ways to read a history that is longer than the model was trained on, with neighbour tables or without."""
+"""How well a device ranks, by how it reads long histories and with what scores (``device-eval``)."""
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,27 +20,30 @@ from recbole_cocorr.data.clicks import histories
 from recbole_cocorr.device.artifact import Artifact
 from recbole_cocorr.device.reader import Reader
 from recbole_cocorr.evaluation.ranking import per_row
+from recbole_cocorr.experiments.click_times import click_times
+from recbole_cocorr.experiments.results.base import Row
+from recbole_cocorr.experiments.results.device_quality import ALONE, SERVICE, DeviceQuality
 from recbole_cocorr.exporter.check import DeviceScorer, ranks_of, with_precision
-from recbole_cocorr.exporter.click_times import click_times
 from recbole_cocorr.exporter.export import write_artifact
-from recbole_cocorr.training.checkpoint import checkpoint_fingerprint, load_checkpoint
+from recbole_cocorr.training.checkpoint import Checkpoint, checkpoint_fingerprint, load_checkpoint
 from recbole_cocorr.training.corrected_lists import add_scores
 from recbole_cocorr.training.data_of import data_of
-from recbole_cocorr.training.neighbour_table import fit_neighbours
+from recbole_cocorr.training.neighbour_table import FittedTable, fit_neighbours
+from recbole_cocorr.training.prepare import Loaders
 from recbole_cocorr.training.recommend import recommender_from
 
 _METRICS = ("gauc", "ndcg", "hit")
 
 
-def compare_policies(
+def measure(
     checkpoint: str | Path,
     policies: Sequence[str] = ("carry", "window"),
     table: str = "fp32",
     data_path: str | None = None,
-    phase: str = "test",
+    phases: Sequence[str] = ("test",),
     neighbours: Sequence[int] = (),
     corrector: str | Path | None = None,
-) -> dict[str, Any]:
+) -> DeviceQuality:
     """Rank the test (or validation) items after each user's whole history, under each policy, without a correction.
 
     Parameters
@@ -49,20 +52,12 @@ def compare_policies(
     policies : sequence of str
     table : {"fp32", "fp16", "int8"}
     data_path : str, optional
-    phase : {"test", "valid"}
+    phases : sequence of {"valid", "test"}
     neighbours : sequence of int
         Sizes of neighbour tables, each of which is fitted and ranked with under each policy too.
     corrector : str or pathlib.Path, optional
         A folder of ``fit-corrector``, whose settings the tables are fitted with; with tables the lists are also ranked
         with its own scores, as a service gives them.
-
-    Returns
-    -------
-    dict
-        ``rows``, ``long`` (rows whose history is longer than L), ``window``, ``policies``: by policy, and by
-        ``POLICY, N neighbours``, the mean of each metric over all rows (``all``) and over the long ones (``long``),
-        where alone the policies differ; and ``neighbours``: of each table its bytes, its longest row, the trust in it,
-        what the validation items said of it, and the microseconds of a click with it, by runtime.
 
     Raises
     ------
@@ -72,42 +67,48 @@ def compare_policies(
     content = load_checkpoint(checkpoint)
     recommender = recommender_from(content, str(checkpoint), "cpu")
     data = data_of(content.config, content.items, str(checkpoint), data_path)
-    loader = data.test if phase == "test" else data.valid
-    if not hasattr(loader.dataset, "history_pairs"):
+    loaders = {phase: getattr(data, phase) for phase in phases}
+    if not all(hasattr(loader.dataset, "history_pairs") for loader in loaders.values()):
         raise UserError("this data set comes already split; whole histories are not known")
     with tempfile.TemporaryDirectory() as folder:
         write_artifact(Path(folder), recommender, checkpoint_fingerprint(content), "fp32")
         artifact = with_precision(Artifact(folder), recommender.model, table)
         if artifact.initial_state is None and "carry" in policies:
             raise UserError(f"{artifact.manifest.model['name']} keeps no state to carry on; say --policy window")
-        kind, settings = (DEFAULT, corrector_settings()) if corrector is None else fitted_with(corrector)
-        if neighbours and kind != DEFAULT:
-            raise UserError(f"{corrector} is a corrector {kind!r}; a neighbour table is fitted as {DEFAULT!r} is")
-        service = None
-        if neighbours and corrector is not None:
-            trust = trust_of(corrector, checkpoint_fingerprint(content))
-            service = load_corrector(corrector)[0], Trust(*(trust[n] for n in ("base", "per_log_click", "scale")))
-        fitted = []
-        for count in neighbours:
-            weights = service[0] if service is not None and count <= settings["neighbours"] else None
-            fitted.append(fit_neighbours(recommender.model, data, count, settings, weights))
+        fitted, service = _tables(recommender.model, data, content, neighbours, corrector)
         ways = {f"{f.count} neighbours": (f.corrector, f.trust) for f in fitted}
         if service is not None:
-            ways["service"] = service
-        result = _compare(artifact, recommender.model, loader, policies, ways)
+            ways[SERVICE] = service
+        config = content.config
+        result = DeviceQuality(config["dataset"], config.get("protocol", ""), config["model"], config["seed"])
+        result.window = artifact.manifest.window
+        for phase, loader in loaders.items():
+            for row in _compare(artifact, recommender.model, loader, policies, ways):
+                result.rows.append({"phase": phase, **row})
         clicks = [row for history in histories(loader) for row in history.tolist()]
         times = click_times(Path(folder), read_manifest(Path(folder)), fitted, clicks)
-        result["neighbours"] = [
-            {
-                **f.described(),
-                "bytes": f.table.bytes,
-                "longest": int(f.table.lengths.max()),
-                "validation": f.validation,
-                "click": click,
-            }
-            for f, click in zip(fitted, times, strict=True)
-        ]
+        for f, click in zip(fitted, times, strict=True):
+            sizes = {"bytes": f.table.bytes, "longest": int(f.table.lengths.max())}
+            result.tables.append({**f.described(), **sizes, "click": click})
         return result
+
+
+def _tables(
+    model: torch.nn.Module, data: Loaders, content: Checkpoint, neighbours: Sequence[int], corrector: str | Path | None
+) -> tuple[list[FittedTable], tuple[Corrector, Trust] | None]:
+    """The tables of these sizes, and what a service of the corrector would add."""
+    kind, settings = (DEFAULT, corrector_settings()) if corrector is None else fitted_with(corrector)
+    if neighbours and kind != DEFAULT:
+        raise UserError(f"{corrector} is a corrector {kind!r}; a neighbour table is fitted as {DEFAULT!r} is")
+    service = None
+    if neighbours and corrector is not None:
+        trust = trust_of(corrector, checkpoint_fingerprint(content))
+        service = load_corrector(corrector)[0], Trust(*(trust[n] for n in ("base", "per_log_click", "scale")))
+    fitted = []
+    for count in neighbours:
+        weights = service[0] if service is not None and count <= settings["neighbours"] else None
+        fitted.append(fit_neighbours(model, data, count, settings, weights))
+    return fitted, service
 
 
 def _compare(
@@ -116,10 +117,11 @@ def _compare(
     loader: Any,
     policies: Sequence[str],
     ways: Mapping[str, tuple[Corrector, Trust]],
-) -> dict[str, Any]:
+) -> Iterator[Row]:
+    """The metrics of each policy and way; of several policies also over the users between whom they differ."""
     window = artifact.manifest.window
     scorer, reader = DeviceScorer(artifact, model), Reader(artifact)
-    ranks: dict[str, list[np.ndarray]] = {}
+    ranks: dict[tuple[str, str], list[np.ndarray]] = {}
     lengths: list[int] = []
     for batch in loader.batches():
         owner, items = loader.dataset.history_pairs(batch.rows)
@@ -137,19 +139,18 @@ def _compare(
                     if len(history) > window:
                         users[i] = reader.from_start(history)
             alone = scorer.scores(users, candidates)
-            lists = {policy: alone}
-            lists |= {f"{policy}, {name}": _with(*way, alone, candidates, known) for name, way in ways.items()}
+            lists = {ALONE: alone}
+            lists |= {name: _with(*way, alone, candidates, known) for name, way in ways.items()}
             for name, scores in lists.items():
-                ranks.setdefault(name, []).append(ranks_of(scores, candidates, positives, hidden))
-    long = np.array(lengths) > window
-    result: dict[str, Any] = {"rows": len(lengths), "long": int(long.sum()), "window": window, "policies": {}}
-    for name, batches in ranks.items():
+                ranks.setdefault((policy, name), []).append(ranks_of(scores, candidates, positives, hidden))
+    for (policy, name), batches in ranks.items():
         rows = per_row(np.concatenate(batches), _METRICS, (5, 10, 20))
-        result["policies"][name] = {
-            "all": {n: float(np.nanmean(v)) for n, v in rows.items()},
-            "long": {n: float(np.nanmean(v[long])) if long.any() else None for n, v in rows.items()},
-        }
-    return result
+        for clicks in (0, window + 1) if len(policies) > 1 else (0,):
+            chosen = np.array(lengths) >= clicks
+            if chosen.any():
+                metrics = {n: float(np.nanmean(v[chosen])) for n, v in rows.items()}
+                users = {"users": int(chosen.sum()), "clicks": clicks}
+                yield {"policy": policy, "added": name, **users, "metrics": metrics}
 
 
 def _with(
@@ -167,25 +168,3 @@ def _with(
         return scores
     clicks = np.array([len(history) for history in histories])
     return trust.fuse(alone, corrector.scores(known, candidates), clicks)
-
-
-def table_text(result: dict[str, Any]) -> str:
-    """The result as a table for people."""
-    names = list(next(iter(result["policies"].values()))["all"])
-    width = max(8, *map(len, result["policies"]))
-    lines = [
-        f"{result['rows']} rows, {result['long']} of them with more than L = {result['window']} clicks",
-        "  ".join([f"{'policy':{width}}", f"{'rows':6}", *(f"{n:>8}" for n in names)]),
-    ]
-    for policy, metrics in result["policies"].items():
-        for which in ("all", "long"):
-            cells = ("       -" if v is None else f"{v:8.5f}" for v in metrics[which].values())
-            lines.append("  ".join([f"{policy:{width}}", f"{which:6}", *cells]))
-    for table in result["neighbours"]:
-        trust = f"trust {table['base']:.3f} {table['per_log_click']:+.3f} ln(clicks)"
-        lines.append(f"{table['count']} neighbours: {table['bytes']:,} bytes, longest row {table['longest']}; {trust}")
-        metrics = (f"{n} {v:.5f}" for n, v in table["validation"]["own"].items() if n in names)
-        lines.append(f"    validation: {', '.join(metrics)}")
-        for runtime, times in table["click"].items():
-            lines.append(f"    a click, {runtime}: {', '.join(f'{n} {t:.1f}' for n, t in times.items())} us")
-    return "\n".join(lines)
