@@ -25,11 +25,13 @@ def check_plan(plan: Plan, finished: Callable[[RunSpec], RunRecord | None] = lam
     Raises
     ------
     UserError
-        The first sentence that a run would fail with; and for a finished run under other settings than the plan now
+        The first sentence that a run would fail with; for a setting of every run that a row's own would beat in
+        silence; and for a finished run under other settings than the plan now
         stands for, which happens where a file of settings has changed meanwhile.
     """
     for key in sorted(RESERVED & set(plan.settings)):
         raise UserError(f"--{key} is the benchmark's own to set; leave it out")
+    _check_flags(plan)
     for tuning in plan.tunings():
         configs: dict[str, Config] = {}
         for trial in tuning.trials():
@@ -42,6 +44,18 @@ def check_plan(plan: Plan, finished: Callable[[RunSpec], RunRecord | None] = lam
             for spec in tuning.finals(trial):
                 if (record := finished(spec)) is not None:
                     check_record(record, configs[key], spec.id, _OF_ONE_RUN)
+
+
+def _check_flags(plan: Plan) -> None:
+    for entry in plan.entries:
+        for own in (entry.settings, *entry.options):
+            for key in sorted(own.keys() & plan.settings.keys()):
+                if own[key] != plan.settings[key]:
+                    raise UserError(
+                        f"--{key}={plan.settings[key]} does not reach {entry.label}: its row says {key}: {own[key]}, "
+                        "and a row's own settings win; leave the flag out, or write a row of your own in "
+                        "properties/benchmark.yaml"
+                    )
 
 
 def check_record(record: RunRecord, config: Config, source: str, may_differ: frozenset[str] = frozenset()) -> None:

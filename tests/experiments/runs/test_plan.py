@@ -10,6 +10,7 @@ from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.property_files import property_file
 from recbole_cocorr.base.yaml_reader import read_yaml
 from recbole_cocorr.experiments.entries import Entry, find_entries
+from recbole_cocorr.experiments.runs.checks import check_plan
 from recbole_cocorr.experiments.runs.plan import Plan, RunSpec, numbers
 
 
@@ -188,3 +189,12 @@ def test_an_entrys_settings_beat_the_plans():
     small = plan(settings={"hidden_size": 8, "epochs": 1})
     assert small.tunings()[0].trials()[0].settings == {"hidden_size": 8, "epochs": 1}
     assert small.tunings()[1].trials()[0].settings == {"hidden_size": 64, "epochs": 1}
+
+
+@pytest.mark.parametrize("key", ["hidden_size", "dropout_prob"])
+def test_a_flag_that_a_row_would_beat_in_silence_is_refused(key):
+    row = Entry("B", "SASRec", {"hidden_size": 64}, (0.1,), ({"dropout_prob": 0.2}, {"dropout_prob": 0.5}))
+    with pytest.raises(UserError, match=rf"--{key}=0\.2 does not reach B: its row says {key}: (64|0\.5), and a row"):
+        check_plan(plan(entries=[row], datasets=["ml-100k"], settings={key: 0.2}))
+    same = Entry("A", "GRU4Rec", {"hidden_size": 8})
+    check_plan(plan(entries=[same], datasets=["ml-100k"], settings={"hidden_size": 8}))
