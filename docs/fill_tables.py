@@ -65,6 +65,7 @@ def _part_of(table: Table, columns: str | None, rows: str | None) -> Table:
         table,
         header=tuple(table.header[place] for place in places),
         rows=tuple(tuple(table.rows[row][place] for place in places) for row in chosen),
+        text_columns=sum(place < table.text_columns for place in places),
     )
 
 
