@@ -1,4 +1,4 @@
-"""Copies of the correction service behind one address (`share_port`): what two of them answer where one answers 1.
+"""Copies of the correction service behind one address (`share_port`): how many times as many requests as one copy.
 
     python benchmarks/copies.py [--copies 2] [--in_flight 32] [--seconds 3] [--rounds 5]
 
@@ -22,6 +22,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 from http_service import correct_request, free_port, load, wait_for
 
+from recbole_cocorr.base.arguments import count
 from recbole_cocorr.experiments.delay import checkpoint_of_length
 from recbole_cocorr.experiments.simulate.processes import ServerProcess
 from recbole_cocorr.service.server.correction_model import load_correction_model
@@ -58,10 +59,10 @@ def client(core: int, port: int, request: bytes, in_flight: int, seconds: float)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", type=Path)
-    parser.add_argument("--copies", type=int, default=2)
-    parser.add_argument("--in_flight", type=int, default=32, help="of each client")
+    parser.add_argument("--copies", type=count, default=2)
+    parser.add_argument("--in_flight", type=count, default=32, help="of each client")
     parser.add_argument("--seconds", type=float, default=3.0, help="of each load")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=count, default=5)
     arguments = parser.parse_args()
     cores = sorted(os.sched_getaffinity(0))[: arguments.copies]
     if len(cores) < arguments.copies:

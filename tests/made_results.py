@@ -349,14 +349,14 @@ def device_quality() -> DeviceQuality:
                         "phase": phase,
                         "policy": policy,
                         "added": added,
-                        "users": users,
+                        "targets": users,
                         "clicks": clicks,
                         "metrics": metrics,
                     }
                 )
     click = {"onnx, window": {"p25": 1.0, "p50": 2.0, "p99": 3.0}}
     table = {"count": 20, "bytes": 822880, "longest": 89, "base": 0.5, "per_log_click": -0.1, "click": click}
-    return DeviceQuality("amazon-beauty", "full", "CoCorrRec", 2021, 6, rows, [table])
+    return DeviceQuality("amazon-beauty", "full", "CoCorrRec", 2021, "int8", 6, rows, [table])
 
 
 def whole_results(folder: Path, **changes: Any) -> Path:

@@ -23,6 +23,7 @@ from recbole_cocorr.evaluation.ranking import per_row
 from recbole_cocorr.experiments.click_times import click_times
 from recbole_cocorr.experiments.results.base import Row
 from recbole_cocorr.experiments.results.device_quality import ALONE, SERVICE, DeviceQuality
+from recbole_cocorr.experiments.runs.environment import machine, versions
 from recbole_cocorr.exporter.check import DeviceScorer, ranks_of, with_precision
 from recbole_cocorr.exporter.export import write_artifact
 from recbole_cocorr.training.checkpoint import Checkpoint, checkpoint_fingerprint, load_checkpoint
@@ -59,11 +60,19 @@ def measure(
         A folder of ``fit-corrector``, whose settings the tables are fitted with; with tables the lists are also ranked
         with its own scores, as a service gives them.
 
+    Returns
+    -------
+    DeviceQuality
+
     Raises
     ------
     UserError
-        If the checkpoint or its data cannot be read, or the model keeps no state.
+        If the checkpoint or its data cannot be read, the model keeps no state, or a corrector is named without tables.
     """
+    if corrector is not None and not neighbours:
+        raise UserError(
+            "a corrector needs the numbers of neighbours to compare it with; say for example --neighbours 20"
+        )
     content = load_checkpoint(checkpoint)
     recommender = recommender_from(content, str(checkpoint), "cpu")
     data = data_of(content.config, content.items, str(checkpoint), data_path)
@@ -81,7 +90,8 @@ def measure(
             ways[SERVICE] = service
         config = content.config
         result = DeviceQuality(config["dataset"], config.get("protocol", ""), config["model"], config["seed"])
-        result.window = artifact.manifest.window
+        result.table, result.window = table, artifact.manifest.window
+        result.versions, result.machine = versions(), machine()
         for phase, loader in loaders.items():
             for row in _compare(artifact, recommender.model, loader, policies, ways):
                 result.rows.append({"phase": phase, **row})
@@ -105,7 +115,7 @@ def _tables(
         trust = trust_of(corrector, checkpoint_fingerprint(content))
         service = load_corrector(corrector)[0], Trust(*(trust[n] for n in ("base", "per_log_click", "scale")))
     fitted = []
-    for count in neighbours:
+    for count in dict.fromkeys(neighbours):
         weights = service[0] if service is not None and count <= settings["neighbours"] else None
         fitted.append(fit_neighbours(model, data, count, settings, weights))
     return fitted, service
@@ -118,7 +128,7 @@ def _compare(
     policies: Sequence[str],
     ways: Mapping[str, tuple[Corrector, Trust]],
 ) -> Iterator[Row]:
-    """The metrics of each policy and way; of several policies also over the users between whom they differ."""
+    """The metrics of each policy and way; of several policies also over the histories for which they differ."""
     window = artifact.manifest.window
     scorer, reader = DeviceScorer(artifact, model), Reader(artifact)
     ranks: dict[tuple[str, str], list[np.ndarray]] = {}
@@ -149,8 +159,8 @@ def _compare(
             chosen = np.array(lengths) >= clicks
             if chosen.any():
                 metrics = {n: float(np.nanmean(v[chosen])) for n, v in rows.items()}
-                users = {"users": int(chosen.sum()), "clicks": clicks}
-                yield {"policy": policy, "added": name, **users, "metrics": metrics}
+                of = {"targets": int(chosen.sum()), "clicks": clicks}
+                yield {"policy": policy, "added": name, **of, "metrics": metrics}
 
 
 def _with(

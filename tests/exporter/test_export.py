@@ -111,7 +111,7 @@ def test_a_strangers_path(make_config, tmp_path, small_data, capsys):
     lists = DeviceQuality.load(tmp_path / "eval.json").rows
     for policy in ("carry", "window"):
         every, long = (row for row in lists if row["policy"] == policy)
-        assert 0 < long["users"] < every["users"] == len(test.users) and long["clicks"] == 7
+        assert 0 < long["targets"] < every["targets"] == len(test.users) and long["clicks"] == 7
         assert every["metrics"]["ndcg@10"] == pytest.approx(slow_ndcg(trainer.model, test, policy), 1e-5)
 
 

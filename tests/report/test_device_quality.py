@@ -13,13 +13,30 @@ from tests.made_results import device_quality
 
 def test_both_phases_stand_side_by_side():
     table = device_quality_table(device_quality())
-    head = "Adds; Reads; Clicks; Users; NDCG@10, valid; HR@10, valid; NDCG@10, test; HR@10, test; "
+    head = (
+        "Adds; Reads; Clicks; Targets, valid; Targets, test; NDCG@10, valid; HR@10, valid; NDCG@10, test; HR@10, test; "
+    )
     assert "; ".join(table.header) == head + "Bytes of the table; Longest row"
     texts = [[cell.text for cell in row] for row in table.rows]
     assert len(texts) == 9
-    assert texts[0] == ["nothing", "window", "any number", "1,234", ".3000", ".5000", ".2000", ".4000", "–", "–"]
-    assert texts[5][:4] == ["20 neighbours", "carry", "7 and more", "56"] and texts[5][-2:] == ["822,880", "89"]
+    assert texts[0] == [
+        "nothing",
+        "window",
+        "any number",
+        "1,234",
+        "1,234",
+        ".3000",
+        ".5000",
+        ".2000",
+        ".4000",
+        "–",
+        "–",
+    ]
+    assert texts[5][:5] == ["20 neighbours", "carry", "7 and more", "56", "56"] and texts[5][-2:] == ["822,880", "89"]
     assert texts[8][0] == SERVICE
+    gap = device_quality()
+    del gap.rows[-1]
+    assert [cell.text for cell in device_quality_table(gap).rows[-1]][3:9] == ["56", "–", ".3200", ".5200", "–", "–"]
     one_phase = device_quality()
     one_phase.rows = [row for row in one_phase.rows if row["phase"] == "test"]
     assert "NDCG@10, valid" not in device_quality_table(one_phase).header
@@ -36,6 +53,10 @@ def test_a_report_has_it_without_any_run(tmp_path):
         (lambda c: c["rows"].clear(), "rows is .*; it must be at least one list"),
         (lambda c: c["rows"][1].update(phase="train"), r"rows\[1\]\.phase is 'train'"),
         (lambda c: c["rows"][2]["metrics"].pop("hit@10"), r"rows\[2\]\.metrics\.hit@10"),
+        (
+            lambda c: c["rows"][2]["metrics"].update(gauc=0.5),
+            r"rows\[2\]\.metrics is .*; it must be the same metrics as",
+        ),
         (lambda c: c["tables"][0].update(bytes="many"), r"tables\[0\]\.bytes"),
         (lambda c: c["tables"][0]["click"].update(native=3), r"tables\[0\]\.click\.native"),
     ],

@@ -13,6 +13,7 @@ pytest.importorskip("matplotlib")
 from recbole_cocorr.__main__ import command_parser, main
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.models.catalogue import variants
+from recbole_cocorr.report.commands import sweep_command
 from recbole_cocorr.report.report import build, page
 from recbole_cocorr.training.config import parse_overrides
 from tests.made_results import (
@@ -188,7 +189,7 @@ def test_the_command_of_a_planned_folder_is_its_own(tmp_path, small_data, monkey
     """Nothing is trained again by it: the dry run finds every run finished."""
     monkeypatch.chdir(tmp_path)
     command = ["benchmark", "--models=Pop,CoCorrRec", "--datasets=small", "--seeds=3", "--learning_rates=0.01"]
-    settings = [f"--data_path={small_data}", "--use_gpu=False", "--epochs=1", "--hidden_size=8", "--num_heads=2"]
+    settings = [f"--data_path={small_data}", "--use_gpu=False", "--epochs=1", "--num_heads=2"]
     settings += ["--eval_args={'split': {'LS': 'valid_and_test'}, 'order': 'TO', 'group_by': 'user', 'mode': 'uni20'}"]
     assert main([*command, *settings, "--out=of/mine", "--threads=1"]) == 0
     report = build("of/mine")
@@ -217,6 +218,13 @@ def test_one_run_has_a_report_and_every_missing_part_its_command(tmp_path):
     assert "--ablate=correction" in result.text and "--models=CoCorrRec --seeds=2020" in result.text
     assert text.count('class="missing"') == 8
     assert "<sup>*" not in text and "CoCorrRec minus" not in result.text
+
+
+def test_the_command_of_a_sweep_leaves_out_what_a_sweep_sets(tmp_path):
+    planned = {"settings": {"MAX_ITEM_LIST_LENGTH": 200, "use_gcn": False, "epochs": 3}, "datasets": ["ml-100k"]}
+    write_json(tmp_path / "plan.json", "recbole_cocorr.plan", **planned)
+    expected = f"python -m recbole_cocorr sweep --datasets=ml-100k --out={tmp_path} --epochs=3"
+    assert sweep_command(tmp_path) == expected
 
 
 def test_parts_without_a_tested_run(tmp_path):

@@ -31,6 +31,13 @@ def test_flags_before_environment_before_yaml(tmp_path):
         ({"checkpoint": "x"}, {}, "listen: 5", "must be a text"),
         ({"checkpoint": "x"}, {}, "- 5", "must hold 'key: value' lines"),
         ({"checkpoint": "x"}, {}, "a: [", "is not valid yaml"),
+        ({"checkpoint": "x", "share_port": "1", "listen": "unix:/s"}, {}, "", "only HOST:PORT can be shared"),
+        (
+            {"checkpoint": "x", "share_port": "1", "listen": "[::1]:80", "http": "[::1]:80"},
+            {},
+            "",
+            "give each a port of its own",
+        ),
         ({"checkpoint": "x", "log_level": "loud"}, {}, "", "log_level"),
         ({"checkpoint": "x", "tls_cert": "c"}, {}, "", "belong together"),
         ({"checkpoint": "x", "tls_client_ca": "c"}, {}, "", "needs tls_cert"),

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from recbole_cocorr.base.readers import Record
-from recbole_cocorr.experiments.results.base import Result, Row, checked_rows
+from recbole_cocorr.experiments.results.base import Result, Row, checked_object, checked_rows
 
 ALONE, SERVICE = "nothing", "the service's scores"
 PHASES = ("valid", "test")
@@ -17,17 +17,19 @@ class DeviceQuality(Result):
     ----------
     dataset, protocol, model : str
     seed : int
+    table : str
+        Precision of the item table.
     window : int
         L: the clicks that the policy "window" reads.
-    users : dict of str to int
-        By phase: how many users' items were ranked.
     rows : list of dict
         ``phase`` (``valid`` or ``test``), ``policy``, what was ``added`` to the device's own scores (``ALONE``,
-        ``SERVICE`` or "20 neighbours"), ``users``, the least number of ``clicks`` of a history (0: all users; L + 1,
-        where several policies were tried: those between whom they differ) and ``metrics``.
+        ``SERVICE`` or "20 neighbours"), the number of ``targets``, the least number of ``clicks`` of their histories
+        (0: any; L + 1, where several policies were tried: those for which they differ) and ``metrics``.
     tables : list of dict
         Of each table the ``count`` of neighbours, ``bytes``, the ``longest`` row, its trust, and the microseconds of a
         ``click`` with it by runtime and policy.
+    versions, machine : dict
+        Where it was measured.
     """
 
     FORMAT, NAME, VERB = "recbole_cocorr.device-eval", "file of device-eval", "device-eval"
@@ -37,38 +39,47 @@ class DeviceQuality(Result):
     protocol: str = ""
     model: str = ""
     seed: int = 0
+    table: str = ""
     window: int = 0
     rows: list[Row] = field(default_factory=list)
     tables: list[Row] = field(default_factory=list)
+    versions: Row = field(default_factory=dict)
+    machine: Row = field(default_factory=dict)
 
     @classmethod
     def of(cls, record: Record) -> "DeviceQuality":
         """The lists that a file holds."""
-        columns = {"phase": str, "policy": str, "added": str, "users": int, "clicks": int, "metrics": dict}
+        columns = {"phase": str, "policy": str, "added": str, "targets": int, "clicks": int, "metrics": dict}
         rows = checked_rows(record, "rows", columns, required=True)
         if not rows:
             raise record.refuse("rows", "at least one list")
         for row in record.records("rows"):
             row.text("phase", PHASES)
             row.record("metrics").number("ndcg@10"), row.record("metrics").number("hit@10")
+            if row.content["metrics"].keys() != rows[0]["metrics"].keys():
+                raise row.refuse("metrics", f"the same metrics as those of rows[0]: {', '.join(rows[0]['metrics'])}")
         sizes = dict.fromkeys(("count", "bytes", "longest"), int)
         tables = checked_rows(record, "tables", {**sizes, "base": float, "per_log_click": float}, required=True)
         for table in record.records("tables"):
             for runtime in (click := table.record("click")):
                 click.numbers(runtime)
         names = [record.text(name) for name in ("dataset", "protocol", "model")]
-        return cls(*names, record.whole("seed"), record.whole("window"), rows, tables)
+        numbers = record.whole("seed"), record.text("table"), record.whole("window")
+        where = checked_object(record, "versions"), checked_object(record, "machine")
+        return cls(*names, *numbers, rows, tables, *where)
 
     def text(self) -> str:
         """A line for each list, and what each table is."""
-        lines = [f"{self.model} on {self.dataset}, protocol {self.protocol}; L = {self.window} clicks"]
+        lines = [
+            f"{self.model} on {self.dataset}, protocol {self.protocol}; table {self.table}, L = {self.window} clicks"
+        ]
         policy, added = (max(len(row[name]) for row in self.rows) for name in ("policy", "added"))
         names = list(self.rows[0]["metrics"])
-        head = f"{'items':6}{'reads':{policy + 2}}{'adds':{added + 2}}{'clicks':>8}{'users':>8}"
+        head = f"{'items':6}{'reads':{policy + 2}}{'adds':{added + 2}}{'clicks':>8}{'targets':>9}"
         lines.append(head + "".join(f"{name:>9}" for name in names))
         for r in self.rows:
             clicks = f">= {r['clicks']}" if r["clicks"] else "any"
-            start = f"{r['phase']:6}{r['policy']:{policy + 2}}{r['added']:{added + 2}}{clicks:>8}{r['users']:>8}"
+            start = f"{r['phase']:6}{r['policy']:{policy + 2}}{r['added']:{added + 2}}{clicks:>8}{r['targets']:>9}"
             lines.append(start + "".join(f"{r['metrics'][name]:9.5f}" for name in names))
         for table in self.tables:
             trust = f"trust {table['base']:.3f} {table['per_log_click']:+.3f} ln(clicks)"

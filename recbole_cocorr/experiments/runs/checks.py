@@ -52,9 +52,8 @@ def _check_flags(plan: Plan) -> None:
             for key in sorted(own.keys() & plan.settings.keys()):
                 if own[key] != plan.settings[key]:
                     raise UserError(
-                        f"--{key}={plan.settings[key]} does not reach {entry.label}: its row says {key}: {own[key]}, "
-                        "and a row's own settings win; leave the flag out, or write a row of your own in "
-                        "properties/benchmark.yaml"
+                        f"--{key}={plan.settings[key]} does not reach {entry.label}, whose own settings have {key}: "
+                        f"{own[key]!r} and win; leave the flag out"
                     )
 
 

@@ -153,6 +153,10 @@ def _check(settings: ServeSettings, environment: Mapping[str, str]) -> None:
         raise UserError("deltas are served over http; say --http HOST:PORT too")
     if settings.share_port and not hasattr(socket, "SO_REUSEPORT"):
         raise UserError("share_port is 1, and this system shares no port (SO_REUSEPORT); put a proxy before the copies")
+    if settings.share_port and settings.listen.startswith("unix:"):
+        raise UserError(f"share_port is 1 and listen is {settings.listen}; only HOST:PORT can be shared")
+    if settings.share_port and settings.http == settings.listen and not settings.http.endswith(":0"):
+        raise UserError(f"listen and http are both {settings.http}; give each a port of its own")
     checked_choice(settings.log_level, "log_level", LEVELS)
     if bool(settings.tls_cert) != bool(settings.tls_key):
         raise UserError("tls_cert and tls_key belong together; one of them is missing")

@@ -194,7 +194,7 @@ def test_an_entrys_settings_beat_the_plans():
 @pytest.mark.parametrize("key", ["hidden_size", "dropout_prob"])
 def test_a_flag_that_a_row_would_beat_in_silence_is_refused(key):
     row = Entry("B", "SASRec", {"hidden_size": 64}, (0.1,), ({"dropout_prob": 0.2}, {"dropout_prob": 0.5}))
-    with pytest.raises(UserError, match=rf"--{key}=0\.2 does not reach B: its row says {key}: (64|0\.5), and a row"):
+    with pytest.raises(UserError, match=rf"--{key}=0\.2 does not reach B, whose own settings have {key}: (64|0\.5) "):
         check_plan(plan(entries=[row], datasets=["ml-100k"], settings={key: 0.2}))
     same = Entry("A", "GRU4Rec", {"hidden_size": 8})
     check_plan(plan(entries=[same], datasets=["ml-100k"], settings={"hidden_size": 8}))
