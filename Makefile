@@ -10,6 +10,7 @@
 # make wasm   the same library for the page and for web/js, which is checked in (needs clang and lld)
 # make demo   the trained model in a browser, on http://127.0.0.1:8000 (needs npm the first time)
 # make time   the protocol by time on ml-100k: three cuts, a results folder each (hours on two processors)
+# make gpu    on a machine with CUDA: the tests of the GPU, the layers, an epoch and an evaluation of three models
 # make bench  timings side by side with stock RecBole and torch's layers (an hour or more);
 #             DATASET=amazon-beauty DATA_PATH=DIR for other data than ml-100k
 
@@ -21,7 +22,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS)
 
-.PHONY: run demo docs tutorial results test test-recbole lint bench time proto native wasm setup clean
+.PHONY: run demo docs tutorial results test test-recbole lint bench gpu time proto native wasm setup clean
 
 run: $(STAMP)
 	$(BIN)/python run_recbole_cocorr.py --model=CoCorrRec --dataset=ml-100k --epochs=8
@@ -66,6 +67,12 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/sharded_items.py
 	$(BIN)/python benchmarks/cloud_service.py --memory 0
 	$(BIN)/python benchmarks/http_service.py
+
+gpu: $(STAMP)
+	$(BIN)/python -m pytest tests/test_gpu.py
+	$(BIN)/python benchmarks/on_gpu.py --compile
+	set -e; for model in CoCorrRec GRU4Rec SASRec; do \
+	$(BIN)/python -m recbole_cocorr run --model=$$model $(DATA) --epochs=2; done
 
 TIME_FIELD := PopRecent,ItemKNN,EASE,GRU4Rec (time),SASRec (time),CoCorrRec (time)
 TIME_SEEDS := 1,2,3

@@ -70,7 +70,7 @@ class Transformer(nn.Module):
         self.layer = nn.TransformerEncoderLayer(WIDTH, HEADS, 256, dropout=0.0, batch_first=True)
 
     def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1])
+        mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1], device=x.device)
         return self.layer(x, src_mask=mask, is_causal=True)[:, -1]
 
 
