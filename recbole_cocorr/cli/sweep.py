@@ -33,15 +33,15 @@ def run(arguments: argparse.Namespace) -> int:
     """Carry it out."""
     require("train")
     from recbole_cocorr.base.property_files import read_properties
-    from recbole_cocorr.experiments.entries import benchmark_defaults
+    from recbole_cocorr.experiments.entries import benchmark_defaults, sweep_entries
     from recbole_cocorr.experiments.runs.plan import Plan, numbers
-    from recbole_cocorr.experiments.sweep import entries, measure, quality
+    from recbole_cocorr.experiments.sweep import measure, quality
     from recbole_cocorr.training.config import parse_overrides
 
     own = read_properties("model", "CoCorrRec")
     sizes = numbers(arguments.K, "--K", int, [])
     plan = Plan(
-        entries=entries(sizes, arguments.length, not arguments.without_gcn),
+        entries=sweep_entries(sizes, arguments.length, not arguments.without_gcn),
         datasets=[name.strip() for name in arguments.datasets.split(",")],
         protocol=arguments.protocol,
         seeds=numbers(arguments.seeds, "--seeds", int, benchmark_defaults()["seeds"][:1]),

@@ -1,7 +1,7 @@
 """The rows of a comparison: the models of the catalogue, those of benchmark.yaml, and any RecBole model by name."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -88,6 +88,23 @@ def catalogue_entries() -> list[Entry]:
         Entry(label, card.name, dict(variant.settings), None if card.trained else (0.001,))
         for label, (card, variant) in variants().items()
     ]
+
+
+def sweep_entries(sizes: Iterable[int], length: int, use_gcn: bool) -> list[Entry]:
+    """The rows of a sweep: CoCorrRec with each K, at one L.
+
+    Raises
+    ------
+    UserError
+        If K is below 1, or above L, where it would be the model of K = L.
+    """
+    rows = []
+    for size in sizes:
+        if not 1 <= size <= length:
+            raise UserError(f"K is {size}; it must be at least 1 and at most L = {length}")
+        settings = {"mini_batch_size": size, "MAX_ITEM_LIST_LENGTH": length, "use_gcn": use_gcn, "hidden_size": 64}
+        rows.append(Entry(f"K = {size}", "CoCorrRec", settings))
+    return rows
 
 
 def find_entries(names: Sequence[str] | None, own_rates: bool = True) -> list[Entry]:

@@ -1,6 +1,5 @@
 """Figure 6: quality and inference time over the mini-batch size K of the test-time training."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,6 @@ import torch
 from torch.utils.benchmark import Timer
 
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.experiments.entries import Entry
 from recbole_cocorr.experiments.results.base import Row
 from recbole_cocorr.experiments.results.spread import QUARTILES, quartiles
 from recbole_cocorr.experiments.results.sweep import BATCH, SweepTimes
@@ -18,23 +16,6 @@ from recbole_cocorr.experiments.runs.run_files import RunRecord, runs_in
 from recbole_cocorr.experiments.runs.worker import MODEL_FILE
 from recbole_cocorr.training.agreement import PLACE, SPEED
 from recbole_cocorr.training.recommend import load_model
-
-
-def entries(sizes: Iterable[int], length: int, use_gcn: bool) -> list[Entry]:
-    """CoCorrRec with each K, at one L.
-
-    Raises
-    ------
-    UserError
-        If K is below 1, or above L, where it would be the model of K = L.
-    """
-    rows = []
-    for size in sizes:
-        if not 1 <= size <= length:
-            raise UserError(f"K is {size}; it must be at least 1 and at most L = {length}")
-        settings = {"mini_batch_size": size, "MAX_ITEM_LIST_LENGTH": length, "use_gcn": use_gcn, "hidden_size": 64}
-        rows.append(Entry(f"K = {size}", "CoCorrRec", settings))
-    return rows
 
 
 def sweep_runs(folder: Path) -> list[tuple[RunRecord, Path]]:

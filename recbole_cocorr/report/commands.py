@@ -6,12 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.experiments.entries import benchmark_defaults, find_entries
+from recbole_cocorr.experiments.entries import benchmark_defaults, find_entries, sweep_entries
 from recbole_cocorr.experiments.runs.groups import in_field_order, is_sweep
 from recbole_cocorr.experiments.runs.run_files import PLAN_FILE, PLAN_FORMAT, RunRecord, read_json
-
-# What every run of a sweep has of its own (experiments/sweep.py).
-_OF_A_SWEEP = ("mini_batch_size", "MAX_ITEM_LIST_LENGTH", "use_gcn", "hidden_size")
 
 
 def command(*arguments: Any) -> str:
@@ -35,7 +32,8 @@ def benchmark_command(folder: Path, records: Sequence[RunRecord] = (), *more: st
 def sweep_command(folder: Path, records: Sequence[RunRecord] = ()) -> str:
     """A ``sweep`` of the same data into the same folder, without the settings that a sweep has of its own."""
     plan = _plan(folder)
-    plan["settings"] = {k: v for k, v in (plan.get("settings") or {}).items() if k not in _OF_A_SWEEP}
+    (row,) = sweep_entries([1], 1, use_gcn=False)
+    plan["settings"] = {k: v for k, v in (plan.get("settings") or {}).items() if k not in row.settings}
     return command("sweep", *_data(plan, records), f"--out={folder}", *_settings(plan))
 
 

@@ -8,12 +8,13 @@ from recbole_cocorr.__main__ import main
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.property_files import property_file
 from recbole_cocorr.base.yaml_reader import read_yaml
-from recbole_cocorr.experiments.sweep import entries, measure
+from recbole_cocorr.experiments.entries import sweep_entries
+from recbole_cocorr.experiments.sweep import measure
 from tests.made_results import made_run, write_results
 
 
 def test_entries_differ_in_k_alone():
-    first, second = entries([1, 20], 20, True)
+    first, second = sweep_entries([1, 20], 20, True)
     assert first.label == "K = 1" and first.settings["mini_batch_size"] == 1
     assert {**first.settings, "mini_batch_size": 20} == second.settings
 
@@ -21,7 +22,7 @@ def test_entries_differ_in_k_alone():
 @pytest.mark.parametrize("size", [0, 21])
 def test_k_must_fit(size):
     with pytest.raises(UserError, match=f"K is {size}"):
-        entries([size], 20, True)
+        sweep_entries([size], 20, True)
 
 
 def test_the_command(small_data, tmp_path, capsys, monkeypatch):
