@@ -42,10 +42,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Carry it out."""
     require("export")
     from recbole_cocorr.experiments.device_quality import measure
+    from recbole_cocorr.experiments.results.device_quality import PHASES
 
     a = arguments
     policies = POLICIES if a.policy == "both" else (a.policy,)
-    phases = ("valid", "test") if a.phase == "both" else (a.phase,)
+    phases = PHASES if a.phase == "both" else (a.phase,)
     quality = measure(a.checkpoint, policies, a.table, a.data_path, phases, a.neighbours, a.corrector)
     print(quality.text())
     if a.out:

@@ -159,8 +159,8 @@ def _compare(
             chosen = np.array(lengths) >= clicks
             if chosen.any():
                 metrics = {n: float(np.nanmean(v[chosen])) for n, v in rows.items()}
-                of = {"targets": int(chosen.sum()), "clicks": clicks}
-                yield {"policy": policy, "added": name, **of, "metrics": metrics}
+                size = {"targets": int(chosen.sum()), "clicks": clicks}
+                yield {"policy": policy, "added": name, **size, "metrics": metrics}
 
 
 def _with(

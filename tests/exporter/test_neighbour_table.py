@@ -86,6 +86,7 @@ def test_a_session_ranks_as_the_measurement_does(trained, exported, tmp_path, ca
     assert "window  3 neighbours" in text and "20 neighbours: " in text and "a click, onnx, carry: p25 " in text
     result = DeviceQuality.load(tmp_path / "eval.json")
     assert result.text() + "\n" == text
+    assert result.table == "fp32" and result.versions["torch"] and result.machine["processor"]
     ndcg = {row["added"]: row["metrics"]["ndcg@10"] for row in result.rows if row["phase"] == "test"}
     content = load_checkpoint(checkpoint)
     test = data_of(content.config, content.items, str(checkpoint)).test
@@ -118,6 +119,16 @@ def test_a_session_ranks_as_the_measurement_does(trained, exported, tmp_path, ca
     assert ndcg[SERVICE] == pytest.approx(np.mean(fused), abs=2e-3)
     sizes = {table["count"]: table["bytes"] for table in result.tables}
     assert sizes[3] == ITEMS * 3 * 3 + 8 * (ITEMS + 1) + 4 < sizes[20]
+
+
+def test_device_eval_refuses_a_corrector_without_tables_and_fits_a_size_once(trained, tmp_path, capsys):
+    checkpoint, corrector, _ = trained
+    command = ["device-eval", "--checkpoint", str(checkpoint), "--policy=window", "--corrector", str(corrector)]
+    assert main(command) == 2
+    assert "a corrector needs the numbers of neighbours to compare it with" in capsys.readouterr().err
+    assert main([*command, "--table=int8", "--neighbours", "3", "3", "--out", str(tmp_path / "eval.json")]) == 0
+    result = DeviceQuality.load(tmp_path / "eval.json")
+    assert [table["count"] for table in result.tables] == [3] and result.table == "int8"
 
 
 def test_without_a_corrector_a_number_brings_a_table_and_0_brings_none(trained, tmp_path, capsys):

@@ -42,6 +42,8 @@ def test_columns_and_rows_are_chosen_by_name(tmp_path):
     assert [row.split(" | ")[0] for row in rows] == ["| SASRec", "| GRU4Rec"]
     every = fill_tables.filled(f"<!-- table {name} | Model -->\n<!-- end of table -->\n", tmp_path)
     assert every.count("\n|") == 5  # heading, rule, three models
+    numbers = fill_tables.filled(f"<!-- table {name} | HR@10; NDCG@10 -->\n<!-- end of table -->\n", tmp_path)
+    assert numbers.splitlines()[2] == "| ---: | ---: |", "a column keeps its side wherever it stands"
     for choice in ("Model; HR@11", "Model | SASRecs"):
         with pytest.raises(UserError, match=r"has no '(HR@11|SASRecs)'; it has "):
             fill_tables.filled(f"<!-- table {name} | {choice} -->\n<!-- end of table -->\n", tmp_path)
