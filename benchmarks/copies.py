@@ -4,7 +4,7 @@
 
 Each copy has a core, which it shares with a client of its own. So one copy and its client have one core, and two copies
 and their clients two. "shared": the kernel gives a client's connections to any copy. "apart": each client asks the copy
-on its core, at a port of its own. "loop": a Python loop on each core, which is what the machine itself gains from its
+on its core, at a port of its own. "loops": a Python loop on each core, which is what the machine itself gains from its
 further cores. All take turns. `POST /v1/correct` over HTTP/1.1; without a checkpoint the network has the paper's sizes.
 """
 
@@ -28,7 +28,7 @@ from recbole_cocorr.experiments.simulate.processes import ServerProcess
 from recbole_cocorr.service.server.correction_model import load_correction_model
 
 
-def started(file: Path, port: int, cores: list[int]) -> list[ServerProcess]:
+def start_copies(file: Path, port: int, cores: list[int]) -> list[ServerProcess]:
     """A copy on each of the cores, all on one port."""
     copies = []
     for core in cores:
@@ -74,16 +74,16 @@ def main() -> None:
         request = correct_request(load_correction_model(file))
         try:
             one, shared = free_port(), free_port()
-            copies += started(file, one, cores[:1]) + started(file, shared, cores)
+            copies += start_copies(file, one, cores[:1]) + start_copies(file, shared, cores)
             ports = [one]
             for core in cores[1:]:
                 ports.append(free_port())
-                copies += started(file, ports[-1], [core])
+                copies += start_copies(file, ports[-1], [core])
             ask = partial(client, request=request, in_flight=arguments.in_flight, seconds=arguments.seconds)
             sides = {"one": [(cores[0], one)], "shared": [(core, shared) for core in cores]}
             sides["apart"] = list(zip(cores, ports, strict=True))
             rates: dict[str, list[float]] = {name: [] for name in (*sides, "one loop", "loops")}
-            print("copies  requests/s   p50 ms   p99 ms")
+            print("who     requests/s   p50 ms   p99 ms")
             for turn in range(arguments.rounds + 1):  # the first warms
                 for name, clients in sides.items():
                     results = pool.starmap(ask, clients, chunksize=1)

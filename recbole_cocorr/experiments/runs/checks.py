@@ -26,8 +26,8 @@ def check_plan(plan: Plan, finished: Callable[[RunSpec], RunRecord | None] = lam
     ------
     UserError
         The first sentence that a run would fail with; for a setting of every run that a row's own would beat in
-        silence; and for a finished run under other settings than the plan now
-        stands for, which happens where a file of settings has changed meanwhile.
+        silence; and for a finished run under other settings than the plan now stands for, which happens where a file of
+        settings has changed meanwhile.
     """
     for key in sorted(RESERVED & set(plan.settings)):
         raise UserError(f"--{key} is the benchmark's own to set; leave it out")
