@@ -1,5 +1,6 @@
 """Small data sets and configurations for the tests."""
 
+import functools
 import logging
 import os
 import shutil
@@ -19,6 +20,19 @@ import torch
 
 pytest_plugins = ["tests.device.fixtures", "tests.service.fixtures"]
 CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_onnx_registry() -> Iterator[None]:
+    """One table of ONNX operators: torch builds it anew for each graph, which takes as long as the graph does."""
+    try:
+        from torch.onnx._internal.exporter._registration import ONNXRegistry
+    except ImportError:
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(functools.cache(ONNXRegistry.from_torchlib)))
+        yield
 
 
 @pytest.fixture(autouse=True)
