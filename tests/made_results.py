@@ -10,7 +10,10 @@ import numpy as np
 from recbole_cocorr.evaluation.ranking import summarise
 from recbole_cocorr.experiments.correction_comparisons import CorrectedRanks, compare_corrected
 from recbole_cocorr.experiments.results.cost import NUMBERS
+from recbole_cocorr.experiments.results.delay import Delay
 from recbole_cocorr.experiments.results.device_quality import ALONE, SERVICE, DeviceQuality
+from recbole_cocorr.experiments.results.privacy import Privacy, ScorePrivacy, UploadPrivacy
+from recbole_cocorr.experiments.results.simulation import Simulation
 from recbole_cocorr.experiments.runs.groups import slug
 from recbole_cocorr.experiments.runs.run_files import (
     FORMAT_VERSION,
@@ -337,6 +340,16 @@ def write_failures(folder: Path, error: str = "a score is NaN") -> None:
     (folder / "failures.json").write_text(json.dumps([{"run": "sasrec-2021", "error": error}]))
 
 
+ORIGIN = {
+    "dataset": "amazon-beauty",
+    "protocol": "full",
+    "model": "CoCorrRec",
+    "seed": 2021,
+    "versions": {"torch": "2.13.0"},
+    "machine": {"processor": "made up", "cores": 2},
+}
+
+
 def device_quality() -> DeviceQuality:
     """Two policies' lists on both phases, and a table."""
     rows = []
@@ -356,7 +369,44 @@ def device_quality() -> DeviceQuality:
                 )
     click = {"onnx, window": {"p25": 1.0, "p50": 2.0, "p99": 3.0}}
     table = {"count": 20, "bytes": 822880, "longest": 89, "base": 0.5, "per_log_click": -0.1, "click": click}
-    return DeviceQuality("amazon-beauty", "full", "CoCorrRec", 2021, "int8", 6, rows, [table])
+    return DeviceQuality("int8", 6, rows, [table], **ORIGIN)
+
+
+def delay() -> Delay:
+    """Two networks, two lengths, and the quality by the share that arrives."""
+    times = {"upload_ms": 6.0, "cloud_ms": 2.0, "download_ms": 6.5, "total_ms": 14.5, "p99_ms": 20.0}
+    rows = [
+        {"bandwidth": 5.0, "round_trip": trip, "length": length, "up_bytes": 256 * length, "down_bytes": 4160}
+        | {**times, "formula_ms": 3.5 + trip, "in_time": 0.25}
+        for trip in (0.0, 10.0)
+        for length in (10, 20)
+    ]
+    quality = [{"share": s, "ndcg@10": 0.3 + s / 100, "deviation": 0.001} for s in (0.0, 0.5, 1.0)]
+    return Delay(rows, quality=quality, **ORIGIN)
+
+
+def privacy() -> Privacy:
+    """Two ways to upload, and two lengths of a request."""
+    up = [
+        {"way": "nothing is uploaded", "attack": "the most popular item", "bytes": 0, "recovered": 0.003},
+        {"way": "a secret rotation", "attack": "none is known", "bytes": 2560, "recovered": None},
+    ]
+    uploads = UploadPrivacy(10_000, 22_363, 0.003, [r | {"ndcg@10": 0.3} for r in up])
+    told = [{"score_clicks": n, "told": n / 10, "read": 1.0, "up": 408.2, "down": 202.0} for n in (0, 5)]
+    return Privacy(uploads, ScorePrivacy(22_363, 198_502, [r | {"ndcg@10": 0.3214} for r in told]), **ORIGIN)
+
+
+def simulation() -> Simulation:
+    """A time without a fault, and one in which no correction came."""
+    counts = dict.fromkeys(("late", "offline", "refused", "wrong", "lost"), 0)
+    good = {"fault": "none", "lists": 1782, "corrected": 1782, "with_scores": 1782, **counts}
+    bad = {"fault": "frozen", "lists": 6743, **counts, "corrected": 0, "with_scores": 0, "offline": 6743}
+    rows = [
+        good | {"kept": 1.0, "p50_ms": 5.95, "p99_ms": 10.95},
+        bad | {"kept": 0.998, "p50_ms": None, "p99_ms": None},
+    ]
+    total = {**good, "fault": "all", "lists": 8525, "kept": 0.9984, "p50_ms": 5.95, "p99_ms": 10.95}
+    return Simulation(rows, total, {"answered_per_s": 10.0, "refused_per_s": 900.0}, 20.0, 10.0, **ORIGIN)
 
 
 def whole_results(folder: Path, **changes: Any) -> Path:
@@ -365,7 +415,8 @@ def whole_results(folder: Path, **changes: Any) -> Path:
     write_cost(folder)
     write_sweep(folder)
     write_device(folder)
-    device_quality().save(folder / DeviceQuality.FILE)
+    for result in (device_quality(), delay(), privacy(), simulation()):
+        result.save(folder / result.FILE)
     write_correctors(folder)
     write_ablation(folder)
     write_requests(folder)

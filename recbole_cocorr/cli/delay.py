@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     if a.out:
         delay.save(a.out)
     if a.picture:
-        from recbole_cocorr.report.delay_figure import draw
+        from recbole_cocorr.report.delay import draw
 
         draw(delay, a.picture)
     return 0

@@ -17,6 +17,7 @@ from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.experiments.ablation import GivenCorrection, ranks_given
 from recbole_cocorr.experiments.evaluation_rows import model_and_rows, ndcg_of
 from recbole_cocorr.experiments.results.delay import PAPERS_TOLERANCE, Delay
+from recbole_cocorr.experiments.runs.environment import origin
 from recbole_cocorr.experiments.timed_service import CAME, READY
 from recbole_cocorr.service.server.correction_model import CorrectionModel, load_correction_model
 from recbole_cocorr.service.v1 import correction_pb2 as pb
@@ -184,7 +185,8 @@ def measure(
     """
     # First: where the data are missing this says so before the long part.
     quality = [] if checkpoint is None else quality_by_share(checkpoint, data_path, [n / 10 for n in range(11)])
-    result = Delay([], PAPERS_TOLERANCE, None, quality)
+    config = None if checkpoint is None else load_checkpoint(checkpoint).config
+    result = Delay([], PAPERS_TOLERANCE, None, quality, **origin(config))
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.safetensors"
         checkpoint_of_length(checkpoint, max(lengths), file)

@@ -23,7 +23,7 @@ from recbole_cocorr.evaluation.ranking import per_row
 from recbole_cocorr.experiments.click_times import click_times
 from recbole_cocorr.experiments.results.base import Row
 from recbole_cocorr.experiments.results.device_quality import ALONE, SERVICE, DeviceQuality
-from recbole_cocorr.experiments.runs.environment import machine, versions
+from recbole_cocorr.experiments.runs.environment import origin
 from recbole_cocorr.exporter.check import DeviceScorer, ranks_of, with_precision
 from recbole_cocorr.exporter.export import write_artifact
 from recbole_cocorr.training.checkpoint import Checkpoint, checkpoint_fingerprint, load_checkpoint
@@ -88,10 +88,7 @@ def measure(
         ways = {f"{f.count} neighbours": (f.corrector, f.trust) for f in fitted}
         if service is not None:
             ways[SERVICE] = service
-        config = content.config
-        result = DeviceQuality(config["dataset"], config.get("protocol", ""), config["model"], config["seed"])
-        result.table, result.window = table, artifact.manifest.window
-        result.versions, result.machine = versions(), machine()
+        result = DeviceQuality(table, artifact.manifest.window, **origin(content.config))
         for phase, loader in loaders.items():
             for row in _compare(artifact, recommender.model, loader, policies, ways):
                 result.rows.append({"phase": phase, **row})

@@ -6,9 +6,12 @@ from pathlib import Path
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.experiments.results.corrections import Ablation, Corrections
 from recbole_cocorr.experiments.results.cost import Cost
+from recbole_cocorr.experiments.results.delay import Delay
 from recbole_cocorr.experiments.results.device_quality import DeviceQuality
 from recbole_cocorr.experiments.results.device_times import DeviceTimes
+from recbole_cocorr.experiments.results.privacy import Privacy
 from recbole_cocorr.experiments.results.requests import Requests
+from recbole_cocorr.experiments.results.simulation import Simulation
 from recbole_cocorr.experiments.results.sweep import SweepTimes
 from recbole_cocorr.experiments.runs.run_files import PLAN_FILE, RunRecord, read_failures, read_results
 from recbole_cocorr.report.commands import benchmark_command
@@ -29,6 +32,9 @@ class ResultsFolder:
     device : DeviceTimes
     device_quality : DeviceQuality
     requests : Requests
+    delay : Delay
+    privacy : Privacy
+    simulation : Simulation
     failures : dict of str to str
         Errors by run.
     """
@@ -42,6 +48,9 @@ class ResultsFolder:
     device: DeviceTimes
     device_quality: DeviceQuality
     requests: Requests
+    delay: Delay
+    privacy: Privacy
+    simulation: Simulation
     failures: dict[str, str]
 
     @property
@@ -49,11 +58,13 @@ class ResultsFolder:
         """Whether there is nothing to report on."""
         tested = any(record.test is not None for record in self.records)
         others = (self.cost, self.sweep, self.ablation, self.corrections, self.device_quality, self.requests)
-        return not (tested or any(result.rows for result in others) or self.device.models)
+        others += (self.delay, self.simulation)
+        privacy = self.privacy.uploads or self.privacy.scores
+        return not (tested or any(result.rows for result in others) or self.device.models or privacy)
 
 
 def read_folder(folder: str | Path) -> ResultsFolder:
-    """Read a results folder, or one that holds costs, what a device does or shares of requests alone.
+    """Read a results folder, or one without runs that holds other results.
 
     Raises
     ------
@@ -64,7 +75,7 @@ def read_folder(folder: str | Path) -> ResultsFolder:
     if not folder.is_dir():
         raise UserError(f"the results folder {folder} does not exist; `{benchmark_command(folder)}` makes one")
     without_runs = not (folder / PLAN_FILE).is_file() and any(
-        (folder / r.FILE).is_file() for r in (Cost, DeviceTimes, DeviceQuality, Requests)
+        (folder / r.FILE).is_file() for r in (Cost, DeviceTimes, DeviceQuality, Requests, Delay, Privacy, Simulation)
     )
     results = ResultsFolder(
         path=folder,
@@ -76,6 +87,9 @@ def read_folder(folder: str | Path) -> ResultsFolder:
         device=DeviceTimes.load_from(folder),
         device_quality=DeviceQuality.load_from(folder),
         requests=Requests.load_from(folder),
+        delay=Delay.load_from(folder),
+        privacy=Privacy.load_from(folder),
+        simulation=Simulation.load_from(folder),
         failures=read_failures(folder),
     )
     if not results.is_empty:

@@ -11,21 +11,27 @@ from recbole_cocorr.experiments.history_bins import history_bins
 from recbole_cocorr.experiments.results.base import Row
 from recbole_cocorr.experiments.results.corrections import Ablation, Corrections
 from recbole_cocorr.experiments.results.cost import Cost
+from recbole_cocorr.experiments.results.delay import Delay
 from recbole_cocorr.experiments.results.device_quality import DeviceQuality
 from recbole_cocorr.experiments.results.device_times import DeviceTimes
+from recbole_cocorr.experiments.results.privacy import Privacy
 from recbole_cocorr.experiments.results.requests import Requests
+from recbole_cocorr.experiments.results.simulation import Simulation
 from recbole_cocorr.experiments.runs.groups import Group, slug, sweep_groups
 from recbole_cocorr.experiments.runs.run_files import RunRecord
 from recbole_cocorr.models.card import Look
 from recbole_cocorr.report import correction_tables, corrector_tables, cost_figures, cost_tables, figures, tables
 from recbole_cocorr.report.both_ways import both_ways_tables
 from recbole_cocorr.report.commands import benchmark_command, command, sweep_command
+from recbole_cocorr.report.delay import arrivals_table, delay_pictures, delay_table
 from recbole_cocorr.report.device_quality import device_quality_table
 from recbole_cocorr.report.device_times import click_times, device_table
 from recbole_cocorr.report.figures import Picture, Styles
 from recbole_cocorr.report.folder import ResultsFolder
 from recbole_cocorr.report.methods import methods, provenance
+from recbole_cocorr.report.privacy import scores_table, uploads_table
 from recbole_cocorr.report.requests import quality_by_share, requests_table
+from recbole_cocorr.report.simulation import simulation_table
 from recbole_cocorr.report.table_formats import Table
 
 
@@ -97,6 +103,9 @@ def sections_of(results: ResultsFolder, compared: Compared, styles: Styles) -> l
         ablation(results.ablation, styles, benchmark_command(folder, records, "--ablate=correction")),
         corrections(results.corrections, styles, command("correct", folder)),
         requests(results.requests, folder),
+        delay(results.delay, folder),
+        simulation(results.simulation, folder),
+        privacy(results.privacy, folder),
         Section("methods", "Methods", subsections=[Subsection(text=methods(records, groups, compared))]),
         about(records, results.failures),
     ]
@@ -277,6 +286,39 @@ def requests(result: Requests, folder: Path) -> Section:
     if result.rows:
         pictures = [quality_by_share(result, answer) for answer in result.answers]
         section.subsections.append(Subsection(pictures=pictures, tables=[requests_table(result)]))
+    return section
+
+
+def delay(result: Delay, folder: Path) -> Section:
+    """A correction's way over slow networks."""
+    how = command("delay", "--checkpoint=FILE", f"--out={folder / result.FILE}")
+    section = Section("delay", "A correction's way", "Not measured yet.", how, "Table 5")
+    if result.rows:
+        tables = [delay_table(result, "delay", min(r["length"] for r in result.rows))]
+        if result.quality:
+            tables.append(arrivals_table(result))
+        folded = [delay_table(result, "delay-every-length")]
+        section.subsections.append(Subsection(pictures=delay_pictures(result), tables=tables, folded=folded))
+    return section
+
+
+def simulation(result: Simulation, folder: Path) -> Section:
+    """Devices against a server with faults."""
+    how = command("simulate", "--checkpoint=FILE", f"--out={folder / result.FILE}")
+    section = Section("simulation", "When the cloud fails", "Not simulated yet.", how)
+    if result.rows:
+        section.subsections.append(Subsection(tables=[simulation_table(result)]))
+    return section
+
+
+def privacy(result: Privacy, folder: Path) -> Section:
+    """What the cloud learns of the clicks."""
+    how = command("privacy", "--checkpoint=FILE", f"--out={folder / result.FILE}")
+    section = Section("privacy", "What the cloud learns", "Not measured yet.", how)
+    tables = [uploads_table(result.uploads, result.setting)] if result.uploads else []
+    tables += [scores_table(result.scores, result.setting)] if result.scores else []
+    if tables:
+        section.subsections.append(Subsection(tables=tables))
     return section
 
 

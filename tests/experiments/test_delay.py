@@ -14,7 +14,7 @@ from recbole_cocorr.experiments.delay import measure, quality_by_share
 from recbole_cocorr.experiments.evaluation_rows import model_and_rows, ndcg_of
 from recbole_cocorr.experiments.results.delay import Delay
 from recbole_cocorr.experiments.simulate.proxy import Link
-from recbole_cocorr.report.delay_figure import draw
+from recbole_cocorr.report.delay import draw
 from tests.device import make
 from tests.service import save
 
@@ -53,7 +53,7 @@ def test_the_table_over_sockets(tmp_path):
         assert row["download_ms"] >= 10 + row["down_bytes"] / 5000
         assert row["in_time"] == 0
         assert row["formula_ms"] == pytest.approx(20 + (row["up_bytes"] + row["down_bytes"]) / 5000 + row["cloud_ms"])
-    assert "2560" in result.text()
+    assert "2560" in result.text() and result.machine["cores"] and result.model == ""
     result.save(tmp_path / "d.json")
     assert Delay.load(tmp_path / "d.json") == result
 
@@ -97,7 +97,8 @@ def test_the_command_writes_what_it_found(tmp_path, capsys, monkeypatch):
     assert main(["delay", "--out", str(tmp_path / "d.json")]) == 0
     content = json.loads((tmp_path / "d.json").read_text())
     unmarked = {"rows": [], "papers_tolerance": 4.21, "tolerance": None, "quality": []}
-    assert content == {"format": "recbole_cocorr.delay", "format_version": 1, **unmarked}
+    no_origin = {"dataset": "", "protocol": "", "model": "", "seed": None, "versions": {}, "machine": {}}
+    assert content == {"format": "recbole_cocorr.delay", "format_version": 1, **unmarked, **no_origin}
     # As earlier versions wrote it.
     (tmp_path / "d.json").write_text(json.dumps(unmarked))
     assert Delay.load(tmp_path / "d.json") == Delay([])

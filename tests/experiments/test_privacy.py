@@ -155,8 +155,13 @@ def test_the_table(with_data):
 
 def test_the_command(with_data, tmp_path, capsys):
     file, *_ = with_data
-    assert main(["privacy", "--checkpoint", str(file), "--epsilons", "5", "--clicks", "50"]) == 0
+    out = tmp_path / "privacy.json"
+    assert main(["privacy", "--checkpoint", str(file), "--epsilons", "5", "--clicks", "50", "--out", str(out)]) == 0
     assert "epsilon 5" in capsys.readouterr().out
+    result = Privacy.load(out)
+    config = load_checkpoint(file).config
+    assert (result.dataset, result.model, result.seed) == (config["dataset"], "CoCorrRec", config["seed"])
+    assert result.versions["torch"] == torch.__version__ and result.machine["cores"]
     assert main(["privacy", "--checkpoint", str(file), "--data_path", "nowhere"]) == 2
     assert "nowhere" in capsys.readouterr().err
 

@@ -13,6 +13,7 @@ from recbole_cocorr.experiments.results.freshness import Freshness
 from recbole_cocorr.experiments.results.privacy import Privacy, ScorePrivacy, UploadPrivacy
 from recbole_cocorr.experiments.results.simulation import STATUSES, Simulation
 from recbole_cocorr.experiments.results.sweep import SweepTimes
+from tests.made_results import privacy, simulation
 
 RUN = {"dataset": "d", "label": "M", "seed": 1}
 COUNTS = dict.fromkeys(("lists", *STATUSES, "with_scores", "wrong", "lost"), 0)
@@ -24,6 +25,8 @@ RESULTS = [
     Privacy(UploadPrivacy(1, 2, 0.5, []), ScorePrivacy(1, 2, [])),
     Privacy(scores=ScorePrivacy(1, 2, [])),
     Simulation([{"fault": "none", **COUNTS}], {"fault": "all", **COUNTS}, {}, 20.0, 1.0),
+    simulation(),
+    privacy(),
     Freshness("d", "M", 0.8, [1], {}, {}, {}, {}, 5.0, 3, [], [], [], []),
 ]
 KINDS = [Cost, SweepTimes, Ablation, Corrections, DeviceTimes, Delay, Privacy, Simulation, Freshness]

@@ -1,6 +1,7 @@
 """The simulation: it would notice a wrong list, its faults are faults, and a whole small run."""
 
 import json
+import os
 from itertools import combinations
 from types import SimpleNamespace
 
@@ -118,7 +119,7 @@ def test_a_small_run(trained, checkpoint, artifact, monkeypatch, tmp_path):
     assert total["lists"] > 20 and (total["wrong"], total["lost"]) == (0, 0)
     assert total["corrected"] > 0 and total["refused"] > 0
     assert (total["with_correction"], total["with_scores"]) == (total["corrected"], 0)
-    assert "frozen" in result.text()
+    assert "frozen" in result.text() and (result.model, result.machine["cores"]) == ("CoCorrRec", os.cpu_count())
     result.save(tmp_path / "s.json")
     assert Simulation.load(tmp_path / "s.json") == result
 

@@ -105,7 +105,7 @@ def test_page_holds_every_part(whole):
     _, text = whole
     result = Page(text)
     assert 'class="missing"' not in text
-    assert result.tags.count("svg") == 22
+    assert result.tags.count("svg") == 24
     for words in (
         "Test metrics on amazon-beauty, protocol paper",
         "BERT4Rec keeps its cloze loss",
@@ -118,6 +118,10 @@ def test_page_holds_every_part(whole):
         "TTT mini-batch K",
         "by the length of the user's history",
         "Quality on the device, amazon-beauty, protocol full",
+        "A correction's way, L = 10",
+        "Rankings of devices under faults",
+        "What an upload of hidden states reveals",
+        "CoCorrRec on amazon-beauty, protocol full, seed 2021; made up, 2 cores",
         "91.0% of the correction of the attention",
         "chosen on validation only: 0.001, 0.005",
         "49 on amazon-beauty, protocol paper",
@@ -132,8 +136,8 @@ def test_files_beside_the_page(whole):
     out = folder / "report"
     names = {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()}
     figures = {n for n in names if n.startswith("figures/")}
-    assert len(figures) == 44
-    assert len({n[:-4] for n in figures if n.endswith((".png", ".svg"))}) == 22
+    assert len(figures) == 48
+    assert len({n[:-4] for n in figures if n.endswith((".png", ".svg"))}) == 24
     tables = {Path(n).stem for n in names if n.startswith("tables/")}
     assert {"table1-amazon-beauty-paper", "significance-amazon-beauty-paper", "table4-cost"} <= tables
     assert all(f"tables/{t}.md" in names and f"tables/{t}.tex" in names for t in tables)
@@ -216,7 +220,7 @@ def test_one_run_has_a_report_and_every_missing_part_its_command(tmp_path):
     commands = commands_of(build(folder))
     assert all(f"'{folder}" in one or f"'--out={folder}" in one for one in commands), "the folder as it was named"
     assert "--ablate=correction" in result.text and "--models=CoCorrRec --seeds=2020" in result.text
-    assert text.count('class="missing"') == 8
+    assert text.count('class="missing"') == 11
     assert "<sup>*" not in text and "CoCorrRec minus" not in result.text
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from recbole_cocorr.experiments.privacy.hidden_states import measure_uploads
 from recbole_cocorr.experiments.privacy.scores import measure_scores
 from recbole_cocorr.experiments.results.privacy import Privacy
+from recbole_cocorr.experiments.runs.environment import origin
 from recbole_cocorr.models.catalogue import configured_to_take_corrections
 from recbole_cocorr.training.checkpoint import load_checkpoint
 
@@ -33,9 +34,10 @@ def measure(
     UserError
         If the checkpoint, its data or the corrector is not usable, or they do not fit.
     """
-    privacy = Privacy()
+    config = load_checkpoint(checkpoint).config
+    privacy = Privacy(**origin(config))
     if corrector is not None:  # First: it is the shorter part, and says where something does not fit.
         privacy.scores = measure_scores(checkpoint, corrector, data_path)
-    if corrector is None or configured_to_take_corrections(load_checkpoint(checkpoint).config):
+    if corrector is None or configured_to_take_corrections(config):
         privacy.uploads = measure_uploads(checkpoint, data_path, epsilons, delta, clicks, seed)
     return privacy

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -79,6 +80,44 @@ class Result:
     def text(self) -> str:
         """The result as the terminal shows it."""
         raise NotImplementedError
+
+
+@dataclass(kw_only=True)
+class CheckpointResult(Result):
+    """What was measured with one checkpoint, and where; empty in files from before 29 November 2026.
+
+    Attributes
+    ----------
+    dataset, protocol, model : str
+    seed : int or None
+    versions, machine : dict
+        Of what computed, and what it ran on.
+    """
+
+    dataset: str = ""
+    protocol: str = ""
+    model: str = ""
+    seed: int | None = None
+    versions: Row = field(default_factory=dict)
+    machine: Row = field(default_factory=dict)
+
+    @staticmethod
+    def origin(record: Record) -> Row:
+        """These values of a file."""
+        names = {name: record.text(name, default="") for name in ("dataset", "protocol", "model")}
+        where = {name: checked_object(record, name) for name in ("versions", "machine")}
+        if where["machine"]:
+            record.record("machine").text("processor"), record.record("machine").whole("cores")
+        return {**names, "seed": None if record.absent("seed") else record.whole("seed"), **where}
+
+    @property
+    def setting(self) -> str:
+        """In words: ``CoCorrRec on amazon-beauty, protocol paper, seed 2020; AMD EPYC, 2 cores``."""
+        parts = [self.model and f"{self.model} on {self.dataset}", self.protocol and f"protocol {self.protocol}"]
+        parts.append("" if self.seed is None else f"seed {self.seed}")
+        model = ", ".join(filter(None, parts))
+        machine = f"{self.machine['processor']}, {self.machine['cores']} cores" if self.machine else ""
+        return "; ".join(filter(None, (model, machine)))
 
 
 _TAKE = {

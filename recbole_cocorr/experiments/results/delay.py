@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from recbole_cocorr.base.readers import Record
-from recbole_cocorr.experiments.results.base import Result, Row, checked_rows
+from recbole_cocorr.experiments.results.base import CheckpointResult, Row, checked_rows
 
 # The paper's tolerance, ms.
 PAPERS_TOLERANCE = 4.21
@@ -11,7 +11,7 @@ _MS = ("upload_ms", "cloud_ms", "download_ms", "total_ms", "p99_ms", "formula_ms
 
 
 @dataclass
-class Delay(Result):
+class Delay(CheckpointResult):
     """What ``delay`` measured.
 
     Attributes
@@ -31,8 +31,9 @@ class Delay(Result):
     """
 
     FORMAT, NAME, VERB, ONCE_UNMARKED = "recbole_cocorr.delay", "delay file", "delay", True
+    FILE = "delay.json"
 
-    rows: list[Row]
+    rows: list[Row] = field(default_factory=list)
     papers_tolerance: float = PAPERS_TOLERANCE
     tolerance: dict[str, float] | None = None
     quality: list[Row] = field(default_factory=list)
@@ -47,6 +48,7 @@ class Delay(Result):
             record.number("papers_tolerance"),
             None if record.absent("tolerance") else record.numbers("tolerance"),
             checked_rows(record, "quality", dict.fromkeys(("share", "ndcg@10", "deviation"), float)),
+            **cls.origin(record),
         )
 
     def text(self) -> str:

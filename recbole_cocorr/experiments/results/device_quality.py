@@ -3,20 +3,18 @@
 from dataclasses import dataclass, field
 
 from recbole_cocorr.base.readers import Record
-from recbole_cocorr.experiments.results.base import Result, Row, checked_object, checked_rows
+from recbole_cocorr.experiments.results.base import CheckpointResult, Row, checked_rows
 
 ALONE, SERVICE = "nothing", "the service's scores"
 PHASES = ("valid", "test")
 
 
 @dataclass
-class DeviceQuality(Result):
+class DeviceQuality(CheckpointResult):
     """Metrics of a device's lists, and what each neighbour table is.
 
     Attributes
     ----------
-    dataset, protocol, model : str
-    seed : int
     table : str
         Precision of the item table.
     window : int
@@ -28,23 +26,15 @@ class DeviceQuality(Result):
     tables : list of dict
         Of each table the ``count`` of neighbours, ``bytes``, the ``longest`` row, its trust, and the microseconds of a
         ``click`` with it by runtime and policy.
-    versions, machine : dict
-        Where it was measured.
     """
 
     FORMAT, NAME, VERB = "recbole_cocorr.device-eval", "file of device-eval", "device-eval"
     FILE = "device-quality.json"
 
-    dataset: str = ""
-    protocol: str = ""
-    model: str = ""
-    seed: int = 0
     table: str = ""
     window: int = 0
     rows: list[Row] = field(default_factory=list)
     tables: list[Row] = field(default_factory=list)
-    versions: Row = field(default_factory=dict)
-    machine: Row = field(default_factory=dict)
 
     @classmethod
     def of(cls, record: Record) -> "DeviceQuality":
@@ -63,10 +53,7 @@ class DeviceQuality(Result):
         for table in record.records("tables"):
             for runtime in (click := table.record("click")):
                 click.numbers(runtime)
-        names = [record.text(name) for name in ("dataset", "protocol", "model")]
-        numbers = record.whole("seed"), record.text("table"), record.whole("window")
-        where = checked_object(record, "versions"), checked_object(record, "machine")
-        return cls(*names, *numbers, rows, tables, *where)
+        return cls(record.text("table"), record.whole("window"), rows, tables, **cls.origin(record))
 
     def text(self) -> str:
         """A line for each list, and what each table is."""

@@ -1,10 +1,9 @@
 """What uploads and requests for scores say about the clicks: the result of ``privacy``."""
 
-import dataclasses
 from dataclasses import dataclass
 
 from recbole_cocorr.base.readers import Record
-from recbole_cocorr.experiments.results.base import Result, Row, checked_rows
+from recbole_cocorr.experiments.results.base import CheckpointResult, Row, checked_rows
 
 
 @dataclass
@@ -33,7 +32,7 @@ class UploadPrivacy:
             f"{'upload':45}{'attack':55}{'bytes':>6}{'recovered':>11}{'NDCG@10':>9}",
         ]
         for r in self.rows:
-            share = "-" if r["recovered"] is None else f"{r['recovered']:.2%}"
+            share = "-" if r.get("recovered") is None else f"{r['recovered']:.2%}"
             lines.append(f"{r['way']:45}{r['attack']:55}{r['bytes']:6}{share:>11}{r['ndcg@10']:9.5f}")
         return "\n".join(lines)
 
@@ -63,25 +62,27 @@ class ScorePrivacy:
             f"{'NDCG@10':>9}",
         ]
         for r in self.rows:
-            read = "-" if r["read"] is None else f"{r['read']:.2%}"
+            read = "-" if r.get("read") is None else f"{r['read']:.2%}"
             count = r["score_clicks"] or "no scores"
             lines.append(f"{count:>12}{r['told']:>13.2%}{read:>14}{r['up']:10.1f}{r['down']:12.1f}{r['ndcg@10']:9.5f}")
         return "\n".join(lines)
 
 
 @dataclass
-class Privacy(Result):
+class Privacy(CheckpointResult):
     """What ``privacy`` measured: uploads, for a model with a correction network; scores, for a corrector."""
 
     FORMAT, NAME, VERB, ONCE_UNMARKED = "recbole_cocorr.privacy", "privacy file", "privacy", True
+    FILE = "privacy.json"
 
     uploads: UploadPrivacy | None = None
     scores: ScorePrivacy | None = None
 
     def content(self) -> Row:
         """The keys of the uploads stand beside ``scores``."""
-        uploads = {} if self.uploads is None else dataclasses.asdict(self.uploads)
-        return uploads if self.scores is None else {**uploads, "scores": dataclasses.asdict(self.scores)}
+        content = super().content()
+        uploads, scores = content.pop("uploads"), content.pop("scores")
+        return {**content, **(uploads or {}), **({} if scores is None else {"scores": scores})}
 
     @classmethod
     def of(cls, record: Record) -> "Privacy":
@@ -98,7 +99,7 @@ class Privacy(Result):
             columns = {"score_clicks": int, **dict.fromkeys(("told", "up", "down", "ndcg@10"), float)}
             rows = checked_rows(inner, "rows", columns, required=True)
             scores = ScorePrivacy(inner.whole("users"), inner.whole("clicks"), rows)
-        return cls(uploads, scores)
+        return cls(uploads, scores, **cls.origin(record))
 
     def text(self) -> str:
         """Both tables."""

@@ -3,14 +3,14 @@
 from dataclasses import dataclass, field
 
 from recbole_cocorr.base.readers import Record
-from recbole_cocorr.experiments.results.base import Result, Row, checked_rows
+from recbole_cocorr.experiments.results.base import CheckpointResult, Row, checked_rows
 
 # How a ranking may end.
 STATUSES = ("corrected", "late", "offline", "refused")
 
 
 @dataclass
-class Simulation(Result):
+class Simulation(CheckpointResult):
     """What ``simulate`` counted.
 
     Attributes
@@ -29,9 +29,10 @@ class Simulation(Result):
     """
 
     FORMAT, NAME, VERB, ONCE_UNMARKED = "recbole_cocorr.simulation", "simulation file", "simulate", True
+    FILE = "simulation.json"
 
-    rows: list[Row]
-    total: Row
+    rows: list[Row] = field(default_factory=list)
+    total: Row = field(default_factory=dict)
     flood: dict[str, float] = field(default_factory=dict)
     deadline_ms: float = 0.0
     slack_ms: float = 0.0
@@ -41,12 +42,17 @@ class Simulation(Result):
         """The simulation that a file holds."""
         columns = {"fault": str, **dict.fromkeys(("lists", *STATUSES, "with_scores", "wrong", "lost"), int)}
         total = Record({"total": [record.record("total").content]}, record.source)
+        for row in (*record.records("rows"), record.record("total")):
+            for name in ("kept", "p50_ms", "p99_ms"):
+                if not row.absent(name):
+                    row.number(name)
         return cls(
             checked_rows(record, "rows", columns, required=True),
             checked_rows(total, "total", columns)[0],
             record.numbers("flood", {}),
             record.number("deadline_ms", 0, default=0.0),
             record.number("slack_ms", 0, default=0.0),
+            **cls.origin(record),
         )
 
     @property
@@ -60,8 +66,8 @@ class Simulation(Result):
         head = "".join(f"{n.removeprefix('with_'):>10}" for n in names)
         lines = ["fault".ljust(25) + head + "  deadline kept  p50 ms  p99 ms"]
         for r in (*self.rows, self.total):
-            share = "-" if r["kept"] is None else f"{r['kept']:.3%}"
-            p50, p99 = ("-" if r[k] is None else f"{r[k]:.2f}" for k in ("p50_ms", "p99_ms"))
+            share = "-" if r.get("kept") is None else f"{r['kept']:.3%}"
+            p50, p99 = ("-" if r.get(k) is None else f"{r[k]:.2f}" for k in ("p50_ms", "p99_ms"))
             lines.append(r["fault"].ljust(25) + "".join(f"{r[n]:10}" for n in names) + f"{share:>15}{p50:>8}{p99:>8}")
         if self.flood:
             lines.append(

@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,3 +58,16 @@ def machine() -> dict[str, Any]:
         "system": platform.platform(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
+
+
+def origin(config: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What a :class:`~recbole_cocorr.experiments.results.base.CheckpointResult` says of itself.
+
+    Parameters
+    ----------
+    config : mapping of str to any, optional
+        The checkpoint's; without one there are versions and the machine alone.
+    """
+    names = {} if config is None else {n: config.get(n) or "" for n in ("dataset", "protocol", "model")}
+    seed = None if config is None else config.get("seed")
+    return {**names, "seed": seed, "versions": versions(), "machine": machine()}

@@ -11,12 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from recbole_cocorr.experiments.results.simulation import Simulation
+from recbole_cocorr.experiments.runs.environment import origin
 from recbole_cocorr.experiments.simulate.expected import prepare
 from recbole_cocorr.experiments.simulate.faults import LIES, Front, LyingServer
 from recbole_cocorr.experiments.simulate.processes import Flood, ServerProcess, devices
 from recbole_cocorr.experiments.simulate.records import SLACK, records_of, summary
 from recbole_cocorr.service.server.correction_model import CorrectionModel
 from recbole_cocorr.service.server.score_model import ScoreModel
+from recbole_cocorr.training.checkpoint import load_checkpoint
 
 FAULTS = ("none", "killed and restarted", "frozen", "cut mid-message", "a flood from one client", *LIES)
 # The time after a fault, as long as it.
@@ -160,7 +162,8 @@ def measure(
                     say(f"{fault}: {len(records_of(folder))} lists by now")
         records = records_of(folder)
     rows = [summary(fault, _within(records, spans, fault), deadline_ms) for fault in (*faults, RECOVERING)]
-    return Simulation(rows, summary("all", records, deadline_ms), flood, deadline_ms, SLACK)
+    total = summary("all", records, deadline_ms)
+    return Simulation(rows, total, flood, deadline_ms, SLACK, **origin(load_checkpoint(checkpoint).config))
 
 
 def _within(records: np.ndarray, spans: list[Span], fault: str) -> np.ndarray:
