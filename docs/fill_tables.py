@@ -1,4 +1,4 @@
-"""Fill the tables of docs/results.md and the README from the records in results/records: ``make results``.
+"""Fill the tables of docs/results.md, docs/deployed_results.md and the README from the records in results/records: ``make results``.
 
 A table stands between two lines:
 
@@ -24,7 +24,8 @@ from recbole_cocorr.report.report import Report, build
 from recbole_cocorr.report.table_formats import Table, markdown
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES, RECORDS = (ROOT / "docs" / "results.md", ROOT / "README.md"), ROOT / "results" / "records"
+PAGES = (ROOT / "docs" / "results.md", ROOT / "docs" / "deployed_results.md", ROOT / "README.md")
+RECORDS = ROOT / "results" / "records"
 _TABLE = re.compile(
     r"(<!-- table (\S+) of (\S+?)(?: \| (.+?))?(?: \| (.+?))? -->\n)(.*?)(<!-- end of table -->)", re.DOTALL
 )
