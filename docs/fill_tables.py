@@ -1,4 +1,4 @@
-"""Fill the tables of docs/results.md, docs/deployed_results.md and the README from the records in results/records: ``make results``.
+"""Fill the tables of the pages of results and the README from the records in results/records: ``make results``.
 
 A table stands between two lines:
 

@@ -7,6 +7,7 @@ of these with one sentence that names the file and, where there is one, the key.
 import json
 import math
 import os
+import re
 import stat
 import zlib
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,8 @@ from recbole_cocorr.base.errors import UserError
 MOST_DEPTH = 64
 MOST_BYTES = 256 << 20
 _REQUIRED: Any = object()
+# The escape of half a character, which stands for a whole one together with its other half.
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def read_bytes(path: str | os.PathLike, what: str, most_bytes: int = MOST_BYTES) -> bytes:
@@ -80,7 +83,7 @@ def parse_json(raw: bytes | str, source: str, nan: bool = False) -> Any:
     Raises
     ------
     UserError
-        If the text is no JSON, holds a key twice, or is nested deeper than ``MOST_DEPTH``.
+        If the text is no JSON, holds a key twice or half a character, or is nested deeper than ``MOST_DEPTH``.
     """
     text = decode(raw, source) if isinstance(raw, bytes) else raw
     try:
@@ -92,7 +95,29 @@ def parse_json(raw: bytes | str, source: str, nan: bool = False) -> Any:
     except RecursionError:
         raise UserError(f"{source} is nested too deeply") from None
     check_depth(content, source)
+    check_characters(content, text, source)
     return content
+
+
+def check_characters(content: Any, text: str, source: str) -> None:
+    """Refuse half a character (a lone surrogate), which JSON and yaml can escape and no file can hold.
+
+    Parameters
+    ----------
+    content : object
+        What ``text`` means.
+    text, source : str
+
+    Raises
+    ------
+    UserError
+    """
+    if _HALF.search(text):
+        try:
+            json.dumps(content, ensure_ascii=False, default=str).encode()
+        except UnicodeEncodeError as error:
+            half = f"\\u{ord(error.object[error.start]):04x}"
+            raise UserError(f"{source} holds half a character, {half}; write the whole one") from None
 
 
 def read_json(path: str | os.PathLike, what: str, most_bytes: int = MOST_BYTES, nan: bool = False) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 from recbole_cocorr.base.errors import UserError
-from recbole_cocorr.base.readers import check_depth, decode, read_bytes
+from recbole_cocorr.base.readers import check_characters, check_depth, decode, read_bytes
 
 # The property files of RecBole and of this package have a few kilobytes.
 MOST_BYTES = 1 << 20
@@ -33,7 +33,7 @@ def read_yaml(path: str | os.PathLike, what: str, loader: type = yaml.SafeLoader
     ------
     UserError
         If the file cannot be read, is no yaml (with the line), holds anything but ``key: value``, holds a key that
-        is no text or a huge number, or is nested too deeply.
+        is no text, a huge number or half a character, or is nested too deeply.
     """
     text = decode(read_bytes(path, what, MOST_BYTES), str(path))
     try:
@@ -54,6 +54,7 @@ def read_yaml(path: str | os.PathLike, what: str, loader: type = yaml.SafeLoader
         if not isinstance(key, str):
             raise UserError(f"{path}: the key {key!r} is no name; put it in quotes if it is meant to be one")
     check_depth(content, str(path), MOST_CONTAINERS)
+    check_characters(content, text, str(path))
     return content
 
 

@@ -43,11 +43,16 @@ def test_any_bytes_are_read_or_refused(raw):
         ("[1,\n2,,]", "line 2 is not valid JSON"),
         (b"[1,\n\xff]", "line 2 is not UTF-8"),
         ("", "line 1 is not valid JSON"),
+        (r'["\ud83d\ude00", {"a\ud800": 1}]', "holds half a character, .ud800; write the whole one"),
     ],
 )
 def test_texts_that_are_refused(text, sentence):
     with pytest.raises(UserError, match=f"^x.json.*{sentence}"):
         parse_json(text, "x.json")
+
+
+def test_a_character_of_two_halves_is_read():
+    assert parse_json(r'["\uD83D\ude00"]', "x") == ["\N{GRINNING FACE}"]
 
 
 def test_the_deepest_text_that_is_read():
@@ -172,6 +177,7 @@ def test_yaml_that_is_refused(tmp_path, text, sentence, loader):
         ("a: !!int x", "is not valid yaml"),
         ("a: !!float []", "is not valid yaml"),
         ("a: !!timestamp x", "is not valid yaml"),
+        (r'a: ["\udfff"]', "holds half a character"),
     ],
 )
 @pytest.mark.parametrize("loader", [yaml.SafeLoader, yaml.FullLoader])
