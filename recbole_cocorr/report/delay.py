@@ -89,6 +89,8 @@ def draw(delay: Delay, path: Path) -> None:
     by_share, times = figure.subplots(1, 2, width_ratios=(2, 3))
     _quality(by_share, delay)
     _times(times, delay)
+    # No caption stands under a file.
+    times.set_xlabel(f"{times.get_xlabel()}; at the end of a bar: share within {PAPERS_TOLERANCE} ms")
     for axes in (by_share, times):
         axes.spines[["top", "right"]].set_visible(False)
     times.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4, frameon=False, fontsize=8)
