@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.device import Session
 from recbole_cocorr.experiments.device_bench import bench
 from tests.conftest import CHECKOUT
-from tests.device import clicks, sent_to, tokens_of
+from tests.device import TOKENS, clicks, make, sent_to, tokens_of
+from tests.service import save
 
 SCRIPT = """
 import json, sys
@@ -126,3 +128,22 @@ def test_the_bench_runs_and_imports_nothing_else():
     text = result.text()
     assert text.splitlines()[1].split()[:1] == ["model"]
     assert len(text.splitlines()) == 8
+
+
+def test_trained_models_are_named_after_what_tells_them_apart(tmp_path):
+    """A benchmark's files are all called model.safetensors."""
+    small = {"items": 30, "candidates": 5, "clicks": 4, "table": "fp32"}
+
+    def names(*files):
+        times = bench.measure(None, files, (2,), **small)
+        assert times.setting["items"] == len(TOKENS) - 1, "those of the checkpoint"
+        return [name for name in times.models if "window" not in name]
+
+    files = {}
+    for folder, model in (("a", "GRU4Rec"), ("b", "CoCorrRec"), ("c", "GRU4Rec")):
+        (tmp_path / folder).mkdir()
+        files[folder] = save(make(model), tmp_path / folder / "model.safetensors")
+    assert names(files["a"], files["b"]) == ["GRU4Rec", "CoCorrRec"]
+    assert names(files["a"], files["c"]) == ["a", "c"]
+    with pytest.raises(UserError, match="two checkpoints are called a; name each once"):
+        names(files["a"], files["a"])

@@ -86,13 +86,27 @@ def _models(models: Sequence[str], checkpoints: Sequence[Path], items: int, hist
     from recbole_cocorr.training.recommend import load_model
 
     first = histories[0]
-    for path in checkpoints:
-        yield path.stem, lambda length, path=path: load_model(path) if length == first else None
+    trained = [load_model(path) for path in checkpoints]
+    for name, recommender in zip(_names(checkpoints, trained), trained, strict=True):
+        yield name, lambda length, recommender=recommender: recommender if length == first else None
     for name in () if checkpoints else models:
         if not cards()[name].can("step"):
             yield name, lambda length, name=name: _untrained(name, items, length)
         else:
             yield name, lambda length, name=name: _untrained(name, items, _WINDOW) if length == first else None
+
+
+def _names(checkpoints: Sequence[Path], trained: Sequence[Any]) -> list[str]:
+    """Of their models; where two have one model of their files, or, as those of a benchmark have one name, their folders."""
+    ways = (
+        [r.config["model"] for r in trained],
+        [p.stem for p in checkpoints],
+        [p.resolve().parent.name for p in checkpoints],
+    )
+    for names in ways:
+        if len(set(names)) == len(names):
+            return names
+    raise UserError(f"two checkpoints are called {max(names, key=names.count)}; name each once, or copy one elsewhere")
 
 
 def measure(
@@ -143,6 +157,7 @@ def measure(
         if any(work.iterdir()):
             raise UserError(f"{work} is not empty")
         rows: dict[str, Row] = {}
+        catalogues = []
         for name, build in _models(models or exportable(), checkpoints, items, histories):
             folders = {}
             for length in histories:
@@ -151,6 +166,7 @@ def measure(
                     latest = _write(work, f"{name}-{length}", recommender, table)
                 folders[str(length)] = str(latest)
             manifest = read_manifest(latest)
+            catalogues.append(manifest.items - 1)  # without padding
             policies = ("carry", "window") if "state" in manifest.arrays else ("window",)
             known = [r for r in runtimes if r == "onnx" or "native" in manifest.arrays]
             for number, policy, runtime in product((0, *neighbours), policies, known):
@@ -168,7 +184,13 @@ def measure(
                     "artifact_bytes": sum(f.stat().st_size for f in latest.iterdir()),
                     **_in_process(spec),
                 }
-    setting = {"items": items, "candidates": candidates, "clicks": clicks, "table": table, "histories": list(histories)}
+    setting = {
+        "items": max(catalogues),
+        "candidates": candidates,
+        "clicks": clicks,
+        "table": table,
+        "histories": list(histories),
+    }
     if neighbours:
         setting["neighbours"] = list(neighbours)
     return DeviceTimes(setting, rows)
