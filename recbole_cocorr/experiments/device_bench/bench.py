@@ -97,7 +97,7 @@ def _models(models: Sequence[str], checkpoints: Sequence[Path], items: int, hist
 
 
 def _names(checkpoints: Sequence[Path], trained: Sequence[Any]) -> list[str]:
-    """Of their models; where two have one model of their files, or, as those of a benchmark have one name, their folders."""
+    """Of their models, if no two are alike; else of the files, or of their folders, as a benchmark's have one name."""
     ways = (
         [r.config["model"] for r in trained],
         [p.stem for p in checkpoints],
