@@ -14,7 +14,7 @@ suppress_warnings = ["ref.python"]  # the device and the layers have a Correctio
 html_theme = "furo"
 html_title = f"recbole_cocorr {release}"
 
-myst_heading_anchors = 4  # links such as results.md#in-the-cloud
+myst_heading_anchors = 4  # links such as results.md#by-time-movielens-100k
 nb_execution_mode = "off"  # the outputs are kept in the notebook; `make tutorial` makes them
 nb_merge_streams = True
 

@@ -392,7 +392,8 @@ def privacy() -> Privacy:
         {"way": "a secret rotation", "attack": "none is known", "bytes": 2560, "recovered": None},
     ]
     uploads = UploadPrivacy(10_000, 22_363, 0.003, [r | {"ndcg@10": 0.3} for r in up])
-    told = [{"score_clicks": n, "told": n / 10, "read": 1.0, "up": 408.2, "down": 202.0} for n in (0, 5)]
+    none = {"score_clicks": 0, "told": 0.0, "read": None, "up": 0.0, "down": 0.0}
+    told = [none, {"score_clicks": 5, "told": 0.5, "read": 1.0, "up": 408.2, "down": 202.0}]
     return Privacy(uploads, ScorePrivacy(22_363, 198_502, [r | {"ndcg@10": 0.3214} for r in told]), **ORIGIN)
 
 

@@ -69,7 +69,7 @@ def decode(raw: bytes, source: str) -> str:
         raise UserError(f"{source}, line {line} is not UTF-8 text") from None
 
 
-def parse_json(raw: bytes | str, source: str, nan: bool = False) -> Any:
+def parse_json(raw: bytes | str, source: str, nan: bool = False, halves: bool = False) -> Any:
     """Parse JSON.
 
     Parameters
@@ -79,6 +79,8 @@ def parse_json(raw: bytes | str, source: str, nan: bool = False) -> Any:
         Names the text in errors.
     nan : bool
         Whether ``NaN`` and ``Infinity`` are allowed, which JSON does not have and Python writes.
+    halves : bool
+        Whether half a character (a lone surrogate) is allowed, as in a text that somebody cut.
 
     Raises
     ------
@@ -95,29 +97,30 @@ def parse_json(raw: bytes | str, source: str, nan: bool = False) -> Any:
     except RecursionError:
         raise UserError(f"{source} is nested too deeply") from None
     check_depth(content, source)
-    check_characters(content, text, source)
+    if not halves and _HALF.search(text):
+        check_characters(content, source)
     return content
 
 
-def check_characters(content: Any, text: str, source: str) -> None:
+def check_characters(content: Any, source: str) -> None:
     """Refuse half a character (a lone surrogate), which JSON and yaml can escape and no file can hold.
-
-    Parameters
-    ----------
-    content : object
-        What ``text`` means.
-    text, source : str
 
     Raises
     ------
     UserError
     """
-    if _HALF.search(text):
-        try:
-            json.dumps(content, ensure_ascii=False, default=str).encode()
-        except UnicodeEncodeError as error:
-            half = f"\\u{ord(error.object[error.start]):04x}"
-            raise UserError(f"{source} holds half a character, {half}; write the whole one") from None
+    left, seen = [content], set()
+    while left:
+        value = left.pop()
+        if isinstance(value, str):
+            try:
+                value.encode()
+            except UnicodeEncodeError as error:
+                half = f"\\u{ord(value[error.start]):04x}"
+                raise UserError(f"{source} holds half a character, {half}; write the whole character itself") from None
+        elif isinstance(value, (dict, list, tuple, set)) and id(value) not in seen:
+            seen.add(id(value))  # a yaml alias may repeat a part
+            left += [*value.keys(), *value.values()] if isinstance(value, dict) else value
 
 
 def read_json(path: str | os.PathLike, what: str, most_bytes: int = MOST_BYTES, nan: bool = False) -> Any:

@@ -54,7 +54,7 @@ def read_yaml(path: str | os.PathLike, what: str, loader: type = yaml.SafeLoader
         if not isinstance(key, str):
             raise UserError(f"{path}: the key {key!r} is no name; put it in quotes if it is meant to be one")
     check_depth(content, str(path), MOST_CONTAINERS)
-    check_characters(content, text, str(path))
+    check_characters(content, str(path))
     return content
 
 

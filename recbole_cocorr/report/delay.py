@@ -69,7 +69,13 @@ def arrivals_table(delay: Delay) -> Table:
     """NDCG@10 by the share of corrections that arrive."""
     rows = tuple(row(f"{q['share']:.0%}", decimal(q["ndcg@10"]), decimal(q["deviation"])) for q in delay.quality)
     header = ("Corrections that arrive", "NDCG@10", "Deviation of a draw")
-    return Table("delay-quality", "Quality by the share of corrections that arrive", header, rows, (delay.setting,))
+    return Table(
+        "delay-quality",
+        "Quality by the share of corrections that arrive",
+        header,
+        rows,
+        tuple(filter(None, (delay.setting,))),
+    )
 
 
 def draw(delay: Delay, path: Path) -> None:

@@ -59,8 +59,8 @@ class ResultsFolder:
         tested = any(record.test is not None for record in self.records)
         others = (self.cost, self.sweep, self.ablation, self.corrections, self.device_quality, self.requests)
         others += (self.delay, self.simulation)
-        privacy = self.privacy.uploads or self.privacy.scores
-        return not (tested or any(result.rows for result in others) or self.device.models or privacy)
+        others += tuple(part for part in (self.privacy.uploads, self.privacy.scores) if part)
+        return not (tested or any(result.rows for result in others) or self.device.models)
 
 
 def read_folder(folder: str | Path) -> ResultsFolder:
@@ -94,6 +94,8 @@ def read_folder(folder: str | Path) -> ResultsFolder:
     )
     if not results.is_empty:
         return results
+    if without_runs:
+        raise UserError(f"the results in {folder} are empty; measure again")
     count = len(results.records)
     if not count:
         failed = f" ({len(results.failures)} failed, see failures.json)" if results.failures else ""

@@ -25,17 +25,18 @@ def uploads_table(uploads: UploadPrivacy, setting: str) -> Table:
 
 def scores_table(scores: ScorePrivacy, setting: str) -> Table:
     """What requests for scores tell by the clicks that they name, and their quality."""
-    header = ("Clicks in a request, at most", "Of all clicks", "Bytes up", "Bytes down", "NDCG@10")
+    header = ("Clicks in a request, at most", "Of all clicks", "Of them read", "Bytes up", "Bytes down", "NDCG@10")
     rows = tuple(
         row(
             f"{r['score_clicks']}" if r["score_clicks"] else "no request",
             f"{r['told']:.1%}",
+            MISSING if r.get("read") is None else f"{r['read']:.0%}",
             f"{r['up']:.0f}",
             f"{r['down']:.0f}",
             decimal(r["ndcg@10"]),
         )
         for r in scores.rows
     )
-    sent = f"{scores.clicks:,} clicks of {scores.users:,} users, one ranking each; the service reads all that are sent."
+    sent = f"{scores.clicks:,} clicks of {scores.users:,} users, one ranking each. Read: by the service."
     caption = "What requests for item-item scores tell"
     return Table("privacy-scores", caption, header, rows, tuple(filter(None, (sent, setting))))

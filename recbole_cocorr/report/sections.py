@@ -315,8 +315,9 @@ def privacy(result: Privacy, folder: Path) -> Section:
     """What the cloud learns of the clicks."""
     how = command("privacy", "--checkpoint=FILE", f"--out={folder / result.FILE}")
     section = Section("privacy", "What the cloud learns", "Not measured yet.", how)
-    tables = [uploads_table(result.uploads, result.setting)] if result.uploads else []
-    tables += [scores_table(result.scores, result.setting)] if result.scores else []
+    uploads, scores = result.uploads, result.scores
+    tables = [uploads_table(uploads, result.setting)] if uploads and uploads.rows else []
+    tables += [scores_table(scores, result.setting)] if scores and scores.rows else []
     if tables:
         section.subsections.append(Subsection(tables=tables))
     return section

@@ -43,7 +43,7 @@ def test_any_bytes_are_read_or_refused(raw):
         ("[1,\n2,,]", "line 2 is not valid JSON"),
         (b"[1,\n\xff]", "line 2 is not UTF-8"),
         ("", "line 1 is not valid JSON"),
-        (r'["\ud83d\ude00", {"a\ud800": 1}]', "holds half a character, .ud800; write the whole one"),
+        (r'["\ud83d\ude00", {"a\ud800": 1}]', "holds half a character, .ud800; write the whole character itself"),
     ],
 )
 def test_texts_that_are_refused(text, sentence):
@@ -178,6 +178,8 @@ def test_yaml_that_is_refused(tmp_path, text, sentence, loader):
         ("a: !!float []", "is not valid yaml"),
         ("a: !!timestamp x", "is not valid yaml"),
         (r'a: ["\udfff"]', "holds half a character"),
+        (r'a: {b: "\U0000d800"}', "holds half a character"),
+        ('"\\ud800": 1', "holds half a character"),
     ],
 )
 @pytest.mark.parametrize("loader", [yaml.SafeLoader, yaml.FullLoader])
@@ -186,6 +188,14 @@ def test_yaml_that_pyyaml_takes_or_trips_over(tmp_path, text, sentence, loader):
     path.write_text(text)
     with pytest.raises(UserError, match=f"x.yaml.*{sentence}"):
         read_yaml(path, "configuration file", loader)
+
+
+def test_yaml_that_only_looks_like_half_a_character(tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_text("a: C:\\udata\nb: {2026-11-29: tried}\n")
+    assert read_yaml(path, "configuration file")["a"] == "C:\\udata"
+    path.write_text("a: &a ['" + "x" * 1000 + "\\ud800']\nb: [" + ", ".join(["*a"] * 30_000) + "]")
+    assert len(read_yaml(path, "configuration file")["b"]) == 30_000
 
 
 @given(st.text(st.sampled_from("ab:!&*[]{}-#'\"|>%@`,? \n\t0x.~<=é\ufeff"), max_size=60))

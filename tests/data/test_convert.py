@@ -325,6 +325,18 @@ def test_a_bad_row_is_named(tmp_path, case):
     assert report.written == 1 and report.skipped >= 1
 
 
+@pytest.mark.parametrize(
+    ("format", "row"),
+    [
+        ("yelp", YELP_ROW | {"text": "cut \ud83d"}),
+        ("amazon-5core", JSON_ROW | {"reviewText": "cut \ud83d", "ok": True}),
+    ],
+)
+def test_half_a_character_in_a_text_that_is_not_used(tmp_path, format, row):
+    _, report = run(tmp_path, json.dumps(row).encode(), format)
+    assert (report.written, report.skipped) == (1, 0)
+
+
 def truncated() -> bytes:
     whole = gzip.compress("".join(f"A{n},B{n * 7919 % 1000},5.0,{n}\n" for n in range(20_000)).encode())
     return whole[: len(whole) // 2]

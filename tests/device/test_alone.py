@@ -145,5 +145,6 @@ def test_trained_models_are_named_after_what_tells_them_apart(tmp_path):
         files[folder] = save(make(model), tmp_path / folder / "model.safetensors")
     assert names(files["a"], files["b"]) == ["GRU4Rec", "CoCorrRec"]
     assert names(files["a"], files["c"]) == ["a", "c"]
+    assert names(files["a"], save(make("GRU4Rec"), tmp_path / "a" / "other.safetensors")) == ["model", "other"]
     with pytest.raises(UserError, match="two checkpoints are called a; name each once"):
         names(files["a"], files["a"])

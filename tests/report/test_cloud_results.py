@@ -1,10 +1,14 @@
 """Delay, privacy and simulation in a report."""
 
+import json
+
 import pytest
 
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.experiments.results.delay import Delay
+from recbole_cocorr.experiments.results.privacy import Privacy, ScorePrivacy
 from recbole_cocorr.experiments.results.simulation import Simulation
-from recbole_cocorr.report.delay import arrivals_table, delay_table
+from recbole_cocorr.report.delay import arrivals_table, delay_pictures, delay_table
 from recbole_cocorr.report.privacy import scores_table, uploads_table
 from recbole_cocorr.report.report import build, page
 from recbole_cocorr.report.simulation import simulation_table
@@ -36,7 +40,8 @@ def test_what_the_cloud_learns():
     assert rows[0] == ["nothing is uploaded", "the most popular item", "0", "0.3%", ".3000"]
     assert rows[1][2:4] == ["2,560", "–"]
     rows = texts(scores_table(result.scores, result.setting))
-    assert rows == [["no request", "0.0%", "408", "202", ".3214"], ["5", "50.0%", "408", "202", ".3214"]]
+    assert rows[0] == ["no request", "0.0%", "–", "0", "0", ".3214"]
+    assert rows[1] == ["5", "50.0%", "100%", "408", "202", ".3214"]
 
 
 def test_faults_and_the_total():
@@ -65,6 +70,39 @@ def test_scores_alone(tmp_path):
     assert [table.name for table in build(tmp_path).tables] == ["privacy-scores", "provenance"]
 
 
+def test_pictures_of_delays():
+    times, quality = delay_pictures(delay())
+    (axes,) = times.figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["5 MB/s, 0 ms", "5 MB/s, 10 ms"], "one L alone"
+    bars = [(bar.get_x(), bar.get_width()) for part in axes.containers for bar in part]
+    assert bars == [(0, 6), (0, 6), (6, 2), (6, 2), (8, 6.5), (8, 6.5)], "upload, cloud, download, one after another"
+    assert [text.get_text() for text in axes.texts] == ["25%", "25%"]
+    (line,) = quality.figure.axes[0].lines
+    assert line.get_xydata().tolist() == [[0, 0.3], [50, 0.305], [100, 0.31]]
+
+
+@pytest.mark.parametrize("result", [delay(), privacy(), simulation()], ids=["delay", "privacy", "simulation"])
+def test_a_file_of_an_earlier_version(tmp_path, result):
+    """It does not say of what it is; nothing is made up."""
+    content = json.loads(result.json_text())
+    for name in ("dataset", "protocol", "model", "seed", "versions", "machine", "deadline_ms", "slack_ms"):
+        content.pop(name, None)
+    (tmp_path / result.FILE).write_text(json.dumps(content))
+    report = build(tmp_path)
+    notes = [note for table in report.tables for note in table.notes]
+    assert "" not in notes and not any("0 ms" in note for note in notes)
+    assert page(report)
+
+
+@pytest.mark.parametrize(
+    "result", [Delay(), Privacy(scores=ScorePrivacy(0, 0, [])), Simulation([], simulation().total)]
+)
+def test_a_folder_with_an_empty_file_alone(tmp_path, result):
+    result.save(tmp_path / result.FILE)
+    with pytest.raises(UserError, match="are empty; measure again"):
+        build(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["kept", "p50_ms"])
 def test_a_simulation_with_a_time_that_is_none(tmp_path, name):
     result = simulation()
@@ -72,6 +110,12 @@ def test_a_simulation_with_a_time_that_is_none(tmp_path, name):
     result.save(tmp_path / "s.json")
     with pytest.raises(UserError, match=rf"rows\[1\]\.{name} is 'soon'"):
         Simulation.load(tmp_path / "s.json")
+    result.total["lists"] = "many"
+    result.rows[1][name] = None
+    result.save(tmp_path / "s.json")
+    with pytest.raises(UserError, match=r": total\.lists is 'many'"):
+        Simulation.load(tmp_path / "s.json")
+    result.total["lists"] = 1
     del result.rows[1][name]
     result.save(tmp_path / "s.json")
     assert "frozen" in Simulation.load(tmp_path / "s.json").text()

@@ -58,6 +58,7 @@ def test_a_report_has_it_without_any_run(tmp_path):
             r"rows\[2\]\.metrics is .*; it must be the same metrics as",
         ),
         (lambda c: c["tables"][0].update(bytes="many"), r"tables\[0\]\.bytes"),
+        (lambda c: c["result"].__setattr__("seed", None), r"seed is None|seed is missing"),
         (lambda c: c["machine"].pop("processor"), r"machine\.processor is missing"),
         (lambda c: c["machine"].update(cores="two"), r"machine\.cores is 'two'"),
         (lambda c: c["tables"][0]["click"].update(native=3), r"tables\[0\]\.click\.native"),
@@ -68,7 +69,7 @@ def test_a_damaged_file_is_one_sentence(tmp_path, change, said):
     result.save(tmp_path / "quality.json")
     assert DeviceQuality.load(tmp_path / "quality.json") == result
     damaged = copy.deepcopy(result)
-    change({"rows": damaged.rows, "tables": damaged.tables, "machine": damaged.machine})
+    change({"rows": damaged.rows, "tables": damaged.tables, "machine": damaged.machine, "result": damaged})
     damaged.save(tmp_path / "quality.json")
     with pytest.raises(UserError, match=said):
         DeviceQuality.load(tmp_path / "quality.json")

@@ -97,7 +97,7 @@ def _models(models: Sequence[str], checkpoints: Sequence[Path], items: int, hist
 
 
 def _names(checkpoints: Sequence[Path], trained: Sequence[Any]) -> list[str]:
-    """Of their models, if no two are alike; else of the files, or of their folders, as a benchmark's have one name."""
+    """Names that differ: those of the models, else of the files, else of their folders."""
     ways = (
         [r.config["model"] for r in trained],
         [p.stem for p in checkpoints],

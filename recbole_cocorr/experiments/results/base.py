@@ -84,7 +84,7 @@ class Result:
 
 @dataclass(kw_only=True)
 class CheckpointResult(Result):
-    """What was measured with one checkpoint, and where; empty in files from before 29 November 2026.
+    """What was measured with one checkpoint, and where. In files of earlier versions these values are missing.
 
     Attributes
     ----------
@@ -107,7 +107,10 @@ class CheckpointResult(Result):
         names = {name: record.text(name, default="") for name in ("dataset", "protocol", "model")}
         where = {name: checked_object(record, name) for name in ("versions", "machine")}
         if where["machine"]:
-            record.record("machine").text("processor"), record.record("machine").whole("cores")
+            machine = record.record("machine")
+            machine.text("processor")
+            if not machine.absent("cores"):
+                machine.whole("cores")
         return {**names, "seed": None if record.absent("seed") else record.whole("seed"), **where}
 
     @property
@@ -116,7 +119,9 @@ class CheckpointResult(Result):
         parts = [self.model and f"{self.model} on {self.dataset}", self.protocol and f"protocol {self.protocol}"]
         parts.append("" if self.seed is None else f"seed {self.seed}")
         model = ", ".join(filter(None, parts))
-        machine = f"{self.machine['processor']}, {self.machine['cores']} cores" if self.machine else ""
+        machine = self.machine.get("processor", "")
+        if self.machine.get("cores"):
+            machine += f", {self.machine['cores']} cores"
         return "; ".join(filter(None, (model, machine)))
 
 
@@ -149,10 +154,14 @@ def checked_rows(record: Record, key: str, columns: Mapping[str, type], required
     """
     if key not in record and not required:
         return []
-    for row in record.records(key):
-        for name, kind in columns.items():
-            _TAKE[kind](row, name)
-    return record.array(key)
+    return [checked_row(row, columns) for row in record.records(key)]
+
+
+def checked_row(row: Record, columns: Mapping[str, type]) -> Row:
+    """One such object; raises UserError naming the column."""
+    for name, kind in columns.items():
+        _TAKE[kind](row, name)
+    return row.content
 
 
 def checked_object(record: Record, key: str) -> Row:

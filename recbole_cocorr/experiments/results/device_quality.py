@@ -53,6 +53,9 @@ class DeviceQuality(CheckpointResult):
         for table in record.records("tables"):
             for runtime in (click := table.record("click")):
                 click.numbers(runtime)
+        for name in ("dataset", "protocol", "model"):
+            record.text(name)
+        record.whole("seed")
         return cls(record.text("table"), record.whole("window"), rows, tables, **cls.origin(record))
 
     def text(self) -> str:

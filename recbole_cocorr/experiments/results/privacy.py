@@ -98,6 +98,8 @@ class Privacy(CheckpointResult):
             inner = record.record("scores")
             columns = {"score_clicks": int, **dict.fromkeys(("told", "up", "down", "ndcg@10"), float)}
             rows = checked_rows(inner, "rows", columns, required=True)
+            for row in (r for r in inner.records("rows") if not r.absent("read")):
+                row.number("read", 0, 1)
             scores = ScorePrivacy(inner.whole("users"), inner.whole("clicks"), rows)
         return cls(uploads, scores, **cls.origin(record))
 

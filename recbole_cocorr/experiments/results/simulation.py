@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from recbole_cocorr.base.readers import Record
-from recbole_cocorr.experiments.results.base import CheckpointResult, Row, checked_rows
+from recbole_cocorr.experiments.results.base import CheckpointResult, Row, checked_row, checked_rows
 
 # How a ranking may end.
 STATUSES = ("corrected", "late", "offline", "refused")
@@ -41,14 +41,13 @@ class Simulation(CheckpointResult):
     def of(cls, record: Record) -> "Simulation":
         """The simulation that a file holds."""
         columns = {"fault": str, **dict.fromkeys(("lists", *STATUSES, "with_scores", "wrong", "lost"), int)}
-        total = Record({"total": [record.record("total").content]}, record.source)
         for row in (*record.records("rows"), record.record("total")):
             for name in ("kept", "p50_ms", "p99_ms"):
                 if not row.absent(name):
                     row.number(name)
         return cls(
             checked_rows(record, "rows", columns, required=True),
-            checked_rows(total, "total", columns)[0],
+            checked_row(record.record("total"), columns),
             record.numbers("flood", {}),
             record.number("deadline_ms", 0, default=0.0),
             record.number("slack_ms", 0, default=0.0),
