@@ -140,10 +140,10 @@ def test_trained_models_are_named_after_what_tells_them_apart(tmp_path):
         return [name for name in times.models if "window" not in name]
 
     files = {}
-    for folder, model in (("a", "GRU4Rec"), ("b", "CoCorrRec"), ("c", "GRU4Rec")):
+    for folder, model in (("a", "GRU4Rec"), ("b", "SASRec"), ("c", "GRU4Rec")):
         (tmp_path / folder).mkdir()
         files[folder] = save(make(model), tmp_path / folder / "model.safetensors")
-    assert names(files["a"], files["b"]) == ["GRU4Rec", "CoCorrRec"]
+    assert names(files["a"], files["b"]) == ["GRU4Rec", "SASRec"]
     assert names(files["a"], files["c"]) == ["a", "c"]
     assert names(files["a"], save(make("GRU4Rec"), tmp_path / "a" / "other.safetensors")) == ["model", "other"]
     with pytest.raises(UserError, match="two checkpoints are called a; name each once"):
