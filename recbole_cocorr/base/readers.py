@@ -69,7 +69,7 @@ def decode(raw: bytes, source: str) -> str:
         raise UserError(f"{source}, line {line} is not UTF-8 text") from None
 
 
-def parse_json(raw: bytes | str, source: str, nan: bool = False, halves: bool = False) -> Any:
+def parse_json(raw: bytes | str, source: str, nan: bool = False, halves: bool = True) -> Any:
     """Parse JSON.
 
     Parameters
@@ -80,12 +80,13 @@ def parse_json(raw: bytes | str, source: str, nan: bool = False, halves: bool = 
     nan : bool
         Whether ``NaN`` and ``Infinity`` are allowed, which JSON does not have and Python writes.
     halves : bool
-        Whether half a character (a lone surrogate) is allowed, as in a text that somebody cut.
+        Whether half a character (a lone surrogate) is allowed, as an item's token or a cut text may have; no file or
+        page can show it.
 
     Raises
     ------
     UserError
-        If the text is no JSON, holds a key twice or half a character, or is nested deeper than ``MOST_DEPTH``.
+        If the text is no JSON, holds a key twice or what is not allowed, or is nested deeper than ``MOST_DEPTH``.
     """
     text = decode(raw, source) if isinstance(raw, bytes) else raw
     try:
@@ -123,13 +124,16 @@ def check_characters(content: Any, source: str) -> None:
             left += [*value.keys(), *value.values()] if isinstance(value, dict) else value
 
 
-def read_json(path: str | os.PathLike, what: str, most_bytes: int = MOST_BYTES, nan: bool = False) -> Any:
+def read_json(
+    path: str | os.PathLike, what: str, most_bytes: int = MOST_BYTES, nan: bool = False, halves: bool = True
+) -> Any:
     """Read and parse a JSON file; parameters and errors are those of :func:`read_bytes` and :func:`parse_json`.
 
     A file whose name ends in ``.gz`` is unpacked first, to no more than ``most_bytes``.
     """
     raw = read_bytes(path, what, most_bytes)
-    return parse_json(_unpacked(raw, path, what, most_bytes) if str(path).endswith(".gz") else raw, str(path), nan)
+    text = _unpacked(raw, path, what, most_bytes) if str(path).endswith(".gz") else raw
+    return parse_json(text, str(path), nan, halves)
 
 
 def _unpacked(raw: bytes, path: str | os.PathLike, what: str, most_bytes: int) -> bytes:

@@ -155,8 +155,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 def _items(text: torch.Tensor | None, source: str) -> list[str]:
     if text is None or text.dtype != torch.uint8:
         raise UserError(f"{source} lacks its vocabulary: vocabulary.items must be the uint8 of a JSON list")
-    content = {"items": parse_json(text.numpy().tobytes(), source, halves=True)}
-    items = Record(content, source, "vocabulary.").array("items", str)
+    items = Record({"items": parse_json(text.numpy().tobytes(), source)}, source, "vocabulary.").array("items", str)
     tokens = items[1:]  # entry 0 is padding, whatever it is called
     if len(set(tokens)) < len(tokens):
         seen: set[str] = set()

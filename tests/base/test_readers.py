@@ -43,7 +43,6 @@ def test_any_bytes_are_read_or_refused(raw):
         ("[1,\n2,,]", "line 2 is not valid JSON"),
         (b"[1,\n\xff]", "line 2 is not UTF-8"),
         ("", "line 1 is not valid JSON"),
-        (r'["\ud83d\ude00", {"a\ud800": 1}]', "holds half a character, .ud800; write the whole character itself"),
     ],
 )
 def test_texts_that_are_refused(text, sentence):
@@ -51,8 +50,15 @@ def test_texts_that_are_refused(text, sentence):
         parse_json(text, "x.json")
 
 
+def test_half_a_character():
+    text = r'["\ud83d\ude00", {"a\ud800": 1}]'
+    assert parse_json(text, "x")[1] == {"a\ud800": 1}
+    with pytest.raises(UserError, match=r"^x.json holds half a character, .ud800; write the whole character itself$"):
+        parse_json(text, "x.json", halves=False)
+
+
 def test_a_character_of_two_halves_is_read():
-    assert parse_json(r'["\uD83D\ude00"]', "x") == ["\N{GRINNING FACE}"]
+    assert parse_json(r'["\uD83D\ude00"]', "x", halves=False) == ["\N{GRINNING FACE}"]
 
 
 def test_the_deepest_text_that_is_read():

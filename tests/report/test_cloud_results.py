@@ -119,3 +119,12 @@ def test_a_simulation_with_a_time_that_is_none(tmp_path, name):
     del result.rows[1][name]
     result.save(tmp_path / "s.json")
     assert "frozen" in Simulation.load(tmp_path / "s.json").text()
+
+
+def test_half_a_character_is_one_sentence(tmp_path):
+    """No page can hold it."""
+    result = simulation()
+    result.rows[0]["fault"] = "none \ud800"
+    result.save(tmp_path / result.FILE)
+    with pytest.raises(UserError, match=r"simulation.json holds half a character, .ud800"):
+        build(tmp_path)

@@ -171,7 +171,7 @@ def parse_movielens_100k(line: str) -> Row:
 
 def _record(line: str, names: tuple[str, ...], literal: bool) -> dict:
     try:
-        record = parse_json(line, "it", nan=True, halves=True)  # of a text; ids are checked
+        record = parse_json(line, "it", nan=True)
     except UserError as error:
         record = _literal(line) if literal else None
         if record is None:

@@ -61,7 +61,7 @@ class Result:
         UserError
             If it is missing, damaged, or of another kind or version.
         """
-        content = read_json(path, cls.NAME, nan=True)
+        content = read_json(path, cls.NAME, nan=True, halves=False)
         if cls.ONCE_UNMARKED and isinstance(content, dict) and "format" not in content:
             return cls.of(Record(content, str(path)))
         mend = f"run `python -m recbole_cocorr {cls.VERB}` again"

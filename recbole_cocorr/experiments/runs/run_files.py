@@ -147,7 +147,7 @@ def read_record(path: Path, kind: str, name: str, mend: str = _MEND) -> Record:
     UserError
         If it is no JSON, of another kind or of another format version.
     """
-    return versioned(read_json(path, name, nan=True), str(path), kind, name, FORMAT_VERSION, mend)
+    return versioned(read_json(path, name, nan=True, halves=False), str(path), kind, name, FORMAT_VERSION, mend)
 
 
 def read_run(path: Path) -> RunRecord:
@@ -250,5 +250,5 @@ def read_failures(folder: Path) -> dict[str, str]:
     file = folder / FAILURES_FILE
     if not file.is_file():
         return {}
-    failures = Record({"failures": read_json(file, "list of failed runs")}, str(file)).records("failures")
+    failures = Record({"failures": read_json(file, "list of failed runs", halves=False)}, str(file)).records("failures")
     return {failure.text("run"): failure.text("error") for failure in failures}
