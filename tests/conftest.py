@@ -24,7 +24,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_onnx_registry() -> Iterator[None]:
-    """One table of ONNX operators: torch builds it anew for each graph, which takes as long as the graph does."""
+    """One table of ONNX operators: torch builds it anew for each graph, which takes two fifths of an export."""
     try:
         from torch.onnx._internal.exporter._registration import ONNXRegistry
     except ImportError:

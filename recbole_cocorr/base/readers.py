@@ -86,7 +86,8 @@ def parse_json(raw: bytes | str, source: str, nan: bool = False, halves: bool = 
     Raises
     ------
     UserError
-        If the text is no JSON, holds a key twice or what is not allowed, or is nested deeper than ``MOST_DEPTH``.
+        If the text is no JSON, holds a key twice, half a character or NaN where that is not allowed, or is nested
+        deeper than ``MOST_DEPTH``.
     """
     text = decode(raw, source) if isinstance(raw, bytes) else raw
     try:

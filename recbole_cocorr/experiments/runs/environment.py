@@ -24,12 +24,12 @@ def versions() -> dict[str, str]:
         "recbole": recbole.__version__,
         "numpy": np.__version__,
     }
-    commit = _commit(Path(__file__).resolve().parent)
+    commit = _commit(Path(__file__).resolve().parents[3])
     return {**numbers, "commit": commit} if commit else numbers
 
 
 def _commit(folder: Path) -> str | None:
-    if not (folder.parent.parent / ".git").exists():
+    if not (folder / ".git").exists():
         return None
     try:
         process = subprocess.run(
