@@ -31,7 +31,7 @@ demo: $(STAMP)
 	$(BIN)/python -m recbole_cocorr demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n $(or $(JOBS),2) --dist loadfile
+	$(BIN)/python -m pytest -n $(or $(JOBS),2) --dist loadfile --no-loadscope-reorder
 
 test-recbole: $(STAMP)
 	$(BIN)/python -m pytest -m every_model tests/test_recbole_models.py

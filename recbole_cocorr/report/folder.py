@@ -1,9 +1,10 @@
 """A results folder: its runs, and what other commands left beside them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.experiments.results.base import Result
 from recbole_cocorr.experiments.results.corrections import Ablation, Corrections
 from recbole_cocorr.experiments.results.cost import Cost
 from recbole_cocorr.experiments.results.delay import Delay
@@ -57,10 +58,15 @@ class ResultsFolder:
     def is_empty(self) -> bool:
         """Whether there is nothing to report on."""
         tested = any(record.test is not None for record in self.records)
-        others = (self.cost, self.sweep, self.ablation, self.corrections, self.device_quality, self.requests)
-        others += (self.delay, self.simulation)
-        others += tuple(part for part in (self.privacy.uploads, self.privacy.scores) if part)
-        return not (tested or any(result.rows for result in others) or self.device.models)
+        return not tested and all(getattr(self, name).is_empty for name in RESULTS)
+
+
+# By the name of the attribute.
+RESULTS: dict[str, type[Result]] = {
+    field.name: field.type
+    for field in fields(ResultsFolder)
+    if isinstance(field.type, type) and issubclass(field.type, Result)
+}
 
 
 def read_folder(folder: str | Path) -> ResultsFolder:
@@ -75,22 +81,13 @@ def read_folder(folder: str | Path) -> ResultsFolder:
     if not folder.is_dir():
         raise UserError(f"the results folder {folder} does not exist; `{benchmark_command(folder)}` makes one")
     without_runs = not (folder / PLAN_FILE).is_file() and any(
-        (folder / r.FILE).is_file() for r in (Cost, DeviceTimes, DeviceQuality, Requests, Delay, Privacy, Simulation)
+        (folder / kind.FILE).is_file() for kind in RESULTS.values() if not kind.OF_RUNS
     )
     results = ResultsFolder(
         path=folder,
         records=[] if without_runs else read_results(folder),
-        cost=Cost.load_from(folder),
-        sweep=SweepTimes.load_from(folder),
-        ablation=Ablation.load_from(folder),
-        corrections=Corrections.load_from(folder),
-        device=DeviceTimes.load_from(folder),
-        device_quality=DeviceQuality.load_from(folder),
-        requests=Requests.load_from(folder),
-        delay=Delay.load_from(folder),
-        privacy=Privacy.load_from(folder),
-        simulation=Simulation.load_from(folder),
         failures=read_failures(folder),
+        **{name: kind.load_from(folder) for name, kind in RESULTS.items()},
     )
     if not results.is_empty:
         return results

@@ -31,9 +31,9 @@ def runtime(tmp_path_factory) -> Path:
         raise
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator:
-    """A headless Chromium, the one that is installed."""
+    """A headless Chromium, the one that is installed. Its driver ends with the module: it holds an event loop."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     if path is None:

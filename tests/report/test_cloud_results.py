@@ -1,18 +1,27 @@
 """Delay, privacy and simulation in a report."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.experiments.results.corrections import Ablation, Corrections
+from recbole_cocorr.experiments.results.cost import Cost
 from recbole_cocorr.experiments.results.delay import Delay
+from recbole_cocorr.experiments.results.device_quality import DeviceQuality
+from recbole_cocorr.experiments.results.device_times import DeviceTimes
 from recbole_cocorr.experiments.results.privacy import Privacy, ScorePrivacy
+from recbole_cocorr.experiments.results.requests import Requests
 from recbole_cocorr.experiments.results.simulation import Simulation
+from recbole_cocorr.experiments.results.sweep import SweepTimes
 from recbole_cocorr.report.delay import arrivals_table, delay_pictures, delay_table
+from recbole_cocorr.report.folder import RESULTS, read_folder
 from recbole_cocorr.report.privacy import scores_table, uploads_table
 from recbole_cocorr.report.report import build, page
 from recbole_cocorr.report.simulation import simulation_table
-from tests.made_results import delay, privacy, simulation
+from tests.made_results import delay, privacy, simulation, whole_results
 
 SETTING = "CoCorrRec on amazon-beauty, protocol full, seed 2021; made up, 2 cores"
 
@@ -100,6 +109,26 @@ def test_a_file_of_an_earlier_version(tmp_path, result):
 def test_a_folder_with_an_empty_file_alone(tmp_path, result):
     result.save(tmp_path / result.FILE)
     with pytest.raises(UserError, match="are empty; measure again"):
+        build(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    return whole_results(tmp_path_factory.mktemp("whole"))
+
+
+@pytest.mark.parametrize("kind", [Cost, DeviceTimes, DeviceQuality, Requests, Delay, Privacy, Simulation])
+def test_a_result_without_runs(whole, tmp_path, kind):
+    shutil.copy(whole / kind.FILE, tmp_path)
+    folder = read_folder(tmp_path)
+    loaded = [name for name in RESULTS if not getattr(folder, name).is_empty]
+    assert len(loaded) == 1 and build(tmp_path).tables
+
+
+@pytest.mark.parametrize("kind", [SweepTimes, Ablation, Corrections])
+def test_a_result_of_runs_that_are_missing(whole, tmp_path, kind):
+    shutil.copy(whole / kind.FILE, tmp_path)
+    with pytest.raises(UserError, match="is no results folder: it has no plan"):
         build(tmp_path)
 
 

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from concurrent import futures
 from contextlib import contextmanager
 from dataclasses import replace
@@ -33,12 +33,6 @@ def save(recommender: Recommender, path: Path) -> Path:
     config = plain_config(recommender.config)
     save_checkpoint(path, Checkpoint("model", config, recommender.vocabulary.items, weights, 1))
     return path
-
-
-def run_in_thread(coroutine: Coroutine) -> None:
-    """Run a coroutine in a thread of its own: a test of the page leaves a running event loop in this one."""
-    with futures.ThreadPoolExecutor(1) as pool:
-        pool.submit(asyncio.run, coroutine).result()
 
 
 @contextmanager

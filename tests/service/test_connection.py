@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from recbole_cocorr.service.server import connection as module
 from recbole_cocorr.service.server.connection import Connection, Response
 from recbole_cocorr.service.server.web import Web
-from tests.service import run_in_thread
 
 HOST = b"Host: localhost\r\n"
 GET = b"GET /%d HTTP/1.1\r\n" + HOST + b"\r\n"
@@ -103,7 +102,7 @@ def talk(pieces, app=None, wire=None) -> Wire:
             await asyncio.sleep(0)
 
     wire = wire or Wire()
-    run_in_thread(run())
+    asyncio.run(run())
     return wire
 
 
@@ -208,7 +207,7 @@ def test_nothing_more_is_answered_until_an_answer_was_read():
         for _ in range(10):
             await asyncio.sleep(0)
 
-    run_in_thread(run())
+    asyncio.run(run())
     assert [request.path for request in app.asked] == ["/1", "/2"] and wire.reading
 
 
@@ -233,7 +232,7 @@ def test_a_client_that_leaves_ends_its_computation():
             await asyncio.sleep(0)
         assert ended == ["/1"]
 
-    run_in_thread(run())
+    asyncio.run(run())
 
 
 def test_the_last_answer_of_a_server_that_stops():
@@ -250,7 +249,7 @@ def test_the_last_answer_of_a_server_that_stops():
         for _ in range(10):
             await asyncio.sleep(0)
 
-    run_in_thread(run())
+    asyncio.run(run())
     assert lines_of(wire) == [b"POST /1 "] and b"Connection: close\r\n" in wire.sent and wire.closed
 
 

@@ -29,7 +29,7 @@ from recbole_cocorr.service.v1 import correction_pb2 as pb
 from recbole_cocorr.service.wire import DESCRIBE, SERVICE, decode_correction
 from recbole_cocorr.training.checkpoint import checkpoint_fingerprint, load_checkpoint, save_checkpoint
 from tests.device import make
-from tests.service import TOKEN, ask, held, process, request, run_in_thread, save, serving
+from tests.service import TOKEN, ask, held, process, request, save, serving
 
 OK, INVALID = grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT
 
@@ -193,7 +193,7 @@ def test_a_lone_request_is_not_held_and_what_waits_goes_together():
         assert model.batches == [[0], [1, 2, 3], [4, 5]]
         await batcher.close()
 
-    run_in_thread(run())
+    asyncio.run(run())
 
 
 def test_a_lone_request_begins_at_once():
@@ -209,7 +209,7 @@ def test_a_lone_request_begins_at_once():
         await task
         await batcher.close()
 
-    run_in_thread(run())
+    asyncio.run(run())
 
 
 def test_requests_that_are_handed_over_one_by_one_are_computed_together():
@@ -226,7 +226,7 @@ def test_requests_that_are_handed_over_one_by_one_are_computed_together():
         assert model.batches == [list(range(8))]
         await batcher.close()
 
-    run_in_thread(run())
+    asyncio.run(run())
 
 
 def test_a_request_keeps_the_model_it_came_for():
@@ -243,7 +243,7 @@ def test_a_request_keeps_the_model_it_came_for():
         assert (old.batches, new.batches) == ([[0], [1]], [[2, 3]])
         await batcher.close()
 
-    run_in_thread(run())
+    asyncio.run(run())
 
 
 def test_who_gave_up_is_not_computed_and_makes_room():
@@ -271,7 +271,7 @@ def test_who_gave_up_is_not_computed_and_makes_room():
         assert metrics.registry.get_sample_value("recbole_cocorr_dropped_total", {"method": "Correct"}) == 2
         await batcher.close()
 
-    run_in_thread(run())
+    asyncio.run(run())
 
 
 def test_a_failing_batch_fails_alone():
@@ -289,7 +289,7 @@ def test_a_failing_batch_fails_alone():
         assert await batcher.correct(Failing(), row(1)) == b"fine"
         await batcher.close()
 
-    run_in_thread(run())
+    asyncio.run(run())
 
 
 # -- the server's life -------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from recbole_cocorr.service.server.refusal import CrowdedError, StoppingError
 from recbole_cocorr.service.server.turns import Peer, Turns, peer_of
-from tests.service import run_in_thread
 
 A, B = Peer("a", "a:1"), Peer("b", "b:1")
 
@@ -65,7 +64,7 @@ def test_a_newcomer_is_next_whatever_waits():
         await asker.finish_all()
         assert len(asker.order) == 61
 
-    run_in_thread(run())
+    asyncio.run(run())
 
 
 def test_a_clients_many_connections_have_one_clients_turns():
@@ -82,7 +81,7 @@ def test_a_clients_many_connections_have_one_clients_turns():
         assert asker.order[2:12].count(B) == 5  # one of two, until they are done
         await asker.finish_all()
 
-    run_in_thread(run())
+    asyncio.run(run())
 
 
 def test_a_connection_leaves_room_for_others():
@@ -98,7 +97,7 @@ def test_a_connection_leaves_room_for_others():
         await asker.finish_all()
         assert len(asker.order) == 21
 
-    run_in_thread(run())
+    asyncio.run(run())
 
 
 def test_the_fullest_loses_one_when_there_are_too_many():
@@ -117,7 +116,7 @@ def test_the_fullest_loses_one_when_there_are_too_many():
         await one
         assert asker.order.count(B) == 1
 
-    run_in_thread(run())
+    asyncio.run(run())
 
 
 def test_a_stop_keeps_who_waits_and_takes_nobody_in():
@@ -134,7 +133,7 @@ def test_a_stop_keeps_who_waits_and_takes_nobody_in():
         await idle
         assert asker.order == [A, B]
 
-    run_in_thread(run())
+    asyncio.run(run())
 
 
 @settings(max_examples=40, deadline=None)
@@ -167,7 +166,7 @@ def test_any_order_of_events_forgets_nobody(most, share, room, events):
         assert all(r is None or isinstance(r, CrowdedError | asyncio.CancelledError) for r in results)
         assert asker.turns.waiting == 0
 
-    run_in_thread(asyncio.wait_for(run(), 10))
+    asyncio.run(asyncio.wait_for(run(), 10))
 
 
 def test_few_that_ask_fast_wait_for_a_crowd_ever_more_rarely():
@@ -188,7 +187,7 @@ def test_few_that_ask_fast_wait_for_a_crowd_ever_more_rarely():
             await task
         assert most == 32, direct
 
-    run_in_thread(run())
+    asyncio.run(run())
 
 
 def test_who_asks():

@@ -18,6 +18,8 @@ R = TypeVar("R", bound="Result")
 class Result:
     """The result of a measurement. Each kind is a dataclass whose fields are the keys of its file.
 
+    Most have ``rows``; a kind that has none says itself whether it is empty.
+
     Attributes
     ----------
     FORMAT : str
@@ -30,6 +32,8 @@ class Result:
         The name of the file in a results folder; empty where it has no name of its own.
     ONCE_UNMARKED : bool
         Whether earlier versions wrote the file without ``format``. Such a file is read too.
+    OF_RUNS : bool
+        Whether it is about the runs of its folder, and says nothing without them.
     """
 
     FORMAT: ClassVar[str]
@@ -37,6 +41,7 @@ class Result:
     VERB: ClassVar[str]
     FILE: ClassVar[str] = ""
     ONCE_UNMARKED: ClassVar[bool] = False
+    OF_RUNS: ClassVar[bool] = False
     VERSION: ClassVar[int] = 1
 
     def content(self) -> Row:
@@ -71,6 +76,11 @@ class Result:
     def load_from(cls: type[R], folder: Path) -> R:
         """Read the file of a results folder; an empty result where there is no such file."""
         return cls.load(folder / cls.FILE) if (folder / cls.FILE).is_file() else cls()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was measured."""
+        return not self.rows
 
     @classmethod
     def of(cls: type[R], record: Record) -> R:

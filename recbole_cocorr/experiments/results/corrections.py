@@ -50,7 +50,7 @@ class Ablation(Result):
     """
 
     FORMAT, NAME, VERB = "recbole_cocorr.ablation", "ablation file", "benchmark --ablate=correction"
-    FILE = "ablation.json"
+    FILE, OF_RUNS = "ablation.json", True
 
     rows: list[Row] = field(default_factory=list)
     common_share: list[Row] = field(default_factory=list)
@@ -95,6 +95,7 @@ class Corrections(Result):
     """
 
     FORMAT, NAME, VERB, FILE = "recbole_cocorr.correctors", "corrector file", "correct", "correctors.json"
+    OF_RUNS = True
 
     settings: Row = field(default_factory=dict)
     versions: Row = field(default_factory=dict)

@@ -54,6 +54,11 @@ class DeviceTimes(Result):
             _check_times(model, "rank")
         return cls(setting.content, models.content)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no model was timed."""
+        return not self.models
+
     def text(self) -> str:
         """A line for each model."""
         histories = [str(n) for n in self.setting["histories"]]

@@ -103,6 +103,11 @@ class Privacy(CheckpointResult):
             scores = ScorePrivacy(inner.whole("users"), inner.whole("clicks"), rows)
         return cls(uploads, scores, **cls.origin(record))
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether neither was measured."""
+        return not any(part.rows for part in (self.uploads, self.scores) if part is not None)
+
     def text(self) -> str:
         """Both tables."""
         return "\n".join(table.text() for table in (self.uploads, self.scores) if table is not None)

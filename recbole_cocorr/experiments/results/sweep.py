@@ -24,6 +24,7 @@ class SweepTimes(Result):
     """
 
     FORMAT, NAME, VERB, FILE = "recbole_cocorr.sweep", "sweep file", "sweep", "sweep.json"
+    OF_RUNS = True
 
     versions: Row = field(default_factory=dict)
     machine: Row = field(default_factory=dict)

@@ -211,15 +211,9 @@ input()
 """
 
 
-def benchmark_on_ray(out, data, address: str | None) -> subprocess.CompletedProcess:
-    code = "import sys; from recbole_cocorr.__main__ import main; sys.exit(main(sys.argv[1:]))"
+def on_ray(out, data) -> list[str]:
     command = ["benchmark", "--models=Pop", "--datasets=small", "--seeds=1,2", "--distributed=ray", "--threads=1"]
-    command += [f"--out={out}", f"--data_path={data}", "--use_gpu=False", "--jobs=2"]
-    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    if address is not None:
-        environment["RAY_ADDRESS"] = address
-    command = [sys.executable, "-c", code, *command]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    return [*command, f"--out={out}", f"--data_path={data}", "--use_gpu=False", "--jobs=2"]
 
 
 def test_ray_runs_it_too(small_data, tmp_path):
@@ -228,7 +222,9 @@ def test_ray_runs_it_too(small_data, tmp_path):
     pipe, command = subprocess.PIPE, [sys.executable, "-c", RAY_CLUSTER]
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True) as cluster:
         try:
-            done = benchmark_on_ray(tmp_path / "r", small_data, cluster.stdout.readline().strip())
+            environment = {**os.environ, "RAY_ADDRESS": cluster.stdout.readline().strip()}
+            command = [sys.executable, "-m", "recbole_cocorr", *on_ray(tmp_path / "r", small_data)]
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
         finally:
             cluster.stdin.close()
     assert done.returncode == 0, done.stdout + done.stderr
@@ -236,9 +232,12 @@ def test_ray_runs_it_too(small_data, tmp_path):
 
 
 @pytest.mark.parametrize("address", [None, "", "local"])
-def test_no_ray_cluster_is_started(small_data, tmp_path, address):
-    done = benchmark_on_ray(tmp_path / "r", small_data, address)
-    assert done.returncode == 2 and "needs RAY_ADDRESS=HOST:PORT" in done.stderr, done.stdout + done.stderr
+def test_no_ray_cluster_is_started(small_data, tmp_path, monkeypatch, capsys, address):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if address is not None:
+        monkeypatch.setenv("RAY_ADDRESS", address)
+    assert main(on_ray(tmp_path / "r", small_data)) == 2
+    assert "needs RAY_ADDRESS=HOST:PORT" in capsys.readouterr().err
     assert not (tmp_path / "r").exists()
 
 
