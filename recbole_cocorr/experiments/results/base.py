@@ -112,7 +112,7 @@ class CheckpointResult(Result):
     machine: Row = field(default_factory=dict)
 
     @staticmethod
-    def origin(record: Record) -> Row:
+    def origin_of(record: Record) -> Row:
         """These values of a file."""
         names = {name: record.text(name, default="") for name in ("dataset", "protocol", "model")}
         where = {name: checked_object(record, name) for name in ("versions", "machine")}

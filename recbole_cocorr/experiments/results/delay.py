@@ -48,7 +48,7 @@ class Delay(CheckpointResult):
             record.number("papers_tolerance"),
             None if record.absent("tolerance") else record.numbers("tolerance"),
             checked_rows(record, "quality", dict.fromkeys(("share", "ndcg@10", "deviation"), float)),
-            **cls.origin(record),
+            **cls.origin_of(record),
         )
 
     def text(self) -> str:

@@ -56,7 +56,7 @@ class DeviceQuality(CheckpointResult):
         for name in ("dataset", "protocol", "model"):
             record.text(name)
         record.whole("seed")
-        return cls(record.text("table"), record.whole("window"), rows, tables, **cls.origin(record))
+        return cls(record.text("table"), record.whole("window"), rows, tables, **cls.origin_of(record))
 
     def text(self) -> str:
         """A line for each list, and what each table is."""

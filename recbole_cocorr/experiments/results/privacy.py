@@ -101,7 +101,7 @@ class Privacy(CheckpointResult):
             for row in (r for r in inner.records("rows") if not r.absent("read")):
                 row.number("read", 0, 1)
             scores = ScorePrivacy(inner.whole("users"), inner.whole("clicks"), rows)
-        return cls(uploads, scores, **cls.origin(record))
+        return cls(uploads, scores, **cls.origin_of(record))
 
     @property
     def is_empty(self) -> bool:

@@ -51,7 +51,7 @@ class Simulation(CheckpointResult):
             record.numbers("flood", {}),
             record.number("deadline_ms", 0, default=0.0),
             record.number("slack_ms", 0, default=0.0),
-            **cls.origin(record),
+            **cls.origin_of(record),
         )
 
     @property
