@@ -62,6 +62,8 @@ def benchmark_defaults() -> dict[str, Any]:
 
 def _entry_of(label: str, row: Record) -> Entry:
     """A row of benchmark.yaml; raises UserError for what it cannot hold."""
+    if "," in label:
+        raise UserError(f"{row.source}: the label {label!r} has a comma, which stands between labels in --models")
     unknown = next((key for key in row if key not in _KEYS), None)
     if unknown is not None:
         raise UserError(f"{row.source}: {row.where}{unknown} means nothing in a row; {nearest(unknown, _KEYS)}")

@@ -24,6 +24,7 @@ from recbole_cocorr.experiments.entries import find_entries
         ("models: {GRU4Rec: {settings: {seed: 3}}}", "'GRU4Rec' sets seed, which is the benchmark's own to set"),
         ("models: {GRU4Rec: {options: [{a: 1}, {a: 1}]}}", "'GRU4Rec' has one of its options twice"),
         ("models: {X: {model: 3}}", r"models\.X\.model is 3; it must be a text"),
+        ("models: {'a, b': {model: GRU4Rec}}", "the label 'a, b' has a comma, which stands between labels"),
         ("learning_rates: 0.1", "learning_rates is 0.1; it must be a list"),
     ],
 )
