@@ -11,8 +11,11 @@ from recbole_cocorr.training.agreement import PLACE
 from recbole_cocorr.training.config import Config
 from recbole_cocorr.training.prepare import Loaders, read_data
 
-# Config works these out again: from its own arguments, and from eval_args.
+# Config works these out again, from its own arguments and from eval_args; so do RecBole's transforms, which put the
+# names of their columns among the settings.
 _WORKED_OUT = frozenset(["model", "dataset", "device", "valid_neg_sample_args", "test_neg_sample_args"])
+_WORKED_OUT |= {"MASK_INDEX", "MASK_ITEM_SEQ", "POS_ITEMS", "NEG_ITEMS"}
+_WORKED_OUT |= {"INVERSE_ITEM_SEQ", "CROP_ITEM_SEQ", "CROP_ITEM_SEQ_LEN", "REORDER_ITEM_SEQ"}
 
 
 class DataNotHere(UserError):
@@ -55,6 +58,8 @@ def data_of(
     """
     name = str(settings["dataset"])
     # Not the configuration's: for ml-100k RecBole takes its own copy, whatever folder is named.
+    if data_path is None and not settings.get("data_path"):
+        raise DataNotHere(f"{source} does not say where its data are; name the folder that holds them with --data_path")
     folder = Path(str(settings["data_path"])) if data_path is None else Path(data_path) / name
     if not _is_here(folder, name, settings.get("benchmark_filename")):
         if data_path is not None:

@@ -90,6 +90,10 @@ SAMPLES: dict[str, tuple[str, list[tuple[str, ...]]]] = {
         "0\t2010-10-19T23:55:27Z\t30.2359091167\t-97.7951395833\t22847\n0\t2010-10-18T22:17:43Z\t30.2\t-97.7\t420315\n",
         [("0", "22847", "1287532527"), ("0", "420315", "1287440263")],
     ),
+    "sequences": (
+        "1 7 9 7\r\n\n2 9\n1 4 \n",
+        [("1", "7", "1"), ("1", "9", "2"), ("1", "7", "3"), ("2", "9", "1"), ("1", "4", "4")],
+    ),
 }
 
 
@@ -160,6 +164,12 @@ BAD_ROWS = {
         ('1,"2,3,4', "the quotation marks do not match"),
     ],
     "movielens-100k": [("1\t2\t3", "3 fields instead of 4")],
+    "sequences": [
+        ("3", "the user '3' has no item"),
+        ("3 4  5", "'' is no id of letters"),
+        ("3\t4 5", r"'3\t4' is no id of letters"),
+        ("3 4,5", "'4,5' is no id of letters"),
+    ],
     "amazon-2023-csv": [("A,B,5.0,1588687728", "too small for milliseconds")],
 }
 

@@ -40,7 +40,7 @@ def ring(shift: int = 0) -> list[tuple]:
     return rows
 
 
-def trained(folder: Path, names=("user_id", "item_id", "timestamp"), **changes):
+def trained(folder: Path, names=("user_id", "item_id", "timestamp"), model="GRU4Rec", **changes):
     """A checkpoint after one epoch, and what was prepared for it."""
     header = f"{names[0]}:token\t{names[1]}:token\t{names[2]}:float"
     data = write_inter(folder / "data", "small", ring(), header)
@@ -58,7 +58,7 @@ def trained(folder: Path, names=("user_id", "item_id", "timestamp"), **changes):
         "load_col": {"inter": list(names)},
         **dict(zip(("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD"), names, strict=True)),
     }
-    prepared = prepare(Config("GRU4Rec", "small", None, {**settings, **changes}, overrides={}))
+    prepared = prepare(Config(model, "small", None, {**settings, **changes}, overrides={}))
     prepared.trainer.fit(prepared.data.train, prepared.data.valid)
     return prepared, prepared.trainer.saved_model_file
 
@@ -80,6 +80,14 @@ def test_rows_and_candidates_are_those_of_the_training(tmp_path, kind):
     again = data_of(read.config, read.items, file)
     same_rows(again, prepared.data)
     assert [len(b.rows) for b in again.test.batches()] == [len(b.rows) for b in prepared.data.test.batches()]
+
+
+def test_bert4rec_whose_transform_writes_settings_of_its_own(tmp_path):
+    more = {"transform": "mask_itemseq", "mask_ratio": 0.2, "ft_ratio": 0.5, "n_layers": 1, "n_heads": 2}
+    prepared, file = trained(tmp_path, model="BERT4Rec", inner_size=16, epochs=1, **more)
+    read = load_checkpoint(file)
+    assert "MASK_INDEX" in read.config
+    same_rows(data_of(read.config, read.items, file), prepared.data)
 
 
 def test_fields_of_other_names(tmp_path):

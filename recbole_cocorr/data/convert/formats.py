@@ -1,6 +1,7 @@
 """The raw formats: how one record becomes user, item, rating and time."""
 
 import ast
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -9,13 +10,15 @@ from pathlib import Path
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.readers import parse_json
 from recbole_cocorr.data.convert.parquet import read_yambda
-from recbole_cocorr.data.convert.rows import Row, RowError, id_value, number_text, number_value
+from recbole_cocorr.data.convert.rows import Row, RowError, id_value, number_text, number_value, short
 from recbole_cocorr.data.convert.source import lines
 from recbole_cocorr.data.convert.tables import AMAZON_2023, Table, any_table, csv_fields
 from recbole_cocorr.data.convert.times import iso_seconds, milliseconds
 
 # Python's parser needs many times the length of a literal.
 _LITERAL_LIMIT = 2**20
+# An id of the format sequences. Other signs stand for another format.
+_PLAIN_ID = re.compile(r"[\w.-]+")
 # Rows by which a file is recognised.
 _SAMPLE = 20
 
@@ -169,6 +172,35 @@ def parse_movielens_100k(line: str) -> Row:
     return user, item, number_text("rating", rating), number_text("timestamp", time)
 
 
+def read_sequences(
+    path: Path, encoding: str, progress: Callable[[int], object] | None = None, notes: list[str] | None = None
+) -> Iterator[tuple[int, Row | ValueError]]:
+    """``user item item ...`` between blanks, oldest item first; the time of an item is its place in the user's history.
+
+    A further line of a user goes on where the one before ended: SASRec's files have a line for each item.
+    """
+    lengths: dict[str, int] = {}
+    for number, line in lines(path, progress):
+        try:
+            user, *items = line.decode(encoding).strip().split(" ")
+            _check_sequence(user, items)
+        except (RowError, UnicodeDecodeError) as error:
+            yield number, error
+            continue
+        before = lengths.get(user, 0)
+        lengths[user] = before + len(items)
+        for place, item in enumerate(items, before + 1):
+            yield number, (user, item, "", str(place))
+
+
+def _check_sequence(user: str, items: list[str]) -> None:
+    for one in (user, *items):
+        if not _PLAIN_ID.fullmatch(one):
+            raise RowError(f"{short(one)} is no id of letters, digits, '-', '_' and '.' between single blanks")
+    if not items:
+        raise RowError(f"the user {short(user)} has no item")
+
+
 def _record(line: str, names: tuple[str, ...], literal: bool) -> dict:
     try:
         record = parse_json(line, "it", nan=True)
@@ -299,6 +331,13 @@ FORMATS = {
             "a flat parquet file with uid, item_id and timestamp",
             rated=False,
             counted="row",
+        ),
+        Format(
+            "sequences",
+            "preprocessed histories of S3-Rec, BSARec or SASRec, Beauty.txt",
+            read_sequences,
+            "a user and its items, oldest first, between blanks",
+            rated=False,
         ),
         Format("csv", "any table with separators; --columns names its columns", Table(1, 2, 3).read, "a table", False),
     )
