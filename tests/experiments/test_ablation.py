@@ -116,6 +116,7 @@ def test_the_command(small_data, tmp_path, capsys):
     out = tmp_path / "r"
     command = ["benchmark", "--models=CoCorrRec,Pop", "--datasets=small", "--seeds=1", "--learning_rates=0.01"]
     command += [f"--data_path={small_data}", "--use_gpu=False", "--epochs=1", f"--out={out}", "--ablate=correction"]
+    command += ["--metrics=['NDCG', 'Hit', 'GAUC', 'ItemCoverage']"]
     assert main([*command, "--threads=1"]) == 0
     printed = capsys.readouterr().out
     assert "another user's" in printed and "common to all users" in printed

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.experiments.runs.plan import RunSpec
-from recbole_cocorr.experiments.runs.worker import command
+from recbole_cocorr.experiments.runs.worker import DISK_FULL, command
 
 LOG_FILE = "training.log"
 
@@ -51,7 +51,8 @@ def last_words(folder: Path, status: int) -> str:
     log = folder / LOG_FILE
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
     said = [line for line in lines if line.strip()]
-    for line in reversed(said[-50:]):
+    # Only then has the worker itself said why; the log may hold the error of an earlier attempt.
+    for line in reversed(said[-50:]) if status in (2, DISK_FULL) else ():
         if line.startswith("error: "):
             return line.removeprefix("error: ")
     if status < 0:

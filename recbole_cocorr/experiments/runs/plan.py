@@ -63,7 +63,7 @@ def numbers(text: str | Iterable[Any] | None, key: str, kind: type, default: Seq
     Raises
     ------
     UserError
-        For text that is no such number, one that stands there twice, or a negative one.
+        For text that is no such number, one that stands there twice, a negative one, or none at all.
     """
     if text is None:
         return list(default)
@@ -80,6 +80,8 @@ def numbers(text: str | Iterable[Any] | None, key: str, kind: type, default: Seq
         if number in values:
             raise UserError(f"{key} holds {one!r} twice")
         values.append(number)
+    if not values:
+        raise UserError(f"{key} is empty; name at least one number")
     return values
 
 

@@ -103,6 +103,11 @@ def test_bad_seeds(text):
         numbers(text, "--seeds", int, [])
 
 
+def test_no_number_at_all():
+    with pytest.raises(UserError, match="seeds is empty; name at least one number"):
+        numbers([], "seeds", int, [1])
+
+
 @pytest.mark.parametrize("text", ["0", "nan", "inf", "-1e-3", "x"])
 def test_bad_rates(text):
     with pytest.raises(UserError, match="--learning_rates holds"):

@@ -108,6 +108,7 @@ def test_a_real_kill_and_the_command_again(small_data, tmp_path, capsys):
     spec = spec_of(small_data, label="GRU4Rec", model="GRU4Rec", settings=dict(_SETTINGS, data_path=str(small_data)))
     folder = tmp_path / "r" / "runs" / spec.id
     folder.mkdir(parents=True)
+    (folder / "training.log").write_text("error: that of an earlier attempt\n")
     executor = Processes(threads=1)
     process, _ = executor.start(spec, folder)
     deadline = time.monotonic() + 120
