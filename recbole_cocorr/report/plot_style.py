@@ -95,10 +95,19 @@ def panel(legend_entries: int = 0, height: float = PANEL_HEIGHT, columns: int = 
 
 
 def legend_below(figure, axes, columns: int = 2) -> None:
-    """A legend under the axes, where it hides nothing."""
+    """A legend under the axes, where it hides nothing; in one column if the names are too long for more."""
     handles, labels = axes.get_legend_handles_labels()
     if handles:
-        legend = figure.legend(handles, labels, loc="outside lower center", ncols=columns, columnspacing=1.4)
+
+        def legend_of(columns: int):
+            return figure.legend(handles, labels, loc="outside lower center", ncols=columns, columnspacing=1.4)
+
+        legend = legend_of(columns)
+        if columns > 1 and legend.get_window_extent().width > figure.bbox.width:
+            legend.remove()
+            legend = legend_of(1)
+            more_rows = len(handles) - -(-len(handles) // columns)
+            figure.set_figheight(figure.get_figheight() + LEGEND_ROW * more_rows)
         for line in legend.get_lines():  # those that are drawn wide under others too
             line.set(linewidth=min(line.get_linewidth(), 2.2), markersize=min(line.get_markersize(), 5.5))
 

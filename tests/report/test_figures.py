@@ -56,6 +56,17 @@ def test_front_is_the_naive_one(pairs):
     assert costs == sorted(costs)
 
 
+@pytest.mark.parametrize("label", ["GRU4Rec (item-item; dropout 0.5; batches of 256)", "M"])
+def test_a_legend_is_in_the_picture_whole(label):
+    (group,) = comparison_groups(made_field(users=60) + [made_run(label, users=60)])
+    for picture in figures.training_curves(group, styles_of([*FIELD, label])):
+        picture.figure.draw_without_rendering()
+        (legend,) = picture.figure.legends
+        box, page = legend.get_window_extent(), picture.figure.bbox.padded(1)
+        assert label in [text.get_text() for text in legend.get_texts()]
+        assert page.contains(box.x0, box.y0) and page.contains(box.x1, box.y1)
+
+
 def test_a_model_has_one_style_whatever_else_is_there():
     few, many = styles_of(["DIN", "CoCorrRec"]), styles_of([*FIELD, "A", "B"])
     assert all(few[label] == many[label] for label in FIELD)
