@@ -117,7 +117,7 @@ def test_a_correction_equals_the_corrected_full_pass(written, policy):
 
 @pytest.mark.parametrize("block", ["plain", "gated"])
 @given(parts=st.lists(st.tuples(st.lists(st.integers(1, ITEMS - 1), min_size=1, max_size=9), st.sampled_from("cska"))))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_a_window_that_is_one_mini_batch(written, tmp_path_factory, parts, block):
     """L = K, as in the paper: a window has a graph of its own, and the state is made when it is asked for."""
     model, session = opened(written, policy="window", mini_batch_size=WINDOW, block=block)

@@ -10,7 +10,8 @@ from tests.training.test_trainer import prepare
 SETTINGS = {"epochs": 3, "dropout_prob": 0.3, "train_batch_size": 40, "stopping_step": 9}
 
 
-@pytest.mark.parametrize(("name", "decay"), [("CoCorrRec", 0.5), ("GRU4Rec", 0.999)])
+@pytest.mark.parametrize("name", ["CoCorrRec", "GRU4Rec"])
+@pytest.mark.parametrize("decay", [0.5, 0.999])
 def test_the_average_is_that_of_a_plain_loop(make_config, name, decay):
     plain, (train, _, _) = prepare(make_config(name, **SETTINGS))
     steps, parameters = [], dict(plain.model.named_parameters())
