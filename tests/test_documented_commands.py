@@ -42,6 +42,7 @@ def test_a_documented_command_is_understood(file, line):
     for folder in re.findall(r"--out[ =](results/[^/\s]+)/", line):  # of runs that stand before it in the text
         Path(folder).mkdir(parents=True)
     line = re.sub(r"\[--[^\]]*\]", "", line)  # what may be left out
+    # Between commands, not within quotation marks.
     for part in re.split(r"(?:&&|;\s)(?=[^\"]*(?:\"[^\"]*\"[^\"]*)*$)", re.sub(r"\s#.*", "", line)):
         match = PROGRAM.search(part)
         if match is None:

@@ -353,6 +353,11 @@ class EvalLoader:
     def __len__(self) -> int:
         return -(-len(self.users) // self.step)
 
+    def user_tokens(self) -> list[str]:
+        """The user of each row, as the data name it; also one that training never saw (``protocol: time``)."""
+        tokens = getattr(self._dataset, "all_user_tokens", self._dataset.field2id_token[self._dataset.uid_field])
+        return [str(token) for token in tokens[self.users]]
+
     def share(self) -> torch.Tensor:
         """Row numbers that this process ranks: a contiguous part, each row in exactly one process."""
         rank, world = distributed.rank(), distributed.world_size()

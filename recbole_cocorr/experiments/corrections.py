@@ -73,9 +73,7 @@ class CorrectedRun:
     @property
     def users(self) -> list[str]:
         """The users' tokens, in the order of the test rows."""
-        dataset = self.test.dataset
-        tokens = getattr(dataset, "all_user_tokens", dataset.field2id_token[dataset.uid_field])
-        return [str(u) for u in tokens[self.test.users]]
+        return self.test.user_tokens()
 
     def tables(self) -> dict[str, np.ndarray]:
         """Ranks [rows, 3] of the test items by variant; and of the validation items, as "valid none", "valid own".

@@ -13,9 +13,13 @@ from recbole_cocorr.training.prepare import Loaders, read_data
 
 # Config works these out again, from its own arguments and from eval_args; so do RecBole's transforms, which put the
 # names of their columns among the settings.
-_WORKED_OUT = frozenset(["model", "dataset", "device", "valid_neg_sample_args", "test_neg_sample_args"])
-_WORKED_OUT |= {"MASK_INDEX", "MASK_ITEM_SEQ", "POS_ITEMS", "NEG_ITEMS"}
-_WORKED_OUT |= {"INVERSE_ITEM_SEQ", "CROP_ITEM_SEQ", "CROP_ITEM_SEQ_LEN", "REORDER_ITEM_SEQ"}
+_WORKED_OUT = frozenset(
+    [
+        *("model", "dataset", "device", "valid_neg_sample_args", "test_neg_sample_args"),
+        *("MASK_INDEX", "MASK_ITEM_SEQ", "POS_ITEMS", "NEG_ITEMS"),
+        *("INVERSE_ITEM_SEQ", "CROP_ITEM_SEQ", "CROP_ITEM_SEQ_LEN", "REORDER_ITEM_SEQ"),
+    ]
+)
 
 
 class DataNotHere(UserError):

@@ -57,6 +57,23 @@ def chains(tmp_path):
     return write_inter(tmp_path / "data", "chains", rows)
 
 
+def test_by_time_with_users_whom_training_never_saw(tmp_path, capsys):
+    day, start = 86_400, 1_600_000_000
+    rows = [(f"u{u}", f"i{(u + k) % 30}", start + day * k + u) for u in range(60) for k in range(8)]
+    rows += [(f"new{u}", f"i{(u + k) % 30}", start + day * (8 + k) + u) for u in range(20) for k in range(4)]
+    data, out = write_inter(tmp_path / "data", "days", rows), tmp_path / "r"
+    command = ["benchmark", "--models=GRU4Rec", "--datasets=days", "--protocol=time", "--seeds=1", "--threads=1"]
+    command += [f"--data_path={data}", f"--out={out}", "--use_gpu=False", "--epochs=2", "--learning_rates=0.01"]
+    cuts = [f"--valid_from={start + 6 * day}", f"--test_from={start + 9 * day}"]
+    assert main([*command, *cuts]) == 0
+    assert main(["correct", str(out)]) == 0
+    run = json.loads(next(out.glob("runs/*/run.json")).read_text())
+    rows = {r["variant"]: r for r in json.loads((out / "correctors.json").read_text())["rows"]}
+    assert any(user.startswith("new") for user in run["ranks"]["users"])
+    assert rows["none"]["metrics"]["ndcg@10"] == pytest.approx(run["test"]["ndcg@10"], abs=6e-5)
+    assert "failed" not in capsys.readouterr().out
+
+
 def test_the_command(chains, tmp_path, capsys, monkeypatch):
     out = tmp_path / "r"
     command = ["benchmark", "--models=Pop,GRU4Rec", "--datasets=chains", "--seeds=1", "--learning_rates=0.01"]

@@ -58,7 +58,7 @@ def test_front_is_the_naive_one(pairs):
 
 @pytest.mark.parametrize("label", ["GRU4Rec (item-item; dropout 0.5; batches of 256)", "M"])
 def test_a_legend_is_in_the_picture_whole(label):
-    (group,) = comparison_groups(made_field(users=60) + [made_run(label, users=60)])
+    (group,) = comparison_groups([*made_field(users=60), made_run(label, users=60)])
     for picture in figures.training_curves(group, styles_of([*FIELD, label])):
         picture.figure.draw_without_rendering()
         (legend,) = picture.figure.legends

@@ -107,6 +107,15 @@ def test_a_moved_data_set_is_named_and_one_that_is_gone_has_an_error_of_its_own(
         data_of(read.config, read.items, file, "nowhere")
 
 
+def test_a_checkpoint_that_does_not_say_where_its_data_are(tmp_path):
+    prepared, file = trained(tmp_path)
+    read = load_checkpoint(file)
+    del read.config["data_path"]
+    with pytest.raises(DataNotHere, match=r"does not say where its data are; .* --data_path"):
+        data_of(read.config, read.items, file)
+    same_rows(data_of(read.config, read.items, file, str(tmp_path / "data")), prepared.data)
+
+
 def test_other_data_of_the_same_name_are_refused(tmp_path):
     _, file = trained(tmp_path)
     read = load_checkpoint(file)

@@ -107,10 +107,8 @@ def ranks_of(trainer: Trainer, loader: EvalLoader) -> Ranks:
         history = np.bincount(owner.numpy(), minlength=len(rows))
     else:
         history = dataset.inter_feat[dataset.item_list_length_field].numpy()
-    tokens = getattr(dataset, "all_user_tokens", dataset.field2id_token[dataset.uid_field])
-    users = tokens[loader.users]
     columns = (table[:, column].tolist() for column in range(3))
-    return Ranks([str(u) for u in users], *columns, history.tolist())
+    return Ranks(loader.user_tokens(), *columns, history.tolist())
 
 
 def execute(spec: RunSpec, folder: Path) -> RunRecord:
