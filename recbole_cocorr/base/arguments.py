@@ -72,8 +72,10 @@ def output_file(text: str) -> Path:
     return _output(text, through=True)
 
 
-def output_binary(text: str) -> Path:
-    """A file that holds more than text, so no pipe or device; raises as :func:`output_file` does."""
+def output_picture(text: str) -> Path:
+    """A ``.svg`` or ``.png`` file, no pipe or device; raises as :func:`output_file` does."""
+    if not text.lower().endswith((".svg", ".png")):
+        raise argparse.ArgumentTypeError(f"{text} does not end in .svg or .png")
     return _output(text, through=False)
 
 

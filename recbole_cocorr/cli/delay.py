@@ -8,7 +8,7 @@ arrive.
 import argparse
 from pathlib import Path
 
-from recbole_cocorr.base.arguments import count, not_negative, output_binary, output_file, positive
+from recbole_cocorr.base.arguments import count, not_negative, output_file, output_picture, positive
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.extras import require
 from recbole_cocorr.cli._flags import add_data_path
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--requests", type=count, default=100, help="of each cell (default: 100)")
     parser.add_argument("--out", type=output_file, metavar="FILE", help="write everything as JSON")
     parser.add_argument(
-        "--picture", type=output_binary, metavar="FILE", help=".svg or .png; needs a checkpoint with its data"
+        "--picture", type=output_picture, metavar="FILE", help=".svg or .png; needs a checkpoint with its data"
     )
 
 

@@ -29,5 +29,13 @@ def training_interactions(dataset: Dataset, reader: str = "the item-item correct
 
 
 def histories(loader: EvalLoader, stale: int = 0) -> list[np.ndarray]:
-    """Each row's clicks before its target, whole, without the newest ``stale``."""
+    """Each row's clicks before its target, whole, without the newest ``stale``.
+
+    Raises
+    ------
+    UserError
+        If the data are kept in another form, as RecBole's own dataset classes and data that come already split are.
+    """
+    if not isinstance(loader.dataset, SequenceDataset):
+        raise UserError(f"whole histories cannot be read from the dataset class {type(loader.dataset).__name__}")
     return loader.dataset.histories(stale)

@@ -77,8 +77,6 @@ def measure(
     recommender = recommender_from(content, str(checkpoint), "cpu")
     data = data_of(content.config, content.items, str(checkpoint), data_path)
     loaders = {phase: getattr(data, phase) for phase in phases}
-    if not all(hasattr(loader.dataset, "history_pairs") for loader in loaders.values()):
-        raise UserError("this data set comes already split; whole histories are not known")
     with tempfile.TemporaryDirectory() as folder:
         write_artifact(Path(folder), recommender, checkpoint_fingerprint(content), "fp32")
         artifact = with_precision(Artifact(folder), recommender.model, table)
@@ -92,11 +90,12 @@ def measure(
         for phase, loader in loaders.items():
             for row in _compare(artifact, recommender.model, loader, policies, ways):
                 result.rows.append({"phase": phase, **row})
-        clicks = [row for history in histories(loader) for row in history.tolist()]
-        times = click_times(Path(folder), read_manifest(Path(folder)), fitted, clicks)
-        for f, click in zip(fitted, times, strict=True):
-            sizes = {"bytes": f.table.bytes, "longest": int(f.table.lengths.max())}
-            result.tables.append({**f.described(), **sizes, "click": click})
+        if fitted:
+            clicks = [row for history in histories(loader) for row in history.tolist()]
+            times = click_times(Path(folder), read_manifest(Path(folder)), fitted, clicks)
+            for f, click in zip(fitted, times, strict=True):
+                sizes = {"bytes": f.table.bytes, "longest": int(f.table.lengths.max())}
+                result.tables.append({**f.described(), **sizes, "click": click})
         return result
 
 

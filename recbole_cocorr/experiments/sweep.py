@@ -1,6 +1,8 @@
 """Figure 6: quality and inference time over the mini-batch size K of the test-time training."""
 
+from math import nan
 from pathlib import Path
+from statistics import fmean, median
 from typing import Any
 
 import torch
@@ -11,8 +13,8 @@ from recbole_cocorr.experiments.results.base import Row
 from recbole_cocorr.experiments.results.spread import QUARTILES, quartiles
 from recbole_cocorr.experiments.results.sweep import BATCH, SweepTimes
 from recbole_cocorr.experiments.runs.environment import machine, versions
-from recbole_cocorr.experiments.runs.groups import is_sweep
-from recbole_cocorr.experiments.runs.run_files import RunRecord, runs_in
+from recbole_cocorr.experiments.runs.groups import is_sweep, sweep_groups
+from recbole_cocorr.experiments.runs.run_files import RunRecord, read_results, runs_in
 from recbole_cocorr.experiments.runs.worker import MODEL_FILE
 from recbole_cocorr.training.agreement import PLACE, SPEED
 from recbole_cocorr.training.recommend import load_model
@@ -75,9 +77,9 @@ def measure(folder: Path, repeats: int = 5) -> SweepTimes:
     rows_of: list[Row] = [
         {
             "K": size,
-            "latency_us": _median(by[1]),
+            "latency_us": median(by[1]),
             "latency_us" + QUARTILES: quartiles(by[1]),
-            "batch_latency_us": _median(by[BATCH]),
+            "batch_latency_us": median(by[BATCH]),
             "batch_latency_us" + QUARTILES: quartiles(by[BATCH]),
         }
         for size, by in sorted(times.items())
@@ -85,14 +87,10 @@ def measure(folder: Path, repeats: int = 5) -> SweepTimes:
     return SweepTimes(versions(), {**machine(), "threads": 1}, rows_of)
 
 
-def _median(values: list[float]) -> float:
-    return sorted(values)[len(values) // 2]
-
-
-def quality(folder: Path) -> dict[int, float]:
-    """Test NDCG@10 of each K, the mean of its tested runs."""
-    scores: dict[int, list[float]] = {}
-    for record, _ in runs_in(folder):
-        if record.test and "mini_batch_size" in record.settings:
-            scores.setdefault(record.settings["mini_batch_size"], []).append(record.test.get("ndcg@10", float("nan")))
-    return {size: sum(values) / len(values) for size, values in scores.items()}
+def quality(folder: Path, dataset: str, protocol: str) -> dict[int, float]:
+    """Test NDCG@10 of each K on a data set, the mean over seeds."""
+    by_size = sweep_groups(read_results(folder))[dataset, protocol]
+    return {
+        size: fmean(run.test.get("ndcg@10", nan) for run in by_seed.values() if run.test)
+        for size, by_seed in by_size.items()
+    }

@@ -8,7 +8,7 @@ from typing import Any
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.experiments.entries import benchmark_defaults, find_entries, sweep_entries
 from recbole_cocorr.experiments.runs.groups import in_field_order, is_sweep
-from recbole_cocorr.experiments.runs.run_files import PLAN_FILE, PLAN_FORMAT, RunRecord, read_json
+from recbole_cocorr.experiments.runs.run_files import PLAN_FILE, RunRecord, read_plan
 
 
 def command(*arguments: Any) -> str:
@@ -38,8 +38,7 @@ def sweep_command(folder: Path, records: Sequence[RunRecord] = ()) -> str:
 
 
 def _plan(folder: Path) -> dict[str, Any]:
-    file = folder / PLAN_FILE
-    return read_json(file, PLAN_FORMAT) if file.is_file() else {}
+    return read_plan(folder) if (folder / PLAN_FILE).is_file() else {}
 
 
 def _data(plan: dict[str, Any], records: Sequence[RunRecord]) -> list[str]:

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.extras import require
 from recbole_cocorr.base.files import atomic_write
 from recbole_cocorr.experiments.results.delay import PAPERS_TOLERANCE, Delay
@@ -79,13 +78,7 @@ def arrivals_table(delay: Delay) -> Table:
 
 
 def draw(delay: Delay, path: Path) -> None:
-    """Both pictures side by side, in a file.
-
-    Raises
-    ------
-    UserError
-        If matplotlib is missing, or the file's name does not end in that of a picture.
-    """
+    """Both pictures side by side, in a ``.svg`` or ``.png`` file; raises UserError if matplotlib is missing."""
     require("report")
     from matplotlib.figure import Figure
 
@@ -101,9 +94,7 @@ def draw(delay: Delay, path: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     times.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4, frameon=False, fontsize=8)
     figure.tight_layout()
-    form = path.suffix[1:].lower() or "png"
-    if form not in figure.canvas.get_supported_filetypes():
-        raise UserError(f"{path} ends in {path.suffix!r}; a picture is a .svg or .png file")
+    form = path.suffix[1:].lower()
     with atomic_write(path, "wb", what="picture") as file:
         figure.savefig(file, format=form, metadata={"Date": None} if form == "svg" else None)
 

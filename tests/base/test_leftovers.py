@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from recbole_cocorr.base.arguments import output_binary, output_file
+from recbole_cocorr.base.arguments import output_file, output_picture
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.files import atomic_write, write_json
 from recbole_cocorr.base.leftovers import remove_leftovers, temporary_folder
@@ -162,7 +162,8 @@ def test_an_output_is_asked_for_before_the_work(folder):
     assert output_file(str(folder / "a")) == folder / "a"
     assert output_file(os.devnull) == Path(os.devnull)
     for kind, path, said in (
-        (output_binary, os.devnull, "is a device"),
+        (output_picture, folder / "a.svg" / "a", "does not end in .svg or .png"),
+        (output_picture, folder / "none" / "a.PNG", "there is no folder"),
         (output_file, folder, "is a folder"),
         (output_file, folder / "none" / "a", "there is no folder"),
     ):

@@ -5,9 +5,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recbole_cocorr.__main__ import main
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.data.dataset import create_dataset
 from recbole_cocorr.data.loaders import data_preparation
+from recbole_cocorr.experiments.results.device_quality import DeviceQuality
 from recbole_cocorr.training.config import Config
 from tests.conftest import write_inter
 
@@ -203,3 +205,19 @@ def test_a_column_with_the_name_of_one_that_is_made_is_refused(tmp_path, source,
     given = {"data_path": str(folder), "load_col": None, "use_gpu": False}
     with pytest.raises(UserError, match=words):
         create_dataset(Config("GRU4Rec", "small", None, given, overrides={}))
+
+
+def test_what_reads_whole_histories_says_what_it_cannot_read(tmp_path, capsys):
+    """The quality of a device alone can be measured."""
+    folder = write_files(tmp_path, FILES)
+    train = ["run", "--model=CoCorrRec", "--dataset=pre", f"--data_path={folder}", f"--checkpoint_dir={tmp_path / 's'}"]
+    train += [f"--benchmark_filename={NAMES}", "--load_col=None", "--use_gpu=False", "--epochs=1"]
+    assert main([*train, "--MAX_ITEM_LIST_LENGTH=4", "--item_init=random"]) == 0
+    (file,) = (f for f in (tmp_path / "s").glob("*.safetensors") if ".training" not in f.name)
+    out = tmp_path / "q.json"
+    assert main(["device-eval", f"--checkpoint={file}", f"--out={out}", "--phase=both"]) == 0
+    assert {row["targets"] for row in DeviceQuality.load(out).rows if not row["clicks"]} == {2}
+    capsys.readouterr()
+    for command in (["device-eval", "--neighbours=2"], ["requests"]):
+        assert main([*command, f"--checkpoint={file}"]) == 2
+        assert "cannot read" in (said := capsys.readouterr().err) or "cannot be read" in said

@@ -107,8 +107,9 @@ def test_in_an_environment_that_has_nothing_else(written, wheel, tmp_path):
 
 def test_the_bench_runs_and_imports_nothing_else():
     result = bench.measure(
-        ["GRU4Rec", "SASRec"], (), (2, 5), items=300, candidates=7, clicks=20, table="int8", neighbours=[4]
+        ["GRU4Rec", "SASRec"], (), (2, 5, 2), items=300, candidates=7, clicks=20, table="int8", neighbours=[4, 4]
     )
+    assert (result.setting["histories"], result.setting["neighbours"]) == ([2, 5], [4]), "each once"
     tables = ", 4 neighbours"
     models = ["GRU4Rec", "GRU4Rec, window", f"GRU4Rec{tables}", f"GRU4Rec, window{tables}", "SASRec", f"SASRec{tables}"]
     assert list(result.models) == models

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.base.property_files import read_properties
 from recbole_cocorr.experiments.entries import find_entries
 
 
@@ -48,3 +49,11 @@ def test_rows_of_ones_own_stand_beside_the_packaged_ones(tmp_path, monkeypatch):
     assert after["GRU4Rec"].settings == {"hidden_size": 8}
     (named,) = find_entries(["SASRec (item-item)"])
     assert named.settings["item_init"] == "item-item"
+
+
+def test_the_rows_of_the_papers_model_are_its_property_file():
+    own = {**read_properties("model", "CoCorrRec-paper"), "hidden_size": 64}
+    del own["learning_rate"]  # the grid's to choose
+    with_gcn, without = find_entries(["CoCorrRec (paper)", "CoCorrRec (paper; w/o GCN)"])
+    assert with_gcn.settings == own
+    assert without.settings == {**own, "use_gcn": False}

@@ -12,12 +12,13 @@ from recbole_cocorr.__main__ import main
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.correctors import Trust
 from recbole_cocorr.evaluation.ranking import per_row, rank_positive
+from recbole_cocorr.evaluation.significance import user_metrics
 from recbole_cocorr.experiments.entries import find_entries
 from recbole_cocorr.experiments.freshness import daily_deltas, measure
 from recbole_cocorr.experiments.freshness.later import Later, Request
 from recbole_cocorr.experiments.freshness.measure import fused, rank_seed
 from recbole_cocorr.experiments.freshness.snapshot import Device, Snapshot
-from recbole_cocorr.experiments.freshness.statistics import SeedRanks, Slice, by_seed, statistics, user_means
+from recbole_cocorr.experiments.freshness.statistics import SeedRanks, Slice, by_seed, statistics
 from recbole_cocorr.experiments.results import freshness
 from recbole_cocorr.experiments.results.freshness import TITLES, Freshness
 from recbole_cocorr.report.freshness import day, picture_of, tables_of
@@ -245,7 +246,7 @@ def result_of(ranks: list[SeedRanks]) -> Freshness:
 def test_a_user_counts_once():
     users = np.array(["b", "a", "b", "b"])
     ranks = np.array([[0, 0, 100], [50, 0, 100], [100, 0, 100], [100, 0, 100]])
-    result = user_means(users, ranks)
+    result = user_metrics(users, ranks, ["gauc", "hit@5"])
     assert result.users.tolist() == ["a", "b"]
     assert result.values["gauc"] == pytest.approx([0.5, 1 / 3]) and result.values["hit@5"] == pytest.approx([0, 1 / 3])
     measured = made_measure()

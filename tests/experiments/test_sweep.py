@@ -9,7 +9,7 @@ from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.property_files import property_file
 from recbole_cocorr.base.yaml_reader import read_yaml
 from recbole_cocorr.experiments.entries import sweep_entries
-from recbole_cocorr.experiments.sweep import measure
+from recbole_cocorr.experiments.sweep import measure, quality
 from tests.made_results import made_run, write_results
 
 
@@ -51,6 +51,26 @@ def test_times_of_two_sweeps_are_not_mixed(tmp_path):
     folder = write_results(tmp_path / "s", runs)
     with pytest.raises(UserError, match=r"MAX_ITEM_LIST_LENGTH=20 and with MAX_ITEM_LIST_LENGTH=50"):
         measure(folder)
+
+
+def test_a_sweep_is_of_one_data_set(tmp_path, capsys):
+    assert main(["sweep", "--datasets=a,b", f"--out={tmp_path / 's'}"]) == 2
+    assert "a sweep is of one data set, not of 'a,b'" in capsys.readouterr().err
+    assert not (tmp_path / "s").exists()
+
+
+def test_quality_is_of_the_data_set_and_the_sweep_alone(tmp_path):
+    runs = [
+        made_run(label, dataset, seed=seed, users=30, strength=strength, settings={"mini_batch_size": size})
+        for label, size, dataset, seed, strength in (
+            ("K = 2", 2, "a", 1, 1.0),
+            ("K = 2", 2, "a", 2, 2.0),
+            ("K = 2", 2, "b", 1, 3.0),
+            ("CoCorrRec", 2, "a", 1, 3.0),
+        )
+    ]
+    folder = write_results(tmp_path / "s", runs)
+    assert quality(folder, "a", "paper") == {2: pytest.approx((runs[0].test["ndcg@10"] + runs[1].test["ndcg@10"]) / 2)}
 
 
 def test_the_learning_rate_is_the_models_unless_one_is_given(small_data, tmp_path, capsys):

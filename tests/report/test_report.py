@@ -349,9 +349,29 @@ def twice(path: Path) -> Path:
     return write_results(path, [made_run(users=10), made_run(users=10)])
 
 
+def plan_without_labels(path: Path) -> Path:
+    write_results(path, [made_run(users=10)])
+    write_json(path / "plan.json", "recbole_cocorr.plan", models=[{}], seeds=[1], learning_rates=[0.1])
+    return path
+
+
+def plan_of_one_seed(path: Path) -> Path:
+    write_results(path, [made_run(users=10)])
+    write_json(path / "plan.json", "recbole_cocorr.plan", seeds=1)
+    return path
+
+
+def half_a_cut(path: Path) -> Path:
+    cut = {"first": "a", "valid_from": "b", "test_from": "c", "last": "d", "valid": {"targets": 1}}
+    return write_results(path, [made_run(users=10, cut=cut)])
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
+        (plan_without_labels, "plan.json: models[0].label is missing"),
+        (plan_of_one_seed, "plan.json: seeds is 1; it must be a list"),
+        (half_a_cut, "run.json: cut.valid.of_new_users is missing"),
         (no_folder, "does not exist"),
         (no_plan, "has no plan.json"),
         (no_runs, "has no finished run yet"),

@@ -150,6 +150,10 @@ def measure(
     """
     from recbole_cocorr.artifact.manifest import read_manifest
 
+    # What is named twice is measured once.
+    models, histories, neighbours, runtimes = (
+        list(dict.fromkeys(named)) for named in (models or exportable(), histories, neighbours, runtimes)
+    )
     with ExitStack() as stack:
         if work is None:
             work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -158,7 +162,7 @@ def measure(
             raise UserError(f"{work} is not empty")
         rows: dict[str, Row] = {}
         catalogues = []
-        for name, build in _models(models or exportable(), checkpoints, items, histories):
+        for name, build in _models(models, checkpoints, items, histories):
             folders = {}
             for length in histories:
                 recommender = build(length)
@@ -189,10 +193,10 @@ def measure(
         "candidates": candidates,
         "clicks": clicks,
         "table": table,
-        "histories": list(histories),
+        "histories": histories,
     }
     if neighbours:
-        setting["neighbours"] = list(neighbours)
+        setting["neighbours"] = neighbours
     return DeviceTimes(setting, rows)
 
 

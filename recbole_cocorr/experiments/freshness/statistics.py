@@ -11,8 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from recbole_cocorr.correctors import Trust
-from recbole_cocorr.evaluation.ranking import per_row
-from recbole_cocorr.evaluation.significance import Comparison, UserMetrics, compare, corrected, seed_average
+from recbole_cocorr.evaluation.significance import (
+    Comparison,
+    UserMetrics,
+    compare,
+    corrected,
+    seed_average,
+    user_metrics,
+)
 from recbole_cocorr.experiments.results.base import Row
 from recbole_cocorr.experiments.results.freshness import (
     ALL,
@@ -98,24 +104,6 @@ class SeedRanks:
     slices: list[Slice]
 
 
-def user_means(users: np.ndarray, ranks: np.ndarray, metrics: Sequence[str] = METRICS) -> UserMetrics:
-    """Each user's mean of every metric over the user's ranked interactions.
-
-    Parameters
-    ----------
-    users : numpy.ndarray of str, shape [rows]
-    ranks : numpy.ndarray of int, shape [rows, 3]
-    metrics : sequence of str
-    """
-    names, index, count = np.unique(users, return_inverse=True, return_counts=True)
-    values = {}
-    for name in metrics:
-        metric, _, k = name.partition("@")
-        of_row = per_row(ranks, [metric], [int(k)] if k else [1])[name]
-        values[name] = np.bincount(index, weights=of_row, minlength=len(names)) / count
-    return UserMetrics(names, values)
-
-
 def by_seed(seeds: Sequence[SeedRanks], variant: str, index: int | None, targets: str) -> dict[int, UserMetrics]:
     """Users' metrics under a variant, in one slice or (None) in all of them, by seed."""
     result = {}
@@ -124,7 +112,7 @@ def by_seed(seeds: Sequence[SeedRanks], variant: str, index: int | None, targets
         users = np.concatenate([s.users[chosen] for s, chosen in rows])
         if len(users):
             tables = np.concatenate([s.tables[variant][chosen] for s, chosen in rows])
-            result[ranks.seed] = user_means(users, tables)
+            result[ranks.seed] = user_metrics(users, tables, METRICS)
     return result
 
 

@@ -22,7 +22,7 @@ from recbole_cocorr.experiments.runs.run_files import (
     PLAN_FORMAT,
     RUN_FILE,
     RunRecord,
-    read_record,
+    read_plan,
     read_run,
     write_failures,
 )
@@ -43,7 +43,7 @@ def open_folder(folder: Path, plan: Plan) -> None:
     """
     file = folder / PLAN_FILE
     if file.is_file():
-        read_record(file, PLAN_FORMAT, "plan")
+        read_plan(folder)
     elif folder.is_dir() and any(f.name != ".lock" and not is_temporary(f.name) for f in folder.iterdir()):
         raise UserError(f"{folder} is not empty and no results folder; name a new one with --out")
     make_folder(folder, "results")

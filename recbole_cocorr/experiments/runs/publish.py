@@ -7,6 +7,7 @@ import dataclasses
 import gzip
 import json
 import os
+import re
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -17,9 +18,14 @@ from recbole_cocorr.experiments.runs.run_files import (
     FORMAT_VERSION,
     PACKED_RUN_FILE,
     RUN_FORMAT,
-    read_results,
+    check_results_folder,
     runs_in,
 )
+
+# The keys under which results hold sentences, such as the error of a run that failed.
+_SENTENCES = ("error", "problems")
+# An absolute path in a sentence and its last name: not the slash of "and/or", of "1/2" or of a URL.
+_PATH = re.compile(r"(?<![\w.:/\\])(?:[A-Za-z]:)?[/\\](?:[^\s'\",;:()/\\]+[/\\])+([^\s'\",;:()/\\]+)")
 
 
 def publish(results: str | os.PathLike, out: str | os.PathLike, ranks: bool = True) -> list[Path]:
@@ -46,7 +52,9 @@ def publish(results: str | os.PathLike, out: str | os.PathLike, ranks: bool = Tr
         If the folder is no results folder, or a file in it cannot be read.
     """
     source, target = Path(results), Path(out)
-    if not read_results(source):
+    check_results_folder(source)
+    runs = list(runs_in(source))
+    if not runs:
         raise UserError(f"{source} has no finished run to publish")
     if target.resolve() == source.resolve():
         raise UserError(f"{source} would be published into itself; name another folder")
@@ -55,9 +63,11 @@ def publish(results: str | os.PathLike, out: str | os.PathLike, ranks: bool = Tr
     for file in sorted(source.glob("*.json")):
         write_json(target / file.name, without_paths(read_json(file, "result", nan=True)))
         files.append(target / file.name)
-    for record, folder in runs_in(source):
+    for record, folder in runs:
         run = make_folder(target / "runs" / folder.name, "published run")
-        content = without_paths(dataclasses.asdict(record if ranks else dataclasses.replace(record, ranks=None)))
+        # Users keep their tokens, whatever they look like.
+        own = {"settings": without_paths(record.settings), "config": without_paths(record.config)}
+        content = dataclasses.asdict(dataclasses.replace(record, **own, **({} if ranks else {"ranks": None})))
         text = json.dumps(versioned_content(RUN_FORMAT, FORMAT_VERSION, content))
         with atomic_write(run / PACKED_RUN_FILE, "wb", "run record") as packed:
             # Without a time, so that the same record has the same bytes.
@@ -66,13 +76,25 @@ def publish(results: str | os.PathLike, out: str | os.PathLike, ranks: bool = Tr
     return files
 
 
-def without_paths(value: Any) -> Any:
-    """A JSON value in which every absolute path is its last name: ``/home/ann/data`` becomes ``data``."""
+def without_paths(value: Any, sentence: bool = False) -> Any:
+    """A JSON value in which every absolute path is its last name: ``/home/ann/data`` becomes ``data``.
+
+    Parameters
+    ----------
+    value : Any
+        Its keys "error" and "problems" hold sentences.
+    sentence : bool
+        Whether paths are looked for inside the texts, too.
+    """
     if isinstance(value, dict):
-        return {key: without_paths(one) for key, one in value.items()}
+        return {key: without_paths(one, sentence or key in _SENTENCES) for key, one in value.items()}
     if isinstance(value, list):
-        return [without_paths(one) for one in value]
-    if isinstance(value, str) and "\n" not in value:
+        return [without_paths(one, sentence) for one in value]
+    if not isinstance(value, str):
+        return value
+    if sentence:
+        return _PATH.sub(r"\1", value)
+    if "\n" not in value:
         for path in (Path(value), PureWindowsPath(value)):
             if path.is_absolute() and path.name:
                 return path.name

@@ -172,7 +172,7 @@ def read_run(path: Path) -> RunRecord:
         test=None if run.absent("test") else run.numbers("test"),
         ranks=None if run.absent("ranks") else _ranks_of(run.record("ranks")),
         test_by_history=None if run.absent("test_by_history") else _by_history(run.record("test_by_history")),
-        cut={} if run.absent("cut") else run.record("cut").content,
+        cut={} if run.absent("cut") else _cut_of(run.record("cut")),
     )
 
 
@@ -202,6 +202,16 @@ def _ranks_of(ranks: Record) -> Ranks:
     return Ranks(users, **counts)
 
 
+def _cut_of(cut: Record) -> dict[str, Any]:
+    if cut.content:
+        for key in ("first", "valid_from", "test_from", "last"):
+            cut.text(key)
+        for phase in ("valid", "test"):
+            for key in ("targets", "of_new_users", "of_new_items"):
+                cut.record(phase).whole(key)
+    return cut.content
+
+
 def runs_in(folder: Path) -> Iterator[tuple[RunRecord, Path]]:
     """Every finished run of a results folder and its own folder, in the order of their ids.
 
@@ -217,6 +227,20 @@ def runs_in(folder: Path) -> Iterator[tuple[RunRecord, Path]]:
                 break
 
 
+def read_plan(folder: Path) -> dict[str, Any]:
+    """The plan of a results folder; raises UserError if it is damaged, or of another version."""
+    plan = read_record(folder / PLAN_FILE, PLAN_FORMAT, "plan")
+    plan.text("protocol", default="paper")
+    plan.record("settings", default={})
+    for key, kind in (("datasets", str), ("seeds", int), ("learning_rates", (int, float))):
+        plan.array(key, kind, default=[])
+    for model in plan.records("models") if "models" in plan else ():
+        model.text("label")
+        if not model.absent("learning_rates"):
+            model.array("learning_rates", (int, float))
+    return plan.content
+
+
 def read_results(folder: str | Path) -> list[RunRecord]:
     """Every finished run of a results folder, in the order of their ids.
 
@@ -226,13 +250,18 @@ def read_results(folder: str | Path) -> list[RunRecord]:
         If the folder is no results folder, or a file in it cannot be read.
     """
     folder = Path(folder)
+    check_results_folder(folder)
+    return [record for record, _ in runs_in(folder)]
+
+
+def check_results_folder(folder: Path) -> None:
+    """Raise UserError if a folder has no plan, or a damaged one."""
     if not (folder / PLAN_FILE).is_file():
         how = shlex.join(["benchmark", "--datasets=NAME", f"--out={folder}"])
         raise UserError(
             f"{folder} is no results folder: it has no {PLAN_FILE}; `python -m recbole_cocorr {how}` makes one"
         )
-    read_record(folder / PLAN_FILE, PLAN_FORMAT, "plan")
-    return [record for record, _ in runs_in(folder)]
+    read_plan(folder)
 
 
 def write_failures(folder: Path, errors: Mapping[str, str]) -> None:

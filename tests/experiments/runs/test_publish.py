@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.readers import read_json
 from recbole_cocorr.experiments.runs.publish import publish, without_paths
-from recbole_cocorr.experiments.runs.run_files import PACKED_RUN_FILE, read_results
+from recbole_cocorr.experiments.runs.run_files import PACKED_RUN_FILE, read_failures, read_results, write_failures
 from recbole_cocorr.report.report import build
 from tests.made_results import made_run, write_results
 
@@ -23,6 +23,7 @@ def results(tmp_path):
     for run in runs:
         run.config["checkpoint_dir"] = str(tmp_path / "runs" / "one")
         run.settings["data_path"] = "/home/ann/data"
+        run.ranks.users[0] = "/users/1"
     return write_results(tmp_path / "results", runs)
 
 
@@ -100,3 +101,19 @@ def test_what_is_no_path_stays(value):
 )
 def test_an_absolute_path_becomes_its_name(path, name):
     assert without_paths(json.loads(json.dumps({"a": [path]}))) == {"a": [name]}
+
+
+@pytest.mark.parametrize(
+    "sentence, shown",
+    [
+        ("/home/ann/data/ml-1m: no .inter file", "ml-1m: no .inter file"),
+        ("cannot open '/home/ann/model.safetensors' (or /tmp/x)", "cannot open 'model.safetensors' (or x)"),
+        ("C:\\Users\\ann\\x.json is cut off", "x.json is cut off"),
+        ("no and/or in 1/2, see https://pytorch.org/docs", "no and/or in 1/2, see https://pytorch.org/docs"),
+    ],
+)
+def test_a_path_in_an_error_becomes_its_name(results, tmp_path, sentence, shown):
+    write_failures(results, {"one": sentence})
+    publish(results, tmp_path / "out")
+    assert read_failures(tmp_path / "out") == {"one": shown}
+    assert without_paths({"problems": [sentence]}) == {"problems": [shown]}
