@@ -5,7 +5,9 @@ clicks that the cloud knows of. asinh is linear for weak evidence and logarithmi
 standardised per list, is what tells a strong from a weak one. Without an answer p = 0, and the list is the device's.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
@@ -33,6 +35,11 @@ class Trust:
     base: float
     per_log_click: float
     scale: float = SCALE
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> "Trust":
+        """The trust among the values of a corrector's folder or of an artifact's manifest."""
+        return cls(*(content[name] for name in ("base", "per_log_click", "scale")))
 
     def fuse(self, device: np.ndarray, cloud: np.ndarray, clicks: np.ndarray) -> np.ndarray:
         """Corrected scores.

@@ -138,12 +138,6 @@ def world_size() -> int:
     return dist.get_world_size() if active() else 1
 
 
-def barrier() -> None:
-    """Wait for every other process."""
-    if active():
-        dist.barrier()
-
-
 def sum_gradients(parameters: list[torch.nn.Parameter]) -> None:
     """Add up the gradients of all processes in place, as one flat message.
 

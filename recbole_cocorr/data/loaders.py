@@ -324,12 +324,12 @@ class EvalLoader:
         self.mask_history = bool(config["eval_mask_history"])
         self._sampler = sampler
         arguments = config[f"{phase}_neg_sample_args"]
-        self.full = config["eval_args"]["mode"][phase] == "full"
+        full = config["eval_args"]["mode"][phase] == "full"
         # The test is measured with the items of the history among the candidates and without them.
-        self.both_ways = self.full and phase == "test" and hasattr(dataset, "history_pairs")
-        if not self.full:
+        self.both_ways = full and phase == "test" and hasattr(dataset, "history_pairs")
+        if not full:
             self.candidates = self._draw(arguments)
-        if self.mask_history and not self.full:
+        if self.mask_history and not full:
             raise UserError("eval_mask_history needs full ranking: sampled candidates hold no item of the history")
         if self.mask_history and not hasattr(dataset, "history_pairs"):
             raise UserError(f"eval_mask_history cannot read the dataset class of {config['model']}; leave it out")

@@ -159,6 +159,11 @@ def per_row(ranks: np.ndarray, metrics: Sequence[str], topk: Sequence[int]) -> "
     return result
 
 
+def rank_metrics(metrics: Sequence[str]) -> list[str]:
+    """Those of a configuration's ``metrics`` that ranks decide, in lower case."""
+    return [metric.lower() for metric in metrics if metric.lower() in RANK_METRICS]
+
+
 def summarise(
     ranks: np.ndarray, metrics: Sequence[str], topk: Sequence[int], decimal_place: int = 4
 ) -> "OrderedDict[str, float]":

@@ -9,7 +9,7 @@ import torch
 
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.data.loaders import EvalLoader
-from recbole_cocorr.evaluation.ranking import RANK_METRICS, rank_positive, summarise
+from recbole_cocorr.evaluation.ranking import rank_metrics, rank_positive, summarise
 from recbole_cocorr.experiments.evaluation_rows import STALE_CLICKS, ndcg_of, other_user_rows
 from recbole_cocorr.experiments.results.base import Row
 from recbole_cocorr.experiments.results.corrections import Ablation
@@ -126,7 +126,7 @@ def measure_run(record: RunRecord, weights_file: Path) -> Ablation:
         raise UserError("the ablation needs sampled candidates; use --protocol=paper")
     load_weights(model, checkpoint.weights, str(weights_file))
     model.eval()
-    metrics, topk = [m.lower() for m in config["metrics"] if m.lower() in RANK_METRICS], config["topk"]
+    metrics, topk = rank_metrics(config["metrics"]), config["topk"]
     where = {"dataset": record.dataset, "label": record.label, "seed": record.seed}
     rows: list[Row] = []
     share: Row = {}

@@ -10,7 +10,7 @@ import numpy as np
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.correctors import Corrector, ItemItem
 from recbole_cocorr.data.clicks import histories, training_interactions
-from recbole_cocorr.evaluation.ranking import RANK_METRICS, summarise
+from recbole_cocorr.evaluation.ranking import rank_metrics, summarise
 from recbole_cocorr.experiments.correction_comparisons import CorrectedRanks, compare_corrected
 from recbole_cocorr.experiments.evaluation_rows import STALE_CLICKS, ndcg_of, other_user_rows
 from recbole_cocorr.experiments.results.base import Row
@@ -56,7 +56,7 @@ class CorrectedRun:
         checkpoint = load_checkpoint(weights_file)
         data = data_of(checkpoint.config, checkpoint.items, str(weights_file), use_gpu=True)
         config, self.valid, self.test = data.config, data.valid, data.test
-        self.metrics = [m.lower() for m in config["metrics"] if m.lower() in RANK_METRICS]
+        self.metrics = rank_metrics(config["metrics"])
         self.topk = config["topk"]
         where = rows_digest(self.valid.dataset, self.test.dataset)
         if where not in correctors:

@@ -203,7 +203,7 @@ def measure(
                     ):
                         for length in lengths:
                             times = time_requests(channel, model, length, requests)
-                            result.rows.append(_row(model, length, bandwidth, round_trip, times, result.tolerance))
+                            result.rows.append(_row(model, length, bandwidth, round_trip, times))
     return result
 
 
@@ -213,7 +213,6 @@ def _row(
     bandwidth: float,
     round_trip: float,
     times: dict[str, np.ndarray],
-    device: dict[str, float] | None,
 ) -> dict[str, Any]:
     up, down = 4 * length * model.width, model.shape.bytes
     ms = {f"{name}_ms": 1000 * float(np.median(values)) for name, values in times.items()}
@@ -221,6 +220,4 @@ def _row(
     row["p99_ms"] = 1000 * float(np.quantile(times["total"], 0.99))
     row["formula_ms"] = (up + down) / bandwidth / 1000 + round_trip + ms["cloud_ms"]
     row["in_time"] = float((1000 * times["total"] <= PAPERS_TOLERANCE).mean())
-    if device is not None:
-        row["in_time_here"] = float((1000 * times["total"] <= device["history"]).mean())
     return row

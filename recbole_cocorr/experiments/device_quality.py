@@ -108,8 +108,7 @@ def _tables(
         raise UserError(f"{corrector} is a corrector {kind!r}; a neighbour table is fitted as {DEFAULT!r} is")
     service = None
     if neighbours and corrector is not None:
-        trust = trust_of(corrector, checkpoint_fingerprint(content))
-        service = load_corrector(corrector)[0], Trust(*(trust[n] for n in ("base", "per_log_click", "scale")))
+        service = load_corrector(corrector)[0], Trust.of(trust_of(corrector, checkpoint_fingerprint(content)))
     fitted = []
     for count in dict.fromkeys(neighbours):
         weights = service[0] if service is not None and count <= settings["neighbours"] else None

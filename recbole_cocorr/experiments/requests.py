@@ -174,8 +174,7 @@ def measure(
     corrects = takes_corrections(model)
     rule = None
     if corrector is not None:
-        weights = trust_of(corrector, checkpoint_fingerprint(read))
-        trust = Trust(**{name: weights[name] for name in ("base", "per_log_click", "scale")})
+        trust = Trust.of(trust_of(corrector, checkpoint_fingerprint(read)))
         rule = request_rule_of(corrector)
         if rule is None:
             raise UserError(f"{corrector} does not say when to ask; run fit-corrector again")

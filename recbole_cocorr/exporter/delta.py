@@ -204,7 +204,7 @@ def popular_items(
     corrector, trust, told = None, None, artifact.manifest.neighbours
     if told is not None:
         corrector = corrector_of(artifact.neighbours, told["decay"])
-        trust = Trust(told["base"], told["per_log_click"], told["scale"])
+        trust = Trust.of(told)
     learned = RecentClicks(items, times, window)
     weight = popularity_weight(DeviceScores(recommender.model), data.valid, learned, corrector, trust)
     every = np.arange(artifact.manifest.items + len(clicks.tokens))

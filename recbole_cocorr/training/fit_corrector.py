@@ -11,7 +11,7 @@ from recbole_cocorr.correctors.catalogue import DEFAULT, corrector_class
 from recbole_cocorr.correctors.folder import save_corrector
 from recbole_cocorr.correctors.trust import Trust
 from recbole_cocorr.data.clicks import histories, training_interactions
-from recbole_cocorr.evaluation.ranking import RANK_METRICS, summarise
+from recbole_cocorr.evaluation.ranking import rank_metrics, summarise
 from recbole_cocorr.training.checkpoint import checkpoint_fingerprint, load_checkpoint
 from recbole_cocorr.training.corrected_lists import DeviceScores, Variant, fit_requests, fit_trust, ranks_under
 from recbole_cocorr.training.data_of import data_of
@@ -76,7 +76,7 @@ def learn_trust(
     device = DeviceScores(model)
     trust = fit_trust(device, valid, corrector)
     variants = {"none": Variant(None), "own": Variant(histories(valid))}
-    names = [m.lower() for m in config["metrics"] if m.lower() in RANK_METRICS]
+    names = rank_metrics(config["metrics"])
     metrics = {
         name: {k: float(v) for k, v in summarise(table, names, config["topk"], 6).items()}
         for name, table in ranks_under(device, valid, corrector, trust, variants).items()

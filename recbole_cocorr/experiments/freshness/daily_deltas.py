@@ -1,7 +1,7 @@
 """What ``freshness`` ranks by where the device's model is frozen and its artifact gets a delta every day."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -12,26 +12,12 @@ from recbole_cocorr.correctors.recent import RecentClicks
 from recbole_cocorr.data.clicks import training_interactions
 from recbole_cocorr.data.loaders import EvalLoader
 from recbole_cocorr.data.time_cuts import days
+from recbole_cocorr.experiments.freshness.snapshot import Device
 from recbole_cocorr.training.corrected_lists import DeviceScores, fit_trust
 from recbole_cocorr.training.recent_popularity import popularity_weight
 
 # Days in which a click counts for the popularity.
 WINDOW = 7.0
-
-
-class Frozen(Protocol):
-    """The device's model among items some of which it has no vector for."""
-
-    model: Any
-    to_own: np.ndarray
-
-    def scores(self, histories: Sequence[np.ndarray], candidates: np.ndarray) -> np.ndarray:
-        """Scores [B, C] of each row's candidates."""
-        ...
-
-    def extended(self, vectors: np.ndarray, to_own: np.ndarray) -> "Frozen":
-        """The same model with the vectors of further items."""
-        ...
 
 
 class DailyDeltas:
@@ -41,7 +27,7 @@ class DailyDeltas:
 
     Parameters
     ----------
-    device : Frozen
+    device : Device
     valid : EvalLoader
         The validation items from before the freeze.
     clicks : tuple of three numpy.ndarray
@@ -54,7 +40,7 @@ class DailyDeltas:
 
     def __init__(
         self,
-        device: Frozen,
+        device: Device,
         valid: EvalLoader,
         clicks: tuple[np.ndarray, np.ndarray, np.ndarray],
         start: float,

@@ -114,14 +114,14 @@ class Snapshot:
     """
 
     def __init__(self, request: Request, folder: Path, before: float, tokens: np.ndarray):
-        self.request, self.folder, self.before = request, folder, before
+        self.request, self.folder = request, folder
         self.config = request.config(folder, before)
         init_seed(self.config["seed"], self.config["reproducibility"])
         try:
             self.data = read_data(self.config)
         except UserError as error:
             raise UserError(f"the interactions before the time {before:.12g}: {error}") from None
-        self.train, self.valid, self.test = self.data.train, self.data.valid, self.data.test
+        self.train, self.valid = self.data.train, self.data.valid
         own = np.asarray(self.data.dataset.field2id_token[self.data.dataset.iid_field]).astype(str)
         number = {token: i for i, token in enumerate(own.tolist())}
         # Padding is 0 in both; an item of later times is 0 here.

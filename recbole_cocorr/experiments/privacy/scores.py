@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from recbole_cocorr.artifact.evidence import fuse
 from recbole_cocorr.correctors.folder import load_corrector, trust_of
+from recbole_cocorr.correctors.trust import Trust
 from recbole_cocorr.data.clicks import histories
 from recbole_cocorr.evaluation.ranking import rank_positive
 from recbole_cocorr.experiments.evaluation_rows import model_and_rows, ndcg_of
@@ -42,8 +42,7 @@ def measure_scores(
         If the checkpoint, its data or the corrector is not usable, or they do not fit.
     """
     recommender, loader = model_and_rows(checkpoint, data_path, needs_correction=False)
-    trust = trust_of(corrector, checkpoint_fingerprint(load_checkpoint(checkpoint)))
-    weights = {name: trust[name] for name in ("base", "per_log_click", "scale")}
+    trust = Trust.of(trust_of(corrector, checkpoint_fingerprint(load_checkpoint(checkpoint))))
     item_item, _, _ = load_corrector(corrector)
     known, candidates = histories(loader), loader.candidates.numpy()
     alone = DeviceScores(recommender.model).of(loader, torch.arange(len(candidates)), candidates)
@@ -67,7 +66,7 @@ def measure_scores(
                 "read": 1.0,
                 "up": float(4 * (lengths + real).mean()),
                 "down": float(2 * real.mean()),
-                "ndcg@10": ndcg(fuse(alone, scores, lengths, **weights)),
+                "ndcg@10": ndcg(trust.fuse(alone, scores, lengths)),
             }
         )
     return ScorePrivacy(len(known), total, rows)

@@ -20,8 +20,7 @@ class Delay(CheckpointResult):
         For each network and ``length`` L: ``bandwidth`` (MB/s), ``round_trip`` (ms), the payloads ``up_bytes`` and
         ``down_bytes``, the medians of the measured times in ms (``upload_ms``, ``cloud_ms``, ``download_ms``,
         ``total_ms``), ``p99_ms``, ``formula_ms`` (bytes / bandwidth + round trip + the measured cloud time), and the
-        share of requests that were back within the paper's tolerance (``in_time``) and within this machine's device
-        time (``in_time_here``).
+        share of requests that were back within the paper's tolerance (``in_time``).
     papers_tolerance : float
     tolerance : dict or None
         Milliseconds from the hidden states' being ready until the correction is needed, in a session on this machine:

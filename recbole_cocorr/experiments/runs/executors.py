@@ -113,8 +113,6 @@ class RayTasks:
     ----------
     threads : int
         CPUs that a run asks for.
-    address : str or None
-        The address of the cluster; that of ``RAY_ADDRESS``, if None.
 
     Raises
     ------
@@ -122,8 +120,8 @@ class RayTasks:
         If Ray is not installed, there is no address, or no cluster at it.
     """
 
-    def __init__(self, threads: int, address: str | None = None):
-        address = address or os.environ.get("RAY_ADDRESS", "")
+    def __init__(self, threads: int):
+        address = os.environ.get("RAY_ADDRESS", "")
         if address in ("", "local"):
             raise UserError(
                 "--distributed ray needs RAY_ADDRESS=HOST:PORT of a Ray cluster that you run. None is started here: "

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from recbole_cocorr.artifact.evidence import fuse
 from recbole_cocorr.base.errors import UserError
+from recbole_cocorr.correctors.trust import Trust
 from recbole_cocorr.experiments.evaluation_rows import model_and_rows
 from recbole_cocorr.experiments.simulate.records import USED
 from recbole_cocorr.models.catalogue import takes_corrections
@@ -59,9 +59,9 @@ def prepare(
         if scorer is not None:
             # As they come over the wire.
             evidence = scorer.corrector.scores(histories, candidates.numpy()).astype(np.float16).astype(np.float32)
-            weights = {name: manifest.trust[name] for name in ("base", "per_log_click", "scale")}
+            trust = Trust.of(manifest.trust)
             for used in list(lists):
-                lists[used | USED["scores"]] = fuse(lists[used], evidence, length.numpy(), **weights)
+                lists[used | USED["scores"]] = trust.fuse(lists[used], evidence, length.numpy())
         for used, values in lists.items():
             scores.setdefault(str(used), []).append(values)
         for history, some in zip(histories, candidates.numpy(), strict=True):
