@@ -136,6 +136,11 @@ def user_means(users: Sequence[str], values: np.ndarray) -> np.ndarray:
     return np.divide(total, count, out=np.full(len(names), np.nan), where=count > 0)
 
 
+def standard_error(values: np.ndarray) -> float:
+    """Of the mean of some values; 0 with one."""
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
+
+
 def seed_average(runs: Sequence[UserMetrics], metric: str) -> np.ndarray:
     """Each user's metric averaged over runs with the same users, shape [U]."""
     return np.mean([run.values[metric] for run in runs], axis=0)

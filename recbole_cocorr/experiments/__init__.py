@@ -1,1 +1,1 @@
-"""Every model under one protocol: many runs in one results folder, their tables, figures and costs."""
+"""Measurements: every model under one protocol in one results folder, and what corrections, devices and a cloud do."""

@@ -10,6 +10,7 @@ import torch
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.data.loaders import EvalLoader
 from recbole_cocorr.evaluation.ranking import rank_metrics, rank_positive, summarise
+from recbole_cocorr.evaluation.significance import standard_error
 from recbole_cocorr.experiments.evaluation_rows import STALE_CLICKS, ndcg_of, other_user_rows
 from recbole_cocorr.experiments.results.base import Row
 from recbole_cocorr.experiments.results.corrections import Ablation
@@ -158,8 +159,7 @@ def measure_run(record: RunRecord, weights_file: Path) -> Ablation:
 def _difference(own: np.ndarray, other: np.ndarray) -> dict[str, float]:
     """Mean per-user difference of NDCG@10 and its standard error."""
     difference = own - other
-    error = difference.std(ddof=1) / np.sqrt(len(difference)) if len(difference) > 1 else 0.0
-    return {"ndcg@10": float(difference.mean()), "standard_error": float(error)}
+    return {"ndcg@10": float(difference.mean()), "standard_error": standard_error(difference)}
 
 
 def corrected_runs(folder: Path) -> Iterator[tuple[RunRecord, Path]]:

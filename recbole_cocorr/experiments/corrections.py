@@ -11,6 +11,7 @@ from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.correctors import Corrector, ItemItem
 from recbole_cocorr.data.clicks import histories, training_interactions
 from recbole_cocorr.evaluation.ranking import rank_metrics, summarise
+from recbole_cocorr.evaluation.significance import standard_error
 from recbole_cocorr.experiments.correction_comparisons import CorrectedRanks, compare_corrected
 from recbole_cocorr.experiments.evaluation_rows import STALE_CLICKS, ndcg_of, other_user_rows
 from recbole_cocorr.experiments.results.base import Row
@@ -37,7 +38,7 @@ class CorrectedRun:
     correctors : dict
         Fitted correctors by the digest of their data, for the runs after this one too.
     settings : dict
-        ``l2``, ``neighbours`` and ``decay`` of the corrector.
+        Of the corrector: ``l2``, ``neighbours``, ``decay`` and ``next_click``.
 
     Raises
     ------
@@ -112,7 +113,7 @@ class CorrectedRun:
         none = {phase: ndcg_of(tables[phase + "none"]) for phase in ("", "valid ")}
         for variant, table in tables.items():
             gain = ndcg_of(table) - none["valid " if variant.startswith("valid ") else ""]
-            error = float(gain.std(ddof=1) / np.sqrt(len(gain))) if len(gain) > 1 else 0.0
+            error = standard_error(gain)
             rows.append(
                 {
                     "dataset": record.dataset,
@@ -143,7 +144,7 @@ def measure(
     ----------
     folder : pathlib.Path
     settings : dict
-        ``l2``, ``neighbours``, ``decay``.
+        Of the corrector: ``l2``, ``neighbours``, ``decay`` and ``next_click``.
     labels : sequence of str, optional
         These models only.
     say : callable

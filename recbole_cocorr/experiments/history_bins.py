@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from recbole_cocorr.evaluation.significance import check_same_users, seed_average, user_means
+from recbole_cocorr.evaluation.significance import check_same_users, seed_average, standard_error, user_means
 from recbole_cocorr.experiments.comparisons import metrics_per_user
 from recbole_cocorr.experiments.runs.groups import Group
 
@@ -89,7 +89,7 @@ def by_history(values: np.ndarray, history: np.ndarray, starts: Sequence[int]) -
         if len(inside) < 2:
             continue
         clicks = history[bin_of == index]
-        error = inside.std(ddof=1) / np.sqrt(len(inside))
+        error = standard_error(inside)
         half = float(stats.t.ppf(0.975, len(inside) - 1) * error)
         result.append(HistoryBin(int(clicks.min()), int(clicks.max()), len(inside), float(inside.mean()), half))
     return result

@@ -16,6 +16,7 @@ from recbole_cocorr.correctors.folder import load_corrector, request_rule_of, tr
 from recbole_cocorr.data.clicks import histories
 from recbole_cocorr.data.loaders import EvalLoader
 from recbole_cocorr.evaluation.ranking import per_row
+from recbole_cocorr.evaluation.significance import standard_error
 from recbole_cocorr.experiments.ablation import GivenCorrection, ranks_given, user_vectors
 from recbole_cocorr.experiments.evaluation_rows import ndcg_of
 from recbole_cocorr.experiments.results.base import Row
@@ -84,7 +85,7 @@ def rows_of(answer: str, rule: RequestRule, rankings: Rankings, shares: Sequence
 
         def row(way: str, asked: np.ndarray, metrics: dict[str, np.ndarray], share: float = share) -> Row:
             over = metrics["ndcg@10"] - alone["ndcg@10"] - asked.mean() * gain
-            error = float(over.std(ddof=1) / np.sqrt(len(over))) if len(over) > 1 else 0.0
+            error = standard_error(over)
             return {
                 "answer": answer,
                 "way": way,

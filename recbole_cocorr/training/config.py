@@ -263,9 +263,8 @@ class Config(RecBoleConfig):
             if key in mine:
                 continue
             if key not in known:
-                own_model = registry.is_named(self.model)
-                if not own_model:
-                    continue  # a user's own model class brings keys of its own
+                if not registry.is_named(self.model):
+                    continue  # a model class of the user's own brings keys of its own
                 raise UserError(f"no property file knows the key {key!r}; {nearest(key, known)}")
             getLogger().warning(f"{key!r} is a setting of other models; {self.model} does not read it")
 

@@ -31,7 +31,7 @@ class Request:
         Parts of the time after it, each with about as many interactions.
     seed : int
     corrector : dict
-        ``l2``, ``neighbours``, ``decay``.
+        Its settings: ``l2``, ``neighbours``, ``decay`` and ``next_click``.
     retrain : bool
         Whether to train the device's model anew at the start of each slice.
     settings : dict

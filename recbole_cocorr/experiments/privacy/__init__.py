@@ -1,1 +1,1 @@
-"""What uploads tell about a user."""
+"""What a user's uploads and requests tell the cloud, and what hiding them costs."""
