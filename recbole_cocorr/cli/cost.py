@@ -5,9 +5,8 @@ nothing is trained: the counts depend on the sizes alone. docs/cost.md says what
 """
 
 import argparse
-from collections.abc import Callable
-from pathlib import Path
 
+from recbole_cocorr.base.arguments import count, output_file
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.base.extras import require
 
@@ -22,33 +21,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MODEL",
         help="default: the field of benchmark, without Pop",
     )
+    parser.add_argument("--lengths", nargs="+", type=count, default=LENGTHS, metavar="L", help="clicks of the history")
+    parser.add_argument("--items", type=count, default=12101, metavar="N", help="catalogue (default: 12101, Beauty's)")
+    parser.add_argument("--candidates", type=count, default=100, metavar="N", help="items to score (default: 100)")
     parser.add_argument(
-        "--lengths", nargs="+", type=_whole(1), default=LENGTHS, metavar="L", help="clicks of the history"
+        "--mini_batch_size", type=count, default=10, metavar="K", help="CoCorrRec's K; L where less (default: 10)"
     )
-    parser.add_argument(
-        "--items", type=_whole(2), default=12101, metavar="N", help="catalogue (default: 12101, Beauty's)"
-    )
-    parser.add_argument("--candidates", type=_whole(1), default=100, metavar="N", help="items to score (default: 100)")
-    parser.add_argument(
-        "--mini_batch_size", type=_whole(1), default=10, metavar="K", help="CoCorrRec's K; L where less (default: 10)"
-    )
-    parser.add_argument("--threads", type=_whole(1), default=1, metavar="N", help="for the latency (default: 1)")
-    parser.add_argument("--repeats", type=_whole(1), default=50, metavar="N", help="timed runs (default: 50)")
-    parser.add_argument("--out", metavar="FILE.json", help="write the figures there too")
+    parser.add_argument("--threads", type=count, default=1, metavar="N", help="for the latency (default: 1)")
+    parser.add_argument("--repeats", type=count, default=50, metavar="N", help="timed runs (default: 50)")
+    parser.add_argument("--out", type=output_file, metavar="FILE.json", help="write the figures there too")
     parser.add_argument("--markdown", action="store_true", help="print Markdown tables")
-
-
-def _whole(least: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = least - 1
-        if value < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least {least}")
-        return value
-
-    return read
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -60,12 +42,6 @@ def run(arguments: argparse.Namespace) -> int:
         )
     if len(set(arguments.lengths)) < len(arguments.lengths):
         raise UserError(f"--lengths names a length twice: {' '.join(map(str, arguments.lengths))}")
-    if arguments.out:
-        folder = Path(arguments.out).absolute().parent
-        if not folder.is_dir():
-            raise UserError(f"--out: there is no folder {folder}")
-        if Path(arguments.out).is_dir():
-            raise UserError(f"--out: {arguments.out} is a folder; name a file in it")
 
     from tqdm import tqdm
 

@@ -129,8 +129,6 @@ class TimeOrder:
             They share the interactions and hold their own rows.
         """
         arguments = self.config["eval_args"]
-        if arguments["order"] != "TO":
-            raise UserError(f"eval_args: order is {arguments['order']!r}; a sequential model needs 'TO'")
         self._change_feat_format()
         (places, users, order), self._to_split = self._to_split, None
         splits = split_rows(users, order, arguments["split"], arguments["group_by"] == "user")

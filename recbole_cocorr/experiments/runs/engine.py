@@ -121,10 +121,8 @@ class Engine:
         """Runs that can start now, in the plan's order."""
         runs: list[RunSpec] = []
         for tuning in self.plan.tunings():
-            specs = tuning.trials()
             trial = self.chosen(tuning)
-            if trial is not None:
-                specs = tuning.finals(trial)
+            specs = tuning.trials() if trial is None else tuning.finals(trial)
             runs += [s for s in specs if not self._done(s) and s.id not in self.failed]
         return runs
 
