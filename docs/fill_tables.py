@@ -24,7 +24,8 @@ from recbole_cocorr.report.report import Report, build
 from recbole_cocorr.report.table_formats import Table, markdown
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = (ROOT / "docs" / "results.md", ROOT / "docs" / "deployed_results.md", ROOT / "README.md")
+DOCS = ROOT / "docs"
+PAGES = (DOCS / "results.md", DOCS / "deployed_results.md", DOCS / "paper_results.md", ROOT / "README.md")
 RECORDS = ROOT / "results" / "records"
 _TABLE = re.compile(
     r"(<!-- table (\S+) of (\S+?)(?: \| (.+?))?(?: \| (.+?))? -->\n)(.*?)(<!-- end of table -->)", re.DOTALL
