@@ -307,7 +307,6 @@ import faulthandler, os, sys, threading
 from recbole_cocorr import open_session
 from recbole_cocorr.base.errors import UserError
 
-faulthandler.dump_traceback_later(100, exit=True)  # says where it hangs, if it does
 session = open_session(sys.argv[1], cloud="127.0.0.1:9", deadline_ms=1)
 session.history(["item-1", "item-2"])
 over = threading.Event()
@@ -323,7 +322,7 @@ for thread in threads:
 for _ in range(6):
     child = os.fork()
     if not child:
-        faulthandler.dump_traceback_later(80, exit=True)
+        faulthandler.dump_traceback_later(80, exit=True)  # says where it hangs, if it does
         for call in (session.rank_all, lambda: session.click("item-3"), lambda: session.client.upload(None, 1)):
             try:
                 call()
