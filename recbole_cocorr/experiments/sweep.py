@@ -90,7 +90,4 @@ def measure(folder: Path, repeats: int = 5) -> SweepTimes:
 def quality(folder: Path, dataset: str, protocol: str) -> dict[int, float]:
     """Test NDCG@10 of each K on a data set, the mean over seeds."""
     by_size = sweep_groups(read_results(folder))[dataset, protocol]
-    return {
-        size: fmean(run.test.get("ndcg@10", nan) for run in by_seed.values() if run.test)
-        for size, by_seed in by_size.items()
-    }
+    return {size: fmean(run.test.get("ndcg@10", nan) for run in by_size[size].values()) for size in by_size}

@@ -249,6 +249,10 @@ def test_a_user_counts_once():
     result = user_metrics(users, ranks, ["gauc", "hit@5"])
     assert result.users.tolist() == ["a", "b"]
     assert result.values["gauc"] == pytest.approx([0.5, 1 / 3]) and result.values["hit@5"] == pytest.approx([0, 1 / 3])
+    alone = np.array([[0, 0, 100], [0, 0, 0]])  # the second has no other candidate, so it has no UAUC
+    rows = Slice(0, 0.0, 1.0, np.array(["a", "a"]), np.zeros(2, bool), np.zeros(2, bool), {"none": alone})
+    of_user = by_seed([SeedRanks(1, 0.0, 1, Trust(1.0, 0.0), [rows])], "none", None, "all")[1]
+    assert of_user.values["gauc"].tolist() == [1.0]
     measured = made_measure()
     whole = by_seed(measured, "fresh", None, "all")[1].values["ndcg@10"]
     every = {}
