@@ -7,9 +7,9 @@ import os
 from importlib import import_module
 from typing import Any
 
-# gRPC's own handlers of a fork crash the child, in about one of seven, if a thread is inside gRPC. Without them a child
-# must not use its parent's connections, and no client here does.
-os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+# A forked child must be able to open a connection of its own. It can if both of gRPC's layers prepare for the fork, and
+# they do only if this is set before grpc is imported: else the child has none of the threads that wait for answers.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "1")
 
 _NAMES = {
     "Answer": "client.client",
