@@ -1,10 +1,12 @@
 """Fetch the newest delta over HTTP: two plain files, which any server may hold."""
 
 import os
+import threading
 import time
 import urllib.request
 from collections.abc import Callable
 from http.client import HTTPException
+from queue import Empty, SimpleQueue
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
@@ -68,6 +70,29 @@ def fetch_delta(
 
 
 def _get(address: str, most: int, end: float) -> bytes:
+    """The bytes at an address, whatever the server does by ``end`` at the latest.
+
+    A socket's timeout is of one read, and a name is looked up without any; so a thread of its own waits for both.
+    """
+    answers: SimpleQueue[bytes | UserError] = SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answers.put(_ask(address, most, end))
+        except UserError as error:
+            answers.put(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        answer = answers.get(timeout=max(0.0, end - time.monotonic()))
+    except Empty:
+        raise UserError(f"{address} was not there in time") from None
+    if isinstance(answer, UserError):
+        raise answer
+    return answer
+
+
+def _ask(address: str, most: int, end: float) -> bytes:
     def seconds_left() -> float:
         left = end - time.monotonic()
         if left <= 0:

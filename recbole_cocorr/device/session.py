@@ -407,6 +407,10 @@ class Session:
             done, rest = rows[: snapshot.clicks], rows[snapshot.clicks :]
             if len(done) < snapshot.clicks or done[-len(snapshot.recent) :] != snapshot.recent.tolist():
                 raise UserError(f"{source} is of other clicks than the history")
+            # Whether they were items when the state was saved is seen only of the clicks that it names.
+            grown = self.artifact.manifest.base()[1]
+            if any(row >= grown for row in done[: -len(snapshot.recent)]):
+                raise UserError(f"{source} may be of before the delta that brought items of the history")
         self._engine.restore(snapshot)
         self.corrected, self.source = snapshot.corrected, "state"
         self._read(rest)

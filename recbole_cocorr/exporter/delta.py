@@ -122,6 +122,9 @@ def make_delta(
             popular = popular_items(recommender, data, clicks, popularity_days, opened)
         rows = None if table is None else table_of(fitted, table["count"])
         delta = build_delta(opened, clicks.tokens, vectors, rows, popular, before)
+        # The file that a killed run left may be in a cache by now, which keeps it for ever.
+        while (out / delta_file(delta.version)).exists():
+            delta = replace(delta, version=delta.version + 1)
         write_delta(out, delta)
     return delta
 

@@ -181,6 +181,22 @@ def test_states_go_on_through_the_deltas_of_a_series(bases, tmp_path):
     assert (made_again.source, made_again.clicks) == ("history", 10)
 
 
+def test_a_log_with_an_item_of_a_delta_is_read_anew_though_its_end_is_the_same(bases, tmp_path):
+    """A user with one item on repeat: the places shift by the new item, and the last clicks look alike."""
+    _, base = bases(neighbours=False)
+    folder = Path(shutil.copytree(base, tmp_path / "artifact"))
+    log = ["new-0", *["item-5"] * 30]
+    session = Session.open(folder, policy="carry")
+    session.history(log)
+    session.save(tmp_path / "state")
+    apply_delta(folder, pack_delta(made_delta(base)))
+    again = Session.open(folder, state=tmp_path / "state", history=log, policy="carry")
+    fresh = Session.open(folder, policy="carry")
+    fresh.history(log)
+    assert (again.source, again.clicks) == ("history", 31)
+    assert np.array_equal(again.user_vector, fresh.user_vector)
+
+
 def test_a_row_that_changed_once_stands_in_every_later_delta(bases):
     _, base = bases()
     first = made_delta(base, share=0.5)

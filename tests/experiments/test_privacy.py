@@ -85,6 +85,15 @@ def test_the_noise_is_what_it_says():
     assert not np.array_equal(NoiseOf(2.5)(rows), NoiseOf(2.5)(rows))
 
 
+def test_the_noise_of_rows_that_are_sent_again_is_the_same():
+    rows, noise = np.ones((3, 4), np.float32), NoiseOf(1.0)
+    first = noise(rows)
+    given = first.copy()
+    first[:] = 0
+    assert np.array_equal(noise(rows), given)
+    assert not np.array_equal(noise(rows[:2]), given[:2])
+
+
 def test_nearest_finds_every_item_and_never_padding():
     order = RNG.permutation(np.arange(1, 51))
     assert np.array_equal(nearest(TABLE[order], TABLE), order)

@@ -109,6 +109,18 @@ def test_what_is_wrong_leaves_the_folder_as_it_was(trained, exported, tmp_path):
     assert {f.name: f.read_bytes() for f in (tmp_path / "d").iterdir()} == before
 
 
+def test_the_file_of_a_killed_run_stays_as_it_is(trained, exported, tmp_path):
+    """It may be in a cache by now, which never asks for it again."""
+    checkpoint, _, _ = trained
+    folder = tmp_path / "d"
+    make_delta(checkpoint, exported, later(tmp_path, walks(0, 5, "new-a", 7)), folder)
+    (folder / "delta-2.bin").write_bytes(b"as it was")
+    assert make_delta(checkpoint, exported, later(tmp_path, walks(0, 9, "new-a", 7)), folder).version == 3
+    assert (folder / "delta-2.bin").read_bytes() == b"as it was"
+    own = shutil.copytree(exported, tmp_path / "own")
+    assert apply_delta(own, folder / "delta-3.bin") == 3
+
+
 def test_vectors_and_counts():
     weights = np.zeros((5, 5))
     weights[1, 3], weights[2, 3], weights[4, 3], weights[1, 4] = 3, 1, 5, -1

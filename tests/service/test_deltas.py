@@ -1,10 +1,13 @@
 """Deltas over HTTP: served from memory with ETag, fetched with bounds, refused with a sentence."""
 
+import asyncio
 import http.client
 import json
 import shutil
+import socket
 import threading
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -19,6 +22,8 @@ from recbole_cocorr.device.artifact import Artifact
 from recbole_cocorr.exporter.delta import build_delta, earlier_delta, write_delta
 from recbole_cocorr.service.server.settings import ServeSettings, gather
 from tests.service import serving
+from tests.service.test_client import until
+from tests.service.test_service import value
 
 
 def next_delta(folder, artifact) -> None:
@@ -78,9 +83,20 @@ def test_a_device_fetches_what_is_new_and_a_copy_that_is_known_is_not_sent(artif
         assert get(server.http_port, "/deltas/delta-2.bin")[0] == 200, "what was served stays"
 
 
-def run(server, call):
-    import asyncio
+def test_a_copy_may_bring_the_name_before_the_delta(artifact, deltas, tmp_path):
+    served = shutil.copytree(deltas, tmp_path / "served")
+    next_delta(deltas, artifact)
+    settings = ServeSettings(listen="127.0.0.1:0", http="127.0.0.1:0", deltas=str(served), watch=0.02)
+    with serving(settings) as server:
+        watching = asyncio.run_coroutine_threadsafe(server.watch(), server.loop)
+        shutil.copy(deltas / LATEST, served)
+        until(lambda: value(server, "reloads_total", result="failed") == 1)
+        shutil.copy(deltas / "delta-2.bin", served)
+        until(lambda: get(server.http_port, "/deltas/delta-2.bin")[0] == 200)
+        watching.cancel()
 
+
+def run(server, call):
     return asyncio.run_coroutine_threadsafe(call, server.loop).result(30)
 
 
@@ -100,8 +116,8 @@ def answering(answers: dict[str, tuple[int, dict, bytes]]):
         def do_GET(self):
             status, headers, body = answers.get(self.path, (404, {}, b""))
             self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
+            for name, content in headers.items():
+                self.send_header(name, content)
             self.end_headers()
             self.wfile.write(body)
 
@@ -115,6 +131,26 @@ def answering(answers: dict[str, tuple[int, dict, bytes]]):
     finally:
         server.shutdown()
         server.server_close()
+
+
+@contextmanager
+def dripping(head: bytes):
+    """A server that goes on sending a byte of what the client must read to the end of a line."""
+    over, listener = threading.Event(), socket.create_server(("127.0.0.1", 0))
+
+    def drip():
+        connection, _ = listener.accept()
+        with suppress(OSError), connection:
+            connection.sendall(head)
+            while not over.wait(0.05):
+                connection.sendall(b"0")
+
+    threading.Thread(target=drip, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        over.set()
+        listener.close()
 
 
 def test_servers_that_lie(artifact, deltas):
@@ -149,6 +185,11 @@ def test_servers_that_lie(artifact, deltas):
             fetch_delta(url, artifact, timeout=0.001)
     with pytest.raises(UserError, match="cannot be had"):
         fetch_delta("http://127.0.0.1:9", artifact)
+    for head in (b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0"):
+        with dripping(head) as url, ThreadPoolExecutor(1) as pool:
+            fetching = pool.submit(fetch_delta, url, artifact, timeout=0.3)
+            with pytest.raises(UserError, match="in time"):
+                fetching.result(20)
     for url in ("file:///etc/passwd", "ftp://a/b", 5, ""):
         with pytest.raises(UserError, match="must begin with http"):
             fetch_delta(url, artifact)

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 
 import grpc
@@ -24,12 +25,13 @@ from recbole_cocorr.service.server.batcher import Batcher
 from recbole_cocorr.service.server.correction_model import CorrectionModel, load_correction_model
 from recbole_cocorr.service.server.metrics import Metrics
 from recbole_cocorr.service.server.refusal import CrowdedError
-from recbole_cocorr.service.server.settings import ServeSettings
+from recbole_cocorr.service.server.settings import ServeSettings, gather
 from recbole_cocorr.service.v1 import correction_pb2 as pb
 from recbole_cocorr.service.wire import DESCRIBE, SERVICE, decode_correction
 from recbole_cocorr.training.checkpoint import checkpoint_fingerprint, load_checkpoint, save_checkpoint
 from tests.device import make
 from tests.service import TOKEN, ask, held, process, request, save, serving
+from tests.service.test_client import until
 
 OK, INVALID = grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT
 
@@ -491,6 +493,42 @@ def test_the_watch_goes_on_whatever_one_file_does(trained, tmp_path, monkeypatch
         assert not watching.done()
         assert value(server, "reloads_total", result="ok") == 1
         watching.cancel()
+
+
+@contextmanager
+def watched(chosen: ServeSettings):
+    with serving(replace(chosen, watch=0.02)) as server:
+        watching = asyncio.run_coroutine_threadsafe(server.watch(), server.loop)
+        yield server
+        watching.cancel()
+
+
+def test_latest_is_the_newest_checkpoint_at_each_look(trained, tmp_path):
+    save(trained[0], tmp_path / "a.safetensors")
+    chosen = gather({"checkpoint": str(tmp_path / "latest"), "listen": "127.0.0.1:0"})
+    with watched(chosen) as server:
+        first = server.model.fingerprint
+        other = make()
+        with torch.no_grad():
+            other.model.gcn.bias_net.fc3.weight.mul_(2)
+        save(other, tmp_path / "b.safetensors")
+        until(lambda: server.model.fingerprint != first)
+
+
+def test_new_tokens_are_noticed(checkpoint, tmp_path, rows):
+    tokens = tmp_path / "tokens"
+    tokens.write_text("first-token-of-all\n")
+    with watched(ServeSettings(str(checkpoint), "127.0.0.1:0", token_file=str(tokens))) as server:
+        raw = request(server.model.fingerprint, rows)
+
+        def code(token: str):
+            with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+                return ask(channel, raw, metadata=(("authorization", f"Bearer {token}"),))[0]
+
+        assert code("first-token-of-all") is OK
+        tokens.write_text("another-token-by-now\n")
+        until(lambda: code("first-token-of-all") is grpc.StatusCode.UNAUTHENTICATED)
+        assert code("another-token-by-now") is OK
 
 
 def test_the_network_has_the_threads_of_the_setting_and_no_more_than_processors(checkpoint, monkeypatch):

@@ -1,12 +1,17 @@
 """Device and cloud together: the ranking is the single-process CoCorrRec's, and never waits for long."""
 
 import os
+import socket
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from queue import SimpleQueue
 
+import grpc
 import numpy as np
 import pytest
 import torch
@@ -21,7 +26,8 @@ from recbole_cocorr.service.client.breaker import Breaker
 from recbole_cocorr.service.client.client import Answer, Pending
 from tests.conftest import CHECKOUT
 from tests.device import ITEMS, TOKENS, clicks, tokens_of
-from tests.service import Watched, answering
+from tests.service import Watched, answering, held
+from tests.service.test_client import until
 
 LONG = 20_000.0
 
@@ -300,6 +306,129 @@ def test_closing_ends_the_wait(artifact):
         assert not over.is_set()
         over.set()
         assert session.rank_all(ITEMS).status == "offline" and session.click("item-3")
+
+
+def test_a_service_that_fails_gets_no_second_noise(artifact):
+    """It could average many of one click."""
+    asked = []
+
+    def fails(raw, context):
+        asked.append(raw)
+        context.abort(grpc.StatusCode.UNAVAILABLE, "")
+
+    with answering("Correct", fails) as address:
+        client = {"breaker": Breaker(failures=1000)}
+        with CorrectedSession.open(artifact, address, LONG, client, epsilon=1.0) as session:
+            session.click("item-1")
+            assert {session.rank_all(ITEMS).status for _ in range(5)} == {"offline"}
+            session.click("item-2")
+            session.rank_all(ITEMS)
+    of_one = [raw for raw in asked if len(raw) == len(asked[0])]
+    assert len(of_one) >= 5 and len(set(of_one)) == 1 and len(set(asked)) == 2
+
+
+def test_rankings_without_a_click_between_wait_once(artifact):
+    over = threading.Event()
+
+    def never(raw, context):
+        over.wait(20)
+        return b""
+
+    with answering("Correct", never) as address, CorrectedSession.open(artifact, address, 20.0) as session:
+        for _ in range(2):
+            session.click("item-1")
+            rankings = [session.rank_all(ITEMS) for _ in range(4)]
+            assert {ranking.status for ranking in rankings} == {"late"}
+            assert [ranking.waited_ms > 0 for ranking in rankings] == [True, False, False, False]
+        over.set()
+
+
+def test_an_answer_that_nobody_waits_for_any_more_is_used(artifact, server, monkeypatch):
+    opened = CorrectedSession.open(artifact, f"127.0.0.1:{server.port}", 1.0, {"timeout": 20})
+    with held(monkeypatch, type(server.model)) as (begun, open_), opened as session:
+        session.click("item-1")
+        assert begun.wait(20) and session.rank_all(ITEMS).status == "late"
+        open_.set()
+        until(lambda: session.rank_all(ITEMS).status == "corrected")
+
+
+def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(artifact, server, monkeypatch):
+    for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("no_grpc_proxy", raising=False)
+    with CorrectedSession.open(artifact, f"127.0.0.1:{server.port}", LONG, {"timeout": 20}) as session:
+        session.click("item-1")
+        assert session.rank_all(ITEMS).status == "corrected"
+
+
+@contextmanager
+def forgetful(port: int) -> Iterator[tuple[str, Callable[[], None]]]:
+    """A relay to a port, and what makes it forget its connections: nothing comes through them, and none is closed."""
+    links = []
+
+    def pump(source, target, link):
+        with suppress(OSError):
+            while part := source.recv(1 << 16):
+                if not link.is_set():
+                    target.sendall(part)
+
+    def accept():
+        with suppress(OSError):
+            while True:
+                near, _ = listener.accept()
+                far, link = socket.create_connection(("127.0.0.1", port)), threading.Event()
+                links.append((near, far, link))
+                for pair in ((near, far), (far, near)):
+                    threading.Thread(target=pump, args=(*pair, link), daemon=True).start()
+
+    def forget():
+        for *_, link in links:
+            link.set()
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield f"127.0.0.1:{listener.getsockname()[1]}", forget
+    finally:
+        for end in (listener, *(end for link in links for end in link[:2])):
+            end.close()
+
+
+def test_a_connection_that_died_without_a_word_is_left(artifact, server):
+    client = {"breaker": Breaker(first=0.05, longest=0.1)}
+
+    def status() -> str:
+        session.click("item-1")
+        return session.rank_all(ITEMS).status
+
+    with (
+        forgetful(server.port) as (address, forget),
+        CorrectedSession.open(artifact, address, 200.0, client) as session,
+    ):
+        until(lambda: status() == "corrected")
+        forget()
+        assert status() == "late"
+        until(lambda: status() == "corrected")
+
+
+def test_a_change_that_fails_does_not_end_the_trials(artifact, server):
+    """An error of the caller's own while the service is being tried again."""
+    wrong = [True]
+
+    def change(rows):
+        if wrong[0]:
+            raise RuntimeError("mine")
+        return rows
+
+    client = {"change": change, "timeout": 20, "breaker": Breaker(failures=1, first=0.01, longest=0.01)}
+    with CorrectedSession.open(artifact, f"127.0.0.1:{server.port}", LONG, client) as session:
+        session.client.breaker.failed("for a while")
+        time.sleep(0.05)
+        with pytest.raises(RuntimeError, match="mine"):
+            session.click("item-1")
+        wrong[0] = False
+        until(lambda: session.rank_all(ITEMS).status == "corrected")
 
 
 FORKS = """

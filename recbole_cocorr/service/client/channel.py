@@ -1,6 +1,7 @@
 """The connection to a service: how it is kept, and how it is protected."""
 
 import ipaddress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ MOST_ANSWER = 1 << 20
 _MOST_PEM = 1 << 20
 
 
-def open_channel(
+def channel_opener(
     target: str,
     token: str | None,
     tls: bool,
@@ -25,8 +26,10 @@ def open_channel(
     key: str | Path | None,
     server_name: str | None,
     token_in_the_clear: bool,
-) -> tuple[grpc.Channel, tuple[tuple[str, str], ...]]:
-    """A channel, and the metadata of its calls; see :class:`~recbole_cocorr.service.Client` for the settings.
+) -> tuple[Callable[[], grpc.Channel], tuple[tuple[str, str], ...]]:
+    """What opens a channel, and the metadata of its calls.
+
+    The settings are those of :class:`~recbole_cocorr.service.Client`.
 
     Raises
     ------
@@ -44,20 +47,23 @@ def open_channel(
         ("grpc.min_reconnect_backoff_ms", 1000),
         # Short: how often a lost service is tried is the breaker's to say.
         ("grpc.max_reconnect_backoff_ms", 1000),
-        # A connection that died without a word is noticed; a device without requests sends nothing.
+        # A connection that dies during a request is noticed; a device without requests sends nothing.
         ("grpc.keepalive_time_ms", 10_000),
         ("grpc.keepalive_timeout_ms", 3000),
         ("grpc.enable_retries", 0),
         # A connection of its own: a forked child that opens one must not write into its parent's.
         ("grpc.use_local_subchannel_pool", 1),
+        # A proxy that the environment names would read what is not encrypted, and cannot reach this machine.
+        ("grpc.enable_http_proxy", int(tls and not _is_here(target))),
     ]
     if server_name is not None:
         if not isinstance(server_name, str) or not server_name.isascii() or not server_name.isprintable():
             raise UserError(f"server_name is {shown(server_name)}; it must be the name in the service's certificate")
         options.append(("grpc.ssl_target_name_override", server_name))
-    if tls:
-        return grpc.secure_channel(target, _credentials(ca, certificate, key), options), metadata
-    return grpc.insecure_channel(target, options), metadata
+    if not tls:
+        return lambda: grpc.insecure_channel(target, options), metadata
+    credentials = _credentials(ca, certificate, key)
+    return lambda: grpc.secure_channel(target, credentials, options), metadata
 
 
 def _checked_token(token: str) -> str:

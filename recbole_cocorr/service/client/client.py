@@ -1,6 +1,7 @@
 """The device's side of the service: it asks, and never waits longer than its caller allows. numpy, grpcio, protobuf."""
 
 import os
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from recbole_cocorr.base.checks import checked_choice, checked_number, shown
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.device.correction import Correction
 from recbole_cocorr.service.client.breaker import Breaker
-from recbole_cocorr.service.client.channel import open_channel
+from recbole_cocorr.service.client.channel import channel_opener
 from recbole_cocorr.service.client.pending import CORRECTED, LATE, OFFLINE, REFUSED, Answer, Pending
 from recbole_cocorr.service.v1 import correction_pb2 as pb
 from recbole_cocorr.service.wire import (
@@ -45,6 +46,8 @@ _REFUSING = {
 }
 # Asking again before something has changed does not help.
 _LASTING = {_Code.FAILED_PRECONDITION, _Code.UNAUTHENTICATED, _Code.PERMISSION_DENIED, _Code.UNIMPLEMENTED}
+# Why a breaker is open where requests go out and nothing comes back.
+_IN_VAIN = "no answer in time"
 _SCORE_ENCODINGS = ("float16", "float32")
 
 
@@ -136,10 +139,10 @@ class Client:
         self._encoding, self._change, self._score_encoding = ENCODINGS[encoding], change, ENCODINGS[score_encoding]
         self.breaker = Breaker() if breaker is None else breaker
         self.score_breaker = Breaker() if score_breaker is None else score_breaker
-        self._channel, self._metadata = open_channel(
+        self._open, self._metadata = channel_opener(
             target, token, tls, ca, certificate, key, server_name, token_in_the_clear
         )
-        self._correct, self._score = (self._channel.unary_unary(method) for method in (CORRECT, SCORE))
+        self._channel, self._connecting = self._open(), threading.Lock()
         self._closed, self._process = False, os.getpid()
 
     @property
@@ -185,7 +188,7 @@ class Client:
                 raise WireError("it has another shape than this model reads")
             return Correction(*decode_correction(reply.correction, self.shape)), len(reply.correction)
 
-        return self._send(self._correct, self.breaker, clicks, "hidden states", request, content)
+        return self._send(CORRECT, self.breaker, clicks, "hidden states", request, content)
 
     def score(self, clicked: Sequence[int], candidates: Sequence[int], clicks: int) -> Pending:
         """Ask for the scores of candidates; returns at once.
@@ -223,11 +226,11 @@ class Client:
                 raise WireError("it is in another encoding than was asked for")
             return decode_scores(reply.scores, reply.encoding, count), len(reply.scores)
 
-        return self._send(self._score, self.score_breaker, clicks, "items", request, content)
+        return self._send(SCORE, self.score_breaker, clicks, "items", request, content)
 
     def _send(
         self,
-        method: Callable,
+        method: str,
         breaker: Breaker,
         clicks: int,
         name: str,
@@ -249,8 +252,13 @@ class Client:
         except (WireError, ValueError, TypeError) as error:
             breaker.gave_up()
             raise UserError(f"{name} that cannot be sent: {error}") from None
+        except BaseException:  # of the caller's own ``change``
+            breaker.gave_up()
+            raise
+        if breaker.reason == _IN_VAIN:
+            self._connect_anew()
         try:
-            call = method.future(raw, timeout=self.timeout, metadata=self._metadata)
+            call = self._channel.unary_unary(method).future(raw, timeout=self.timeout, metadata=self._metadata)
         except ValueError:  # the channel is closed
             breaker.gave_up()
             pending = Pending(clicks, size)
@@ -259,6 +267,12 @@ class Client:
         pending = Pending(clicks, size, call.cancel, lambda in_vain: _given_up(breaker, in_vain))
         call.add_done_callback(lambda call: _settle(pending, call, breaker, content))
         return pending
+
+    def _connect_anew(self) -> None:
+        """Leave a connection on which nothing comes back: it may be dead, and nobody has said so."""
+        with self._connecting:
+            if not self._closed:
+                self._channel = self._open()  # what is on its way on the other one ends there
 
     def correct(self, hidden_states: np.ndarray, clicks: int, wait: float) -> Answer:
         """Ask and wait, at most ``wait`` seconds; gives the request up then."""
@@ -273,9 +287,12 @@ class Client:
 
         In a forked child it does nothing: the connection is the parent's.
         """
-        if not self._closed and os.getpid() == self._process:
-            self._closed = True
-            self._channel.close()
+        if os.getpid() != self._process:
+            return
+        with self._connecting:
+            if not self._closed:
+                self._closed = True
+                self._channel.close()
 
     def __enter__(self) -> "Client":
         return self
@@ -286,7 +303,7 @@ class Client:
 
 def _given_up(breaker: Breaker, in_vain: bool) -> None:
     if in_vain:  # or a frozen service would cost every ranking its whole deadline
-        breaker.failed("no answer in time")
+        breaker.failed(_IN_VAIN)
     else:
         breaker.gave_up()
 
@@ -313,7 +330,7 @@ def _settle(pending: Pending, call: Any, breaker: Breaker, content: Callable[[by
     else:
         answer = Answer(OFFLINE, f"the service cannot be reached ({code.name.lower()})", seconds=seconds)
         if code is _Code.DEADLINE_EXCEEDED:
-            answer = Answer(LATE, "no answer in time", seconds=seconds)
+            answer = Answer(LATE, _IN_VAIN, seconds=seconds)
         pending.settle(answer, lambda: breaker.failed(answer.reason))
 
 

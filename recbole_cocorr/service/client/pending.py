@@ -49,6 +49,8 @@ class Pending:
         Clicks that the session had read.
     upload_bytes : int
         Payload that was sent; 0 where nothing was sent.
+    overdue : bool
+        Whether a ranking has waited for it up to its deadline; the next one does not wait again.
 
     Parameters
     ----------
@@ -68,7 +70,7 @@ class Pending:
         self.clicks, self.upload_bytes, self._cancel, self._given_up = clicks, upload_bytes, cancel, given_up
         self._began, self._done, self._lock = time.monotonic(), threading.Event(), threading.Lock()
         self._answer: Answer | None = None
-        self._in_vain = False
+        self._in_vain = self.overdue = False
 
     @property
     def done(self) -> bool:

@@ -324,7 +324,7 @@ class CorrectedSession:
                             scores = ask()
                         clicks = self.session.clicks
                     pending = [request.pending for request in (self._correction, scores) if request is not None]
-                    unanswered = [p for p in pending if not p.done]
+                    unanswered = [p for p in pending if not (p.done or p.overdue)]
                     if not unanswered or monotonic() >= end:
                         sizes = [p.upload_bytes for p in pending]
                         if self._corrects:
@@ -336,6 +336,7 @@ class CorrectedSession:
                 began = monotonic()
                 for p in unanswered:
                     p.answer(end - monotonic())
+                    p.overdue = not p.done
                 waited += monotonic() - began
         finally:
             with self._lock:

@@ -83,7 +83,8 @@ def rotation(width: int, seed: int) -> np.ndarray:
 class NoiseOf:
     """Adds Gaussian noise to each hidden state, for :class:`~recbole_cocorr.service.Client`'s ``change``.
 
-    Every call draws anew: uploading the same click again spends its budget again.
+    Rows that are those of the call before get the same noise, so a request that is made again spends nothing. Others
+    get new noise: uploading a click again with those after it spends its budget again.
 
     Parameters
     ----------
@@ -94,7 +95,12 @@ class NoiseOf:
 
     def __init__(self, sigma: float, seed: int | None = None):
         self.sigma, self._generator = sigma, np.random.default_rng(seed)
+        self._last: tuple[np.ndarray, np.ndarray] | None = None
 
     def __call__(self, rows: np.ndarray) -> np.ndarray:
         """Rows [n, d] with noise."""
-        return (rows + self.sigma * self._generator.standard_normal(rows.shape)).astype(np.float32)
+        # Else a service that fails on purpose would be sent the same click under ever new noise, and could average it.
+        if self._last is None or not np.array_equal(self._last[0], rows):
+            noise = self.sigma * self._generator.standard_normal(rows.shape)
+            self._last = rows.copy(), (rows + noise).astype(np.float32)
+        return self._last[1].copy()

@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -15,6 +16,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from recbole_cocorr.artifact.latest import LATEST
+from recbole_cocorr.base.checkpoints import checkpoint_file
 from recbole_cocorr.base.cpus import allowed_cpus
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.correctors.folder import TRUST_FILE
@@ -253,7 +255,7 @@ class Server:
 
 def _load(settings: ServeSettings) -> tuple[CorrectionModel | None, ScoreModel | None, dict[str, Served]]:
     threads = min(settings.threads, allowed_cpus())
-    model = load_correction_model(settings.checkpoint, threads) if settings.checkpoint else None
+    model = load_correction_model(checkpoint_file(settings.checkpoint), threads) if settings.checkpoint else None
     scorer = load_score_model(settings.corrector) if settings.corrector else None
     return model, scorer, load_deltas(settings.deltas) if settings.deltas else {}
 
@@ -282,9 +284,16 @@ def _log_fields(model: CorrectionModel | None, scorer: ScoreModel | None) -> dic
 def _stamps(settings: ServeSettings) -> tuple[tuple[int, ...], ...]:
     """What changes when a file does; () for one that is not there."""
     # A corrector's trust is written last, once its folder is whole.
-    files = [settings.checkpoint] if settings.checkpoint else []
+    files = [settings.token_file] if settings.token_file else []
     files += [os.path.join(settings.corrector, TRUST_FILE)] if settings.corrector else []
-    files += [os.path.join(settings.deltas, LATEST)] if settings.deltas else []
+    if settings.checkpoint:
+        try:
+            files.append(str(checkpoint_file(settings.checkpoint)))
+        except UserError:  # "latest" of a folder that holds none now
+            return ((),)
+    if settings.deltas:
+        # A copy of the folder may bring the name of the newest delta before the delta itself.
+        files += [os.path.join(settings.deltas, LATEST), *sorted(map(str, Path(settings.deltas).glob("*.bin")))]
     return tuple(map(_stamp, files))
 
 
@@ -323,6 +332,8 @@ async def serve(
     UserError
         If it cannot start.
     """
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it would end a server that is still loading
     server = Server(settings, service)
     await server.start()
     loop, over = asyncio.get_running_loop(), asyncio.Event()

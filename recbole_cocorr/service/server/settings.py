@@ -110,7 +110,7 @@ def gather(
     values = {n: _value(n, v, "the environment") for n, v in values.items()}
     values |= {n: _value(n, v, "the flags") for n, v in flags.items() if v is not None and n in _NAMES}
     if values.get("checkpoint"):
-        values["checkpoint"] = str(checkpoint_file(values["checkpoint"]))
+        checkpoint_file(values["checkpoint"])  # refuses a "latest" of which there is none; looked up anew at each load
     settings = ServeSettings(**values)
     _check(settings, environment)
     return settings
