@@ -6,6 +6,7 @@ counts. SIGHUP takes new files over, SIGTERM ends after what was taken in is ans
 """
 
 import argparse
+import os
 from typing import Any
 
 from recbole_cocorr.base.extras import require
@@ -21,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry it out."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its own lines are no JSON; before grpc is imported
     require("cloud")
 
     from recbole_cocorr.service.server.logs import set_up

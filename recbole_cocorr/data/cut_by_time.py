@@ -116,11 +116,7 @@ class CutByTime:
         early = int((self._phase(self._order) == 0).sum())
         self.all_user_tokens = self.field2id_token[self.uid_field]
         for field, feat in ((self.uid_field, self.user_feat), (self.iid_field, self.item_feat)):
-            known = int(self.inter_feat[field].iloc[:early].max()) + 1
-            self.field2id_token[field] = self.field2id_token[field][:known]
-            self.field2token_id[field] = {token: number for number, token in enumerate(self.field2id_token[field])}
-            if feat is not None:
-                feat.drop(feat.index[feat[field] >= known], inplace=True)
+            self._keep_first(field, feat, int(self.inter_feat[field].iloc[:early].max()) + 1)
         items = self.inter_feat[self.iid_field]
         self.inter_feat[self.iid_field] = items.where(items < self.item_num, 0)
 

@@ -34,6 +34,22 @@ class SequenceDataset(TimeOrder, SequentialDataset):
     timestamps as written in the file (:class:`~recbole_cocorr.data.time_order.TimeOrder`).
     """
 
+    def _remap_ID_all(self) -> None:
+        """RecBole's numbers, without the items of NAME.item that nobody clicked.
+
+        Else a model that reads NAME.item and one that does not would rank other catalogues, and draw other negatives.
+        """
+        super()._remap_ID_all()
+        if len(self.alias.get("item_id", ())) == 1:  # else histories in the file may hold further items
+            self._keep_first(self.iid_field, self.item_feat, int(self.inter_feat[self.iid_field].max()) + 1)
+
+    def _keep_first(self, field: str, feat: Any, known: int) -> None:
+        """Forget the ids of a field from ``known`` on."""
+        self.field2id_token[field] = self.field2id_token[field][:known]
+        self.field2token_id[field] = {token: number for number, token in enumerate(self.field2id_token[field])}
+        if feat is not None:
+            feat.drop(feat.index[feat[field] >= known], inplace=True)
+
     def data_augmentation(self) -> None:
         """Make the rows; a history is only the place where it ends."""
         self._aug_presets()

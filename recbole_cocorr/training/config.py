@@ -66,9 +66,12 @@ UNLISTED_KEYS = frozenset(
         "seq_len",
         "loss_type",
         "gpu_id",
+        "eta",
     ]
 )
 LOSS_TYPES = ("BCE", "BPR", "CE")
+# The share of a history that a transform of RecBole's changes, which it first reads in a batch.
+_RATIOS = {"mask_itemseq": "mask_ratio", "crop_itemseq": "eta", "reorder_itemseq": "beta"}
 
 
 def parse_value(text: str) -> Any:
@@ -351,6 +354,12 @@ class Config(RecBoleConfig):
                     f"training_rows is sequence, and transform {final['transform']} changes the histories of single "
                     "rows; set training_rows: prefix"
                 )
+        ratio = _RATIOS.get(final.get("transform"))
+        share = final.get(ratio)
+        if ratio is not None and not (type(share) in (int, float) and 0 <= share <= 1):
+            raise UserError(
+                f"transform is {final['transform']!r}, so {ratio} must be a number from 0 to 1; it is {share!r}"
+            )
         try:
             construct_transform(self)
         except (NotImplementedError, TypeError, ValueError) as error:

@@ -5,7 +5,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from logging import getLogger
+from logging import Logger, getLogger
 from typing import Any
 
 from recbole.utils import get_environment, set_color
@@ -17,7 +17,7 @@ from recbole_cocorr.data import distributed
 from recbole_cocorr.data.frames import write_dataset
 from recbole_cocorr.evaluation.result_table import result_table
 from recbole_cocorr.training.config import Config
-from recbole_cocorr.training.prepare import prepare
+from recbole_cocorr.training.prepare import Prepared, prepare
 from recbole_cocorr.training.run_log import start_log
 from recbole_cocorr.training.search import objective_function
 
@@ -171,6 +171,13 @@ def _run(config: Config, saved: bool) -> dict[str, Any]:
     logger.info(sys.argv)
     logger.info(config)
     prepared = prepare(config)
+    try:
+        return _fitted(config, prepared, saved, logger)
+    finally:
+        prepared.trainer.tensorboard.close()  # it has a thread of its own
+
+
+def _fitted(config: Config, prepared: Prepared, saved: bool, logger: Logger) -> dict[str, Any]:
     data, trainer = prepared.data, prepared.trainer
     if config["resume"]:
         trainer.resume_checkpoint(checkpoint_file(config["resume"], TRAINING, config["checkpoint_dir"]))

@@ -22,6 +22,10 @@ from recbole_cocorr.base.errors import UserError
 LOG_DIR, TENSORBOARD_DIR = "log", "log_tensorboard"
 
 
+class _Screen(logging.StreamHandler):
+    """The screen of a run."""
+
+
 class _LogFile(logging.FileHandler):
     """A file whose failure ends the log, in one sentence, and not the training."""
 
@@ -32,7 +36,7 @@ class _LogFile(logging.FileHandler):
 
 
 def start_log(config: Any) -> None:
-    """Log to the screen and to ``<log_dir>/<model>/``, in RecBole's form.
+    """Log to the screen and to ``<log_dir>/<model>/``, in RecBole's form; the log of an earlier run ends.
 
     Parameters
     ----------
@@ -45,7 +49,7 @@ def start_log(config: Any) -> None:
     """
     level = logging.getLevelName(str(config["state"] or "info").upper())
     colorama.init(autoreset=True)  # no colours where the screen is a file
-    screen = logging.StreamHandler()
+    screen = _Screen()
     screen.setFormatter(
         colorlog.ColoredFormatter(
             "%(log_color)s%(asctime)-15s %(levelname)s  %(message)s", "%d %b %H:%M", log_colors=log_colors_config
@@ -64,7 +68,13 @@ def start_log(config: Any) -> None:
     file.addFilter(RemoveColorFilter())
     for handler in (screen, file):
         handler.setLevel(level)
-    logging.basicConfig(level=level, handlers=[screen, file])
+    root = logging.getLogger()
+    for handler in [h for h in root.handlers if isinstance(h, (_Screen, _LogFile))]:
+        root.removeHandler(handler)
+        handler.close()
+    root.setLevel(level)
+    root.addHandler(screen)
+    root.addHandler(file)
 
 
 class EpochsFromOne(logging.LoggerAdapter):

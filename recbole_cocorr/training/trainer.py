@@ -3,6 +3,7 @@
 import os
 from collections import OrderedDict
 from collections.abc import Callable
+from itertools import count
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from recbole.utils import EvaluatorType, get_gpu_usage, get_local_time, set_colo
 from torch.nn.utils.clip_grad import clip_grad_norm_
 from tqdm import tqdm
 
+from recbole_cocorr.base.checkpoints import MODEL
 from recbole_cocorr.base.errors import UserError
 from recbole_cocorr.data import distributed
 from recbole_cocorr.data.dataset import SequenceDataset
@@ -72,8 +74,11 @@ class Trainer(RecBoleTrainer):
         self.logger = EpochsFromOne(self.logger)
         if config["rank"]:
             self.tensorboard.close()
-        name = f"{config['model']}-{config['dataset']}-{get_local_time()}.safetensors"
-        self.saved_model_file = os.path.join(config["checkpoint_dir"], name)
+        # Two runs may begin in one second, in two processes or one after the other.
+        name = f"{config['model']}-{config['dataset']}-{get_local_time()}-{os.getpid()}"
+        names = (f"{name}{'' if n == 1 else f'-{n}'}{MODEL}" for n in count(1))
+        files = (os.path.join(config["checkpoint_dir"], name) for name in names)
+        self.saved_model_file = next(file for file in files if not os.path.exists(file))
         if config["torch_compile"]:
             compile_encoder(model)
         else:

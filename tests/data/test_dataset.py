@@ -1,5 +1,7 @@
 """Rows, order and contents are RecBole's; memory is not."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -260,3 +262,24 @@ def test_no_training_row(tmp_path):
     config = config_for(folder)
     with pytest.raises(UserError, match="leaves no training row"):
         data_preparation(config, create_dataset(config))
+
+
+def test_items_that_nobody_clicked_are_in_no_catalogue(small_data, tmp_path):
+    """A model that reads NAME.item ranks what the others rank, against the same negatives."""
+    folder = tmp_path / "small"
+    shutil.copytree(small_data / "small", folder)
+    own = create_dataset(config_for(tmp_path))
+    items = [*own.field2id_token["item_id"][1:], "never-1", "never-2"]
+    lines = ["item_id:token\tclass:token", *(f"{item}\tc{place % 3}" for place, item in enumerate(items))]
+    (folder / "small.item").write_text("\n".join(lines) + "\n")
+    config = config_for(tmp_path, load_col={"inter": "*", "item": ["item_id", "class"]})
+    ours = create_dataset(config)
+    assert ours.field2id_token["item_id"].tolist() == own.field2id_token["item_id"].tolist()
+    valid = data_preparation(config, ours)[1]
+    other = config_for(tmp_path)
+    assert np.array_equal(*(batch_of(loader) for loader in (valid, data_preparation(other, create_dataset(other))[1])))
+    assert len(ours.item_feat) == ours.item_num
+
+
+def batch_of(loader) -> np.ndarray:
+    return next(iter(loader)).candidates.numpy()

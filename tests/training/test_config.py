@@ -559,3 +559,12 @@ def test_a_key_given_twice_is_refused_unless_it_says_the_same():
     assert parse_overrides(["--epochs=3", "--epochs=3"]) == {"epochs": 3}
     with pytest.raises(UserError, match="--epochs is given twice, as '3' and as '4'"):
         parse_overrides(["--epochs=3", "--epochs=4"])
+
+
+@pytest.mark.parametrize(("transform", "key"), [("crop_itemseq", "eta"), ("reorder_itemseq", "beta")])
+@pytest.mark.parametrize("share", [None, "much", 1.5])
+def test_the_share_of_a_transform(small_data, transform, key, share):
+    given = {"data_path": str(small_data), "transform": transform, key: share}
+    with pytest.raises(UserError, match=f"so {key} must be a number from 0 to 1"):
+        Config("GRU4Rec", "small", None, given, overrides={})
+    Config("GRU4Rec", "small", None, {**given, key: 0.5}, overrides={})

@@ -2,6 +2,7 @@
 
 import math
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -145,3 +146,18 @@ def test_a_processs_error_is_the_runs(monkeypatch):
     monkeypatch.setattr("torch.multiprocessing.spawn", spawn)
     with pytest.raises(UserError, match="no column 'time'"):
         run("SASRec", "small", None, {"use_gpu": False}, nproc=2, overrides={})
+
+
+def test_a_second_run_has_a_file_and_a_log_of_its_own(quick, tmp_path, monkeypatch):
+    """Also where both begin in one second."""
+    monkeypatch.setattr("recbole_cocorr.training.trainer.get_local_time", lambda: "now")
+    before = threading.active_count()
+    files = []
+    for name in ("first", "second"):
+        places = {"log_dir": str(tmp_path / name), "tensorboard_dir": str(tmp_path / name)}
+        files.append(quick("GRU4Rec", checkpoint_dir=str(tmp_path / "saved"), **places)["saved_model_file"])
+    assert len(set(files)) == 2 and all(Path(file).is_file() for file in files)
+    logs = [next((tmp_path / name).glob("GRU4Rec/*.log")).read_text() for name in ("first", "second")]
+    assert [sum("test result" in line for line in log.splitlines()) for log in logs] == [1, 1]
+    assert files[0] in logs[0] and files[1] not in logs[0] and files[1] in logs[1]
+    assert threading.active_count() <= before

@@ -24,6 +24,7 @@ from recbole_cocorr.experiments.runs.run_files import (
     RunRecord,
     read_plan,
     read_run,
+    runs_in,
     write_failures,
 )
 from recbole_cocorr.experiments.runs.worker import DISK_FULL, PROGRESS_FILE, read_progress
@@ -80,6 +81,7 @@ class Engine:
     def __init__(self, plan: Plan, folder: Path, executor: Executor, jobs: int, say: Callable[[str], None] = print):
         self.plan, self.folder, self.executor, self.jobs, self.say = plan, folder, executor, jobs, say
         self.failed: dict[str, str] = {}
+        self._checked: set[str] = set()
         self._records: dict[str, RunRecord] = {}
         self._seconds: dict[str, list[float]] = {}
 
@@ -123,8 +125,22 @@ class Engine:
         for tuning in self.plan.tunings():
             trial = self.chosen(tuning)
             specs = tuning.trials() if trial is None else tuning.finals(trial)
+            if trial is not None and trial.id not in self._checked:
+                self._check_tested(specs)
+                self._checked.add(trial.id)
             runs += [s for s in specs if not self._done(s) and s.id not in self.failed]
         return runs
+
+    def _check_tested(self, finals: list[RunSpec]) -> None:
+        """Refuse to read on the test items, for one seed, two choices of one model."""
+        ids = {(s.label, s.dataset, s.protocol, s.seed): s.id for s in finals}
+        for record, folder in runs_in(self.folder):
+            id_ = ids.get((record.label, record.dataset, record.protocol, record.seed))
+            if record.test is not None and id_ not in (None, folder.name):
+                raise UserError(
+                    f"{record.label} on {record.dataset}, seed {record.seed}, was tested as {folder.name}, and by this "
+                    f"plan validation chooses {id_}; name a new --out, or move that folder out of {self.folder}/runs/"
+                )
 
     def counts(self) -> tuple[int, int]:
         """Runs finished and runs in all; reading a chosen run on the test items is no run of its own."""

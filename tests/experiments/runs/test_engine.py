@@ -102,6 +102,16 @@ def test_what_is_finished_is_not_run_again(tmp_path):
     assert [s[:2] for s in more.started] == [("A", 3), ("B", 3)]
 
 
+@pytest.mark.parametrize("changed", [{"seeds": [3, 2]}, {"learning_rates": [0.001, 0.01, 0.1]}], ids=str)
+def test_no_seed_is_tested_with_a_second_choice(tmp_path, changed):
+    assert engine(tmp_path / "r", Made({("A", 0.001): 0.9, ("B", 0.001): 0.9})).run()
+    other = Made({("A", 0.01): 0.9, ("A", 0.1): 0.95})
+    with pytest.raises(UserError, match=r"A on d, seed \d, was tested as .*lr0\.001.* chooses .*lr0\.0?1"):
+        engine(tmp_path / "r", other, **changed).run()
+    tested = [(r.label, r.seed) for r in read_results(tmp_path / "r") if r.test is not None]
+    assert len(tested) == len(set(tested))
+
+
 def test_a_log_gets_lines_and_no_bar(tmp_path, capsys):
     assert engine(tmp_path / "r", Made(), jobs=2).run()
     lines = capsys.readouterr().err.splitlines(keepends=True)
