@@ -13,6 +13,7 @@ from queue import SimpleQueue
 
 import grpc
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -410,6 +411,36 @@ def test_a_connection_that_died_without_a_word_is_left(artifact, server):
         forget()
         assert status() == "late"
         until(lambda: status() == "corrected")
+
+
+def test_connections_that_were_left_are_closed(artifact):
+    """To a service that is there and never answers."""
+    over, seen = threading.Event(), set()
+
+    def never(raw, context):
+        over.wait(60)
+        return b""
+
+    def connected() -> set[int]:
+        """Ports of this side of the connections."""
+        links = psutil.Process().net_connections("tcp")
+        return {
+            link.laddr.port for link in links if link.raddr and link.raddr.port == port and link.status == "ESTABLISHED"
+        }
+
+    def tried() -> bool:
+        session.click("item-1")
+        session.rank_all(ITEMS)
+        seen.update(connected())
+        return len(seen) >= 6
+
+    client = {"timeout": 0.05, "breaker": Breaker(failures=1, first=0.01, longest=0.01)}
+    with answering("Correct", never) as address:
+        port = int(address.rpartition(":")[2])
+        with CorrectedSession.open(artifact, address, 5.0, client) as session:
+            until(tried)
+            until(lambda: len(connected()) <= 1)
+        over.set()
 
 
 def test_a_change_that_fails_does_not_end_the_trials(artifact, server):

@@ -272,7 +272,8 @@ class Client:
         """Leave a connection on which nothing comes back: it may be dead, and nobody has said so."""
         with self._connecting:
             if not self._closed:
-                self._channel = self._open()  # what is on its way on the other one ends there
+                # Not closed: what is on its way on the other one may still come. It ends with the last call on it.
+                self._channel = self._open()
 
     def correct(self, hidden_states: np.ndarray, clicks: int, wait: float) -> Answer:
         """Ask and wait, at most ``wait`` seconds; gives the request up then."""
