@@ -423,10 +423,8 @@ def test_connections_that_were_left_are_closed(artifact):
 
     def connected() -> set[int]:
         """Ports of this side of the connections."""
-        links = psutil.Process().net_connections("tcp")
-        return {
-            link.laddr.port for link in links if link.raddr and link.raddr.port == port and link.status == "ESTABLISHED"
-        }
+        links = [link for link in psutil.net_connections("tcp") if link.pid == os.getpid() and link.raddr]
+        return {link.laddr.port for link in links if link.raddr.port == port and link.status == "ESTABLISHED"}
 
     def tried() -> bool:
         session.click("item-1")
