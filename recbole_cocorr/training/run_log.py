@@ -72,9 +72,7 @@ def start_log(config: Any) -> None:
     for handler in [h for h in root.handlers if isinstance(h, (_Screen, _LogFile))]:
         root.removeHandler(handler)
         handler.close()
-    root.setLevel(level)
-    root.addHandler(screen)
-    root.addHandler(file)
+    logging.basicConfig(level=level, handlers=[screen, file])  # which does nothing where a program has its own log
 
 
 class EpochsFromOne(logging.LoggerAdapter):

@@ -1,5 +1,6 @@
 """One call from the settings to the metrics."""
 
+import logging
 import math
 import os
 import threading
@@ -151,6 +152,9 @@ def test_a_processs_error_is_the_runs(monkeypatch):
 def test_a_second_run_has_a_file_and_a_log_of_its_own(quick, tmp_path, monkeypatch):
     """Also where both begin in one second."""
     monkeypatch.setattr("recbole_cocorr.training.trainer.get_local_time", lambda: "now")
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])  # pytest's
+    level = root.level
     before = threading.active_count()
     files = []
     for name in ("first", "second"):
@@ -161,3 +165,4 @@ def test_a_second_run_has_a_file_and_a_log_of_its_own(quick, tmp_path, monkeypat
     assert [sum("test result" in line for line in log.splitlines()) for log in logs] == [1, 1]
     assert files[0] in logs[0] and files[1] not in logs[0] and files[1] in logs[1]
     assert threading.active_count() <= before
+    root.setLevel(level)
