@@ -28,13 +28,15 @@ def checked_path(value: Any, name: str) -> Path:
     Raises
     ------
     UserError
-        If it is no path: of another type, empty, with a NUL in it, or one that the system refuses to look at.
+        If it is no path: of another type, empty, with a NUL or a line break, or one that the system refuses to look at.
     """
     if not isinstance(value, (str, os.PathLike)) or not isinstance(os.fspath(value), str):
         raise UserError(f"{name} is {shown(value)}; it must be a path")
     text = os.fspath(value)
     if not text:
         raise UserError(f"{name} is empty; it must be a path")
+    if text.splitlines() != [text]:  # the sentences that name it are one line each
+        raise UserError(f"{name} is {shown(text)}; a path here has no line break")
     try:
         os.stat(text)
     except (FileNotFoundError, NotADirectoryError):

@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from recbole_cocorr import open_session
@@ -90,6 +90,7 @@ def test_opening(written, arguments):
 
 @often
 @given(ODD)
+@example("\n")
 def test_a_folder(odd):
     one_sentence(lambda: Session.open(odd))
 

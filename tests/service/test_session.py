@@ -432,7 +432,7 @@ def test_connections_that_were_left_are_closed(artifact):
         seen.update(connected())
         return len(seen) >= 6
 
-    client = {"timeout": 20, "breaker": Breaker(failures=1, first=0.01, longest=0.01)}
+    client = {"timeout": 2, "breaker": Breaker(failures=1, first=0.01, longest=0.01)}
     with answering("Correct", never) as address:
         port = int(address.rpartition(":")[2])
         with CorrectedSession.open(artifact, address, 300.0, client) as session:

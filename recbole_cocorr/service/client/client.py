@@ -271,9 +271,13 @@ class Client:
     def _connect_anew(self) -> None:
         """Leave a connection on which nothing comes back: it may be dead, and nobody has said so."""
         with self._connecting:
-            if not self._closed:
-                # Not closed: what is on its way on the other one may still come. It ends with the last call on it.
-                self._channel = self._open()
+            if self._closed:
+                return
+            # What is on its way on the other one may still come, within its timeout.
+            closing = threading.Timer(self.timeout, self._channel.close)
+            closing.daemon = True
+            closing.start()
+            self._channel = self._open()
 
     def correct(self, hidden_states: np.ndarray, clicks: int, wait: float) -> Answer:
         """Ask and wait, at most ``wait`` seconds; gives the request up then."""
