@@ -2,6 +2,8 @@
 
 import json
 import math
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -92,6 +94,21 @@ def test_the_noise_of_rows_that_are_sent_again_is_the_same():
     first[:] = 0
     assert np.array_equal(noise(rows), given)
     assert not np.array_equal(noise(rows[:2]), given[:2])
+
+
+def test_threads_get_the_noise_of_their_own_rows():
+    noise, before = NoiseOf(0.0), sys.getswitchinterval()
+
+    def own(number: int) -> bool:
+        rows = np.full((2, 3), number, np.float32)
+        return all(np.array_equal(noise(rows), rows) for _ in range(4000))
+
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            assert all(pool.map(own, range(4)))
+    finally:
+        sys.setswitchinterval(before)
 
 
 def test_nearest_finds_every_item_and_never_padding():

@@ -100,7 +100,8 @@ class NoiseOf:
     def __call__(self, rows: np.ndarray) -> np.ndarray:
         """Rows [n, d] with noise."""
         # Else a service that fails on purpose would be sent the same click under ever new noise, and could average it.
-        if self._last is None or not np.array_equal(self._last[0], rows):
+        last = self._last  # once: another thread may put its own there
+        if last is None or not np.array_equal(last[0], rows):
             noise = self.sigma * self._generator.standard_normal(rows.shape)
-            self._last = rows.copy(), (rows + noise).astype(np.float32)
-        return self._last[1].copy()
+            self._last = last = rows.copy(), (rows + noise).astype(np.float32)
+        return last[1].copy()
