@@ -3,7 +3,12 @@
 import asyncio
 import json
 import logging
+import os
+import re
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -25,10 +30,12 @@ from recbole_cocorr.service.server.batcher import Batcher
 from recbole_cocorr.service.server.correction_model import CorrectionModel, load_correction_model
 from recbole_cocorr.service.server.metrics import Metrics
 from recbole_cocorr.service.server.refusal import CrowdedError
+from recbole_cocorr.service.server.server import Server, serve
 from recbole_cocorr.service.server.settings import ServeSettings, gather
 from recbole_cocorr.service.v1 import correction_pb2 as pb
 from recbole_cocorr.service.wire import DESCRIBE, SERVICE, decode_correction
 from recbole_cocorr.training.checkpoint import checkpoint_fingerprint, load_checkpoint, save_checkpoint
+from tests.conftest import CHECKOUT
 from tests.device import make
 from tests.service import TOKEN, ask, held, process, request, save, serving
 from tests.service.test_client import until
@@ -513,6 +520,33 @@ def test_latest_is_the_newest_checkpoint_at_each_look(trained, tmp_path):
             other.model.gcn.bias_net.fc3.weight.mul_(2)
         save(other, tmp_path / "b.safetensors")
         until(lambda: server.model.fingerprint != first)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no SIGHUP here")
+def test_a_server_that_is_loading_is_not_ended_by_sighup(monkeypatch):
+    """It would be by what the system does with a SIGHUP that nobody takes."""
+
+    async def start(self):
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        raise UserError("enough")
+
+    monkeypatch.setattr(Server, "start", start)
+    before = signal.getsignal(signal.SIGHUP)
+    try:
+        with pytest.raises(UserError, match="enough"):
+            asyncio.run(serve(ServeSettings(listen="127.0.0.1:0")))
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_what_grpc_says_by_itself_is_not_on_stderr(checkpoint):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        command = [sys.executable, "-m", "recbole_cocorr", "serve", "--checkpoint", str(checkpoint)]
+        command += ["--listen", f"127.0.0.1:{taken.getsockname()[1]}"]
+        environment = {name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"}
+        environment["PYTHONPATH"] = str(CHECKOUT)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and re.fullmatch(r"error: cannot listen on .*\n", done.stderr), done.stderr
 
 
 def test_new_tokens_are_noticed(checkpoint, tmp_path, rows):

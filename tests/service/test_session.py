@@ -5,7 +5,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -443,17 +442,17 @@ def test_connections_that_were_left_are_closed(artifact):
 
 def test_a_change_that_fails_does_not_end_the_trials(artifact, server):
     """An error of the caller's own while the service is being tried again."""
-    wrong = [True]
+    wrong, now = [True], [0.0]
 
     def change(rows):
         if wrong[0]:
             raise RuntimeError("mine")
         return rows
 
-    client = {"change": change, "timeout": 20, "breaker": Breaker(failures=1, first=0.01, longest=0.01)}
+    client = {"change": change, "timeout": 20, "breaker": Breaker(failures=1, clock=lambda: now[0])}
     with CorrectedSession.open(artifact, f"127.0.0.1:{server.port}", LONG, client) as session:
         session.client.breaker.failed("for a while")
-        time.sleep(0.05)
+        now[0] += 60
         with pytest.raises(RuntimeError, match="mine"):
             session.click("item-1")
         wrong[0] = False
